@@ -1,0 +1,43 @@
+# make audit: a first audit, on digits that come with scikit-learn.   make test: lint, types, tests.
+# Both set up .venv first, once; it is renewed when constraints.txt or pyproject.toml change.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+# torch for Linux without an NVIDIA GPU is the CPU build, from a folder pip is configured with or from
+# PyTorch's page; the plain one brings gigabytes of CUDA. Choose yourself: make setup TORCH=torch==2.13.0
+CPU_TORCH := torch==2.13.0+cpu --no-deps --retries 1 --find-links https://download.pytorch.org/whl/cpu/torch/
+TORCH ?= $(shell if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null; \
+	then echo '$(CPU_TORCH)'; else echo 'torch==2.13.0'; fi)
+
+.PHONY: help setup audit test bench clean
+
+help:
+	@sed -n '1,2s/^# //p' Makefile
+
+setup: $(READY)
+
+$(READY): constraints.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "error: there is no $(PYTHON); install Python 3.11 or newer, or name it: make setup PYTHON=/path/to/python3" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old; install Python 3.11 or newer, or name it: make setup PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: this Python cannot make virtual environments; install them (Debian, Ubuntu: apt install python3-venv)" >&2; exit 2; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+audit: $(READY)
+	@$(BIN)/spuriscope audit digits --out audit-digits
+
+test: $(READY)
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/pytest --numprocesses auto
+
+bench: $(READY)
+	@$(BIN)/python benchmarks/throughput.py
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
