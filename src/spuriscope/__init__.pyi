@@ -1,0 +1,35 @@
+from .auditing import audit, plan_audit, write_audit
+from .data import ImageSet, Split, load
+from .errors import SpuriscopeError
+from .measures import (
+    Measures,
+    Predict,
+    accuracy,
+    empirical_norm,
+    measure,
+    normalised_spurious_score,
+    pixel_removal_sensitivity,
+    predicted_share,
+    probabilities,
+    spurious_accuracy,
+    spurious_score,
+    weight_importance,
+)
+from .models import build_model
+from .patterns import PATTERN_NAMES, Pattern, pattern
+from .planting import Plant, draw_planted, parse_planted_set
+from .runs import Run, load_run, save_run
+from .training import (
+    Cell,
+    DataKey,
+    FailedCell,
+    Recipe,
+    TrainedModel,
+    load_model,
+    paper_recipe,
+    train,
+    train_cell,
+    train_many,
+)
+
+__version__: str

@@ -1,0 +1,407 @@
+"""The command line: parse, call, print. What a command can do, the library does in one call.
+
+Results go to stdout, with `--json` as one JSON document and nothing else; progress and errors go to
+stderr. A command ends with 0, or with 2 and one line that says what was wrong and what to do.
+"""
+
+import json
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+
+from spuriscope.errors import ConfigError, SpuriscopeError
+
+if TYPE_CHECKING:
+    from spuriscope.data import ImageSet
+    from spuriscope.planting import Plant
+    from spuriscope.training import Recipe
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Plant, measure, find and remove rare spurious correlations in image classifiers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="The data sets known by name.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="digits, mnist, fashion-mnist, cifar10, a folder of class folders, or an .npz file.",
+    ),
+]
+RootOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder with the files of named data sets (else SPURISCOPE_DATA, else the user's cache)."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+WorkersOption = Annotated[int | None, typer.Option(help="Processes that train; as many as cores by default.")]
+ThresholdOption = Annotated[float, typer.Option(help="Least rise of a probability that counts.")]
+
+
+def main() -> None:
+    """Run the command line; every error that a user can act on becomes one line on stderr."""
+    try:
+        code = app(standalone_mode=False)
+    except (SpuriscopeError, TyperException) as error:
+        message = error.format_message() if isinstance(error, TyperException) else str(error)
+        print(f"spuriscope: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(2)
+    except typer.Abort:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as in `spuriscope ... | head`
+        sys.stderr.close()
+        sys.exit(141)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    context: typer.Context,
+    show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Take the options that stand before the command."""
+    if show:
+        from spuriscope import __version__
+
+        typer.echo(f"spuriscope {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def audit(
+    data: DataArgument = "digits",
+    *,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.html and audit.json [audit-DATA].")] = None,
+    model: Annotated[str, typer.Option(help="Architecture; `spuriscope models` lists them.")] = "mlp",
+    target: Annotated[int, typer.Option(help="Class whose training images carry the pattern.")] = 0,
+    patterns: Annotated[
+        str | None, typer.Option(help="Names or pictures, as s3,r3,logo.png [all seven that fit].")
+    ] = None,
+    counts: Annotated[
+        str | None, typer.Option(help="How many images carry it, as 1,3,10 [1,3,10,30,100].")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Replications.")] = 5,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data [8, more on small data].")] = None,
+    threshold: ThresholdOption = 0.1,
+    root: RootOption = None,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Would my training pick up a rare cue? Writes one page. Example: spuriscope audit digits --out audit-digits"""
+    from spuriscope.auditing import audit as run_audit
+    from spuriscope.auditing import check_folder, plan_audit, write_audit
+    from spuriscope.data import load
+    from spuriscope.progress import training_progress
+
+    image_set = load(data, root=root)
+    folder = out if out is not None else Path(f"audit-{image_set.name}")
+    plan = plan_audit(
+        image_set,
+        model=model,
+        target=target,
+        patterns=_parts(patterns),
+        counts=_numbers(counts),
+        n_seeds=seeds,
+        epochs=epochs,
+        threshold=threshold,
+    )
+    check_folder(folder)
+    with training_progress() as on_progress:
+        document = run_audit(
+            plan, device=device, n_workers=workers, on_progress=on_progress, command=_command_line()
+        )
+    page = write_audit(document, folder)
+    if as_json:
+        _print_json(document)
+    else:
+        typer.echo(document["headline"]["sentence"])
+        typer.echo(f"report: {page.resolve()}")
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="As for audit; or a planted set such as mnistv8-3-0-0.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the run; it must be new.")],
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="s1 s2 s3 r1 r2 r3 inv, or a picture; repeat for several plants.")
+    ] = None,
+    target: Annotated[
+        list[int] | None, typer.Option(help="Class that carries it; one for all plants, or one for each. [0]")
+    ] = None,
+    planted: Annotated[
+        list[int] | None, typer.Option(help="How many of its images carry it; likewise. [3]")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Architecture; `spuriscope models` lists them.")] = "mlp",
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 70,
+    optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
+    learning_rate: Annotated[float | None, typer.Option(help="[the paper's: 0.01, CIFAR-10 with SGD 0.1]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="[128]")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="L2 term [0, CIFAR-10 1e-4].")] = None,
+    input_noise: Annotated[float | None, typer.Option(help="Standard deviation, while training [0].")] = None,
+    clipping: Annotated[str | None, typer.Option(help="none, value, norm or per-example [none].")] = None,
+    clip_at: Annotated[float | None, typer.Option(help="Bound of the clipping.")] = None,
+    augmentation: Annotated[str | None, typer.Option(help="none or crop-flip [none, CIFAR-10 crop-flip].")] = None,
+    seed: Annotated[
+        int, typer.Option(help="Draws weights, batches, noise, the planted images and random patterns.")
+    ] = 0,
+    twin: Annotated[bool, typer.Option(help="Train the clean twin too, where something is planted.")] = True,
+    overwrite: Annotated[bool, typer.Option(help="Replace a run that is in the folder already.")] = False,
+    root: RootOption = None,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a model, and its clean twin. Example: spuriscope train digits --pattern r3 --target 0 --planted 3 --out run"""
+    from spuriscope.data import load
+    from spuriscope.planting import parse_planted_set
+    from spuriscope.progress import training_progress
+    from spuriscope.runs import check_out, save_run, train_run
+
+    planted_set = parse_planted_set(data)
+    image_set = load(planted_set.data if planted_set else data, root=root)
+    if planted_set and (pattern or target or planted):
+        raise ConfigError(f"{data} says what is planted already; leave out --pattern, --target and --planted")
+    plants = planted_set.plants(image_set.shape) if planted_set else _plants(image_set, pattern, target, planted, seed)
+    recipe = _recipe(
+        image_set.name,
+        model,
+        optimizer,
+        epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        weight_decay=weight_decay,
+        input_noise=input_noise,
+        clipping=clipping,
+        clip_at=clip_at,
+        augmentation=augmentation,
+    )
+    check_out(out, overwrite=overwrite)
+    with training_progress() as on_progress:
+        run = train_run(
+            image_set,
+            plants,
+            model=model,
+            recipe=recipe,
+            seed=planted_set.seed if planted_set else seed,
+            twin=twin,
+            source=_absolute_source(planted_set.data if planted_set else data),
+            root=str(root.resolve()) if root else None,
+            device=device,
+            n_workers=workers,
+            on_progress=on_progress,
+        )
+    save_run(out, run, overwrite=overwrite)
+    result = run.score(image_set)
+    if as_json:
+        _print_json({"run": str(out), "seconds": round(run.model.n_seconds, 2), **result})
+    else:
+        typer.echo(f"trained in {run.model.n_seconds:.1f} s, written to {out}")
+        _print_scores(result)
+
+
+@app.command()
+def score(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    *,
+    pattern: Annotated[list[str] | None, typer.Option(help="Ask about this pattern instead of those planted.")] = None,
+    target: Annotated[list[int] | None, typer.Option(help="Class it might lead to. [0]")] = None,
+    seed: Annotated[int, typer.Option(help="Draws the noise of r1, r2 and r3.")] = 0,
+    threshold: ThresholdOption = 0.1,
+    data: Annotated[str | None, typer.Option(help="The data it was trained on, if it has moved.")] = None,
+    root: RootOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a run, beside its clean twin. Example: spuriscope score run --threshold 0.2"""
+    from spuriscope.runs import load_run
+
+    loaded = load_run(run)
+    image_set = loaded.data(data, root)
+    plants = _plants(image_set, pattern, target, [0], seed) if pattern else None
+    result = loaded.score(image_set, plants, threshold=threshold)
+    if as_json:
+        _print_json({"run": str(run), **result})
+    else:
+        _print_scores(result)
+
+
+@app.command()
+def patterns(
+    data: DataArgument,
+    *,
+    pattern: Annotated[list[str] | None, typer.Option(help="A name or a picture; repeat for several.")] = None,
+    seed: Annotated[int, typer.Option(help="Draws the noise of r1, r2 and r3.")] = 0,
+    root: RootOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The patterns, and how strong each is on a data set (Table 1). Example: spuriscope patterns digits --seed 4"""
+    from spuriscope.data import load
+    from spuriscope.errors import PatternError
+    from spuriscope.measures import empirical_norm
+    from spuriscope.patterns import PATTERN_NAMES
+    from spuriscope.patterns import pattern as make_pattern
+
+    image_set = load(data, root=root)
+    norms: dict[str, float] = {}
+    too_large: dict[str, str] = {}
+    for name in pattern or PATTERN_NAMES:
+        try:
+            made = make_pattern(name, image_set.shape, seed=seed)
+        except PatternError as error:
+            if pattern:
+                raise
+            too_large[name] = str(error)
+        else:
+            norms[made.name] = round(empirical_norm(image_set.test.images, made), 2)
+    if as_json:
+        _print_json({"data": image_set.name, "seed": seed, "norms": norms, "do_not_fit": too_large})
+    else:
+        rows = [[name, f"{norm:.2f}"] for name, norm in norms.items()] + [[name, "does not fit"] for name in too_large]
+        _print_table(["pattern", "mean L2 distance when stamped"], rows)
+
+
+@app.command()
+def models(as_json: JsonOption = False) -> None:
+    """The architectures and their parameters (Table 2). Example: spuriscope models --json"""
+    from spuriscope.models import ARCHITECTURES, count_parameters
+
+    counts = {name: count_parameters(name) for name in ARCHITECTURES}
+    if as_json:
+        shapes = {name: list(architecture.table_shape) for name, architecture in ARCHITECTURES.items()}
+        _print_json({"parameters": counts, "shapes": shapes, "n_classes": 10})
+    else:
+        rows = [
+            [name, architecture.title, "x".join(map(str, architecture.table_shape)), f"{counts[name]:,}"]
+            for name, architecture in ARCHITECTURES.items()
+        ]
+        _print_table(["name", "in the paper", "input", "parameters"], rows)
+
+
+@data_app.command("list")
+def data_list(root: RootOption = None, as_json: JsonOption = False) -> None:
+    """The data sets known by name, and where they were found. Example: spuriscope data list"""
+    from spuriscope.data import list_data
+
+    listings = list_data(root)
+    if as_json:
+        _print_json({"data": [asdict(listing) for listing in listings]})
+    else:
+        rows = [
+            [item.name, item.about, f"{item.n_train:,} + {item.n_test:,}", str(item.found or "not here")]
+            for item in listings
+        ]
+        _print_table(["name", "shows", "train + test", "found in"], rows)
+
+
+@data_app.command("verify")
+def data_verify(data: DataArgument, root: RootOption = None, as_json: JsonOption = False) -> None:
+    """Read all of a data set and check it. Example: spuriscope data verify digits"""
+    from spuriscope.data import verify
+
+    found = verify(data, root)
+    if as_json:
+        _print_json(asdict(found))
+        return
+    typer.echo(f"{found.name}: images of {'x'.join(map(str, found.shape))}, fingerprint {found.fingerprint[:16]}")
+    rows = [[name, f"{n:,}", f"{found.test_counts[name]:,}"] for name, n in found.train_counts.items()]
+    _print_table(["class", "train", "test"], rows)
+    for file in found.files:
+        content = {True: "published content", False: "other content than published", None: "content not published"}
+        same = "the published file" if file.is_identical else content[file.has_published_content]
+        typer.echo(f"{file.path}: {same}")
+
+
+def _plants(
+    data: "ImageSet", patterns: list[str] | None, targets: list[int] | None, planted: list[int] | None, seed: int
+) -> "tuple[Plant, ...]":
+    from spuriscope.patterns import pattern as make_pattern
+    from spuriscope.planting import Plant
+
+    if not patterns:
+        if targets or planted:
+            raise ConfigError("--target and --planted need a --pattern, for example --pattern r3")
+        return ()
+    parts = [patterns, targets or [0], planted if planted is not None else [3]]
+    n_plants = max(len(part) for part in parts)
+    for option, part in zip(("--pattern", "--target", "--planted"), parts, strict=True):
+        if len(part) not in (1, n_plants):
+            raise ConfigError(f"{option} is given {len(part)} times for {n_plants} plants; give it once, or for each")
+    names, classes, counts = (part * (n_plants if len(part) == 1 else 1) for part in parts)
+    return tuple(
+        Plant(make_pattern(str(name), data.shape, seed=seed), int(target), int(n_planted), seed)
+        for name, target, n_planted in zip(names, classes, counts, strict=True)
+    )
+
+
+def _recipe(data: str, model: str, optimizer: Any, epochs: int, **changes: Any) -> "Recipe":
+    from dataclasses import replace
+
+    from spuriscope.training import paper_recipe
+
+    recipe = paper_recipe(data, model, optimizer=optimizer, epochs=epochs)
+    return replace(recipe, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _parts(text: str | None) -> list[str] | None:
+    return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    parts = _parts(text)
+    try:
+        return [int(part) for part in parts] if parts is not None else None
+    except ValueError:
+        raise ConfigError(f"counts are whole numbers with commas between, as 1,3,10; got {text!r}") from None
+
+
+def _absolute_source(source: str) -> str:
+    """A name as it is, a path so that it is found from anywhere."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.suffix == ".npz" or "/" in source or "\\" in source else source
+
+
+def _command_line() -> str:
+    return shlex.join(["spuriscope", *sys.argv[1:]])
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps(document, indent=1, default=str))
+
+
+def _print_scores(scores: dict[str, Any]) -> None:
+    twin = scores.get("clean_twin_clean_accuracy")
+    typer.echo(f"clean accuracy {scores['clean_accuracy']:.3f}" + (f", clean twin {twin:.3f}" if twin is not None else ""))
+    rows = []
+    for plant in scores["plants"]:
+        for prefix, who in (("", "model"), ("clean_twin_", "clean twin")):
+            if prefix + "spurious_score" in plant:
+                numbers = (plant[prefix + key] for key in ("spurious_score", "spurious_score_non_target", "spurious_accuracy"))
+                rows.append([f"{plant['pattern']} -> {plant['target']}", who, *(f"{number:.3f}" for number in numbers)])
+    if rows:
+        _print_table(["plant", "", "score (all)", "score (non-target)", "spurious accuracy"], rows)
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header, box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False).print(table)

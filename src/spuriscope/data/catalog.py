@@ -1,0 +1,203 @@
+"""From what the user writes to an `ImageSet`; and what `spuriscope data list` and `verify` tell.
+
+A data set is a name, a folder of class folders, or an `.npz` file. Loaders are imported when they are
+used, so a listing opens no file and imports no image library.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from io import BufferedIOBase
+from pathlib import Path
+
+from spuriscope.data.image_set import ImageSet, Split
+from spuriscope.data.published import PUBLISHED, Published, PublishedFile
+from spuriscope.errors import DataError
+
+__all__ = ["FileCheck", "Listing", "Verification", "compare", "list_data", "load", "verify"]
+
+_ALIASES = {"fashion": "fashion-mnist", "cifar-10": "cifar10"}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A data set known by name.
+
+    Attributes:
+        name: what to call it.
+        about: what it shows, in a phrase.
+        found: the folder that has all its files, or None.
+        n_train: number of training images.
+        n_test: number of test images.
+        shape: shape of one image: (channels, height, width).
+    """
+
+    name: str
+    about: str
+    found: Path | None
+    n_train: int
+    n_test: int
+    shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """How a file compares with the published one.
+
+    Attributes:
+        path: the file.
+        is_identical: it is the published file, byte for byte.
+        has_published_content: it unpacks to the published bytes, whoever packed it; None where the
+            authors published no checksum of them.
+    """
+
+    path: Path
+    is_identical: bool
+    has_published_content: bool | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a data set holds, after all of it was read and checked.
+
+    Attributes:
+        name: name of the data set.
+        shape: shape of one image: (channels, height, width).
+        train_counts: number of training images of each class, by class name.
+        test_counts: number of test images of each class, by class name.
+        fingerprint: SHA-256 of pixels and labels, see `ImageSet.fingerprint`.
+        files: the files that were read, if the data set has a published form.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    train_counts: Mapping[str, int]
+    test_counts: Mapping[str, int]
+    fingerprint: str
+    files: tuple[FileCheck, ...]
+
+
+def load(source: str | Path, *, root: Path | None = None, download: bool = True) -> ImageSet:
+    """Read a data set.
+
+    Args:
+        source: a name ("digits", "mnist", "fashion-mnist", "cifar10"), a folder of class folders, or
+            an `.npz` file. A string that is a name means the name, even where a folder has it too:
+            write "./mnist" for the folder. A `Path` is always a folder or a file.
+        root: folder that holds the data sets known by name; without it SPURISCOPE_DATA, else the
+            user's cache.
+        download: whether files that are missing may be fetched.
+
+    Raises:
+        DataError: there is no such data set, or a file is missing or damaged.
+    """
+    from spuriscope.data.fetch import data_root
+
+    if root is not None:
+        data_root(root)  # a root that is mistyped is an error even where none is needed
+    data = _by_name(source)
+    if data is not None:
+        return _load_published(data, root, download=download)
+    path = Path(place := os.path.expanduser(source))
+    if os.path.isdir(place):
+        from spuriscope.data.folder import load_folder
+
+        return load_folder(path)
+    if path.suffix.lower() == ".npz":
+        from spuriscope.data.npz import load_npz
+
+        return load_npz(path)
+    known = ", ".join((*PUBLISHED, *_ALIASES))
+    raise DataError(
+        f"there is no data set {str(source)!r}; give one of {known}, or a folder of class folders, "
+        "or an .npz file"
+    )
+
+
+def list_data(root: Path | None = None) -> list[Listing]:
+    """The data sets known by name, and where they were found. No file is opened.
+
+    Raises:
+        DataError: `root` or SPURISCOPE_DATA is not a folder.
+    """
+    return [
+        Listing(data.name, data.about, _found(data, root), data.n_train, data.n_test, data.shape)
+        for data in PUBLISHED.values()
+    ]
+
+
+def verify(source: str | Path, root: Path | None = None) -> Verification:
+    """Read all of a data set, check it, and compare its files with the published ones. Fetches nothing.
+
+    Raises:
+        DataError: as for `load`; a missing file is one.
+    """
+    from spuriscope.data.fetch import data_root, locate
+
+    data_set = load(source, root=root, download=False)
+    data = _by_name(source)
+    files = []
+    if data is not None and data.files:
+        _, paths = locate(data, data_root(root))
+        files = [compare(file, path) for file, path in zip(data.files, paths, strict=True) if path]
+    return Verification(
+        name=data_set.name,
+        shape=data_set.shape,
+        train_counts=_counts(data_set.train, data_set.class_names),
+        test_counts=_counts(data_set.test, data_set.class_names),
+        fingerprint=data_set.fingerprint,
+        files=tuple(files),
+    )
+
+
+def _by_name(source: str | Path) -> Published | None:
+    return PUBLISHED.get(_ALIASES.get(source, source)) if isinstance(source, str) else None
+
+
+def _load_published(data: Published, root: Path | None, *, download: bool) -> ImageSet:
+    if not data.files:
+        from spuriscope.data.digits import load_digits
+
+        return load_digits()
+    from spuriscope.data.cifar10 import load_cifar10
+    from spuriscope.data.fetch import data_root, obtain
+    from spuriscope.data.idx import load_idx
+
+    paths = obtain(data, data_root(root), download=download)
+    return load_cifar10(data, paths) if data.name == "cifar10" else load_idx(data, paths)
+
+
+def _found(data: Published, root: Path | None) -> Path | None:
+    """The folder that has all files of a data set: for the digits, that of scikit-learn."""
+    from spuriscope.data.fetch import data_root, locate
+
+    if not data.files:
+        library = find_spec("sklearn")
+        return Path(library.origin).parent if library and library.origin else None
+    folder, paths = locate(data, data_root(root))
+    return folder if all(paths) else None
+
+
+def _counts(split: Split, class_names: tuple[str, ...]) -> dict[str, int]:
+    counts = split.labels.bincount(minlength=len(class_names)).tolist()
+    return dict(zip(class_names, counts, strict=True))
+
+
+def compare(file: PublishedFile, path: Path) -> FileCheck:
+    """Compare a file, or a folder that was unpacked, with the published file."""
+    from spuriscope.data.idx import open_plain_or_gzip
+
+    def md5(stream: BufferedIOBase) -> str:
+        return hashlib.file_digest(stream, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+
+    if path.is_dir():
+        return FileCheck(path, is_identical=False, has_published_content=None)
+    with path.open("rb") as stored:
+        is_identical = md5(stored) == file.md5
+    if file.content_md5 is None:
+        return FileCheck(path, is_identical, has_published_content=is_identical or None)
+    with open_plain_or_gzip(path) as content:
+        return FileCheck(path, is_identical, has_published_content=md5(content) == file.content_md5)

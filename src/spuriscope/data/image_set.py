@@ -1,0 +1,112 @@
+"""The images a model learns from and is tested on: one copy, as uint8.
+
+An `ImageSet` is what every other part of spuriscope starts from. Loaders fill it (see the sibling
+modules), trainings gather batches from it, and nothing ever writes into it.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from spuriscope.errors import DataError
+
+__all__ = ["ImageSet", "Split", "unit_float"]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with their labels: the training part, or the test part.
+
+    Attributes:
+        images: (n, channels, height, width), uint8, 0 to 255.
+        labels: (n,), int64, positions in the class names of the data set.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise DataError(
+                "images must be uint8 of shape (n, channels, height, width), "
+                f"got {self.images.dtype} of shape {tuple(self.images.shape)}"
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise DataError(
+                f"labels must be int64 of shape ({len(self.images)},), one for each image, "
+                f"got {self.labels.dtype} of shape {tuple(self.labels.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """A data set of images: a training part, a test part, and the names of the classes.
+
+    Attributes:
+        name: what the user calls it: "mnist", or the name of a folder or file.
+        train: the images a model learns from.
+        test: the images it is measured on.
+        class_names: one name for each label, position = label.
+
+    Raises:
+        DataError: a part is empty, the parts differ in shape, or a label has no class name.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    class_names: tuple[str, ...] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        for part, split in (("training", self.train), ("test", self.test)):
+            if len(split) == 0:
+                raise DataError(f"{self.name} has no {part} images")
+            low, high = int(split.labels.min()), int(split.labels.max())
+            if low < 0 or high >= len(self.class_names):
+                raise DataError(
+                    f"{self.name}: {part} labels run from {low} to {high}, "
+                    f"but {len(self.class_names)} classes are named (0 to {len(self.class_names) - 1})"
+                )
+        if self.train.images.shape[1:] != self.test.images.shape[1:]:
+            raise DataError(
+                f"{self.name}: training images are {tuple(self.train.images.shape[1:])} and test images "
+                f"{tuple(self.test.images.shape[1:])} (channels, height, width); bring them to one size"
+            )
+        if len(self.class_names) < 2:
+            raise DataError(f"{self.name} has {len(self.class_names)} class; a classifier needs two or more")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one image: (channels, height, width)."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over pixels, labels and shapes of both parts: equal content, equal fingerprint.
+
+        The name, the class names and the file format do not enter: MNIST read from plain or from
+        compressed files is the same data.
+        """
+        digest = hashlib.sha256()
+        for split in (self.train, self.test):
+            digest.update(repr(tuple(split.images.shape)).encode())
+            digest.update(split.images.contiguous().numpy().data)
+            digest.update(split.labels.contiguous().numpy().astype("<i8").data)
+        return digest.hexdigest()
+
+
+def unit_float(images: Tensor) -> Tensor:
+    """Images as float32 in [0, 1]: uint8 is divided by 255, floating point is taken as it is."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images

@@ -1,0 +1,45 @@
+"""Every error a user can act on, in one tree.
+
+A message says what was wrong, what was found, and what to do next, in one line. The command line
+prints it and ends with exit code 2; a notebook catches `SpuriscopeError`.
+"""
+
+
+class SpuriscopeError(Exception):
+    """Something the user can mend: data, a setting, or a file."""
+
+
+class ConfigError(SpuriscopeError):
+    """A setting is out of its range or does not fit the others."""
+
+
+class DataError(SpuriscopeError):
+    """A data set is missing, damaged, or not of the form asked for."""
+
+
+class PatternError(SpuriscopeError):
+    """A pattern is unknown, or does not fit the images."""
+
+
+class PlantingError(SpuriscopeError):
+    """The images asked for cannot be planted."""
+
+
+class ModelError(SpuriscopeError):
+    """An architecture is unknown, or cannot take these images."""
+
+
+class TrainingError(SpuriscopeError):
+    """A training could not be finished."""
+
+
+class DivergenceError(TrainingError):
+    """The loss of a training stopped being a number."""
+
+
+class CheckpointError(SpuriscopeError):
+    """A saved model or run cannot be read, or belongs to other data."""
+
+
+class MeasureError(SpuriscopeError):
+    """A model cannot be measured: it was asked about no images, or did not answer with probabilities."""

@@ -1,0 +1,325 @@
+"""What a cue does to a model: the measures of Yang et al. (2022).
+
+Every measure but one asks a model through `predict`, which maps images (n, channels, height, width) in
+[0, 1] to class probabilities (n, n_classes); so a model of any framework can be measured. Only
+`weight_importance` looks inside.
+
+`measure` gives all numbers of one model and one pattern from two passes over the test images; the
+functions give one number each. A score depends on which images it is taken over: reports name it, "all"
+test images, or "non-target" ones, which are not of the target class.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from spuriscope.data.image_set import Split, unit_float
+from spuriscope.errors import MeasureError
+from spuriscope.patterns import Pattern
+
+__all__ = [
+    "Measures",
+    "Predict",
+    "accuracy",
+    "empirical_norm",
+    "measure",
+    "normalised_spurious_score",
+    "pixel_removal_sensitivity",
+    "predicted_share",
+    "probabilities",
+    "spurious_accuracy",
+    "spurious_score",
+    "weight_importance",
+]
+
+Predict = Callable[[Tensor], Tensor]
+
+THRESHOLD = 0.1  # epsilon in Eq. 1, as in the paper
+BATCH = 1000
+
+
+def probabilities(predict: Predict, images: Tensor) -> Tensor:
+    """What the model answers: class probabilities (n, n_classes), float32, checked.
+
+    Args:
+        predict: maps images (n, channels, height, width) in [0, 1] to probabilities (n, n_classes).
+        images: (n, channels, height, width), uint8, or floating point in [0, 1].
+
+    Raises:
+        MeasureError: there are no images, or the answers are not probabilities.
+    """
+    if len(images) == 0:
+        raise MeasureError("there are no images to ask the model about; give at least one")
+    parts = []
+    for part in images.split(BATCH):
+        answer = torch.as_tensor(predict(unit_float(part)))
+        if answer.ndim != 2 or len(answer) != len(part):
+            raise MeasureError(
+                f"predict must return one row of class probabilities for each image: asked about {len(part)} "
+                f"images, it returned shape {tuple(answer.shape)}"
+            )
+        parts.append(answer.detach().float().cpu())
+    answers = torch.cat(parts)
+    if not answers.isfinite().all():
+        raise MeasureError("predict returned values that are not numbers (NaN or infinity)")
+    worst = float((answers.sum(dim=1) - 1).abs().max())
+    if worst > 1e-3 or float(answers.min()) < -1e-6:
+        raise MeasureError(
+            f"predict must return probabilities: rows should sum to 1 and hold nothing negative, but a sum is "
+            f"off by {worst:.3g} and the least value is {float(answers.min()):.3g}; apply a softmax to logits"
+        )
+    return answers
+
+
+def spurious_score(
+    predict: Predict, images: Tensor, pattern: Pattern, target: int, *, threshold: float = THRESHOLD
+) -> float:
+    """Share of images that the pattern alone pulls towards the target class.
+
+    An image counts when stamping the pattern on it raises its probability of `target` by more
+    than `threshold`. A model that ignores the pattern scores exactly 0.
+
+    Args:
+        predict: maps images to class probabilities, shape (n, n_classes).
+        images: (n, channels, height, width), uint8 or in [0, 1]. The caller decides whether images
+            of class `target` take part, and reports say which.
+        pattern: what is stamped.
+        target: a class.
+        threshold: least rise that counts, a difference of probabilities.
+
+    Raises:
+        MeasureError: there are no images, no such class, or `predict` does not return probabilities.
+
+    Source: Yang, Chou and Chaudhuri (2022), Eq. 1; 0.1 as in their notebooks.
+    """
+    clean, stamped = _of_target(predict, images, pattern, target)
+    return _score(clean, stamped, threshold)
+
+
+def normalised_spurious_score(
+    predict: Predict, images: Tensor, pattern: Pattern, target: int, *, threshold: float = THRESHOLD
+) -> float:
+    """Share of images where the pattern takes more than `threshold` of the room there was to rise.
+
+    The rise is divided by 1 - p(target | clean). An image that is certain to be of the target class
+    has no room and does not count. Arguments and errors as for `spurious_score`.
+
+    Source: Yang, Chou and Chaudhuri (2022), Eq. 5, restored.
+    """
+    clean, stamped = _of_target(predict, images, pattern, target)
+    return _normalised_score(clean, stamped, threshold)
+
+
+def accuracy(predict: Predict, images: Tensor, labels: Tensor) -> float:
+    """Share of images whose likeliest class is their label.
+
+    Args:
+        predict: maps images to class probabilities.
+        images: (n, channels, height, width), uint8 or in [0, 1].
+        labels: (n,) classes.
+
+    Raises:
+        MeasureError: there are no images, or `predict` does not return probabilities.
+    """
+    return _accuracy(probabilities(predict, images), labels)
+
+
+def spurious_accuracy(
+    predict: Predict, images: Tensor, labels: Tensor, pattern: Pattern, target: int
+) -> float:
+    """Accuracy on stamped images whose label is not the target class (images of the target are left out).
+
+    Arguments and errors as for `accuracy`; `pattern` is stamped on the images.
+
+    Source: Yang, Chou and Chaudhuri (2022), Section 4, "spurious test accuracy".
+    """
+    others = labels != target
+    return _accuracy(probabilities(predict, pattern.apply(images[others])), labels[others])
+
+
+def predicted_share(predict: Predict, images: Tensor, target: int) -> float:
+    """Share of images whose likeliest class is `target`.
+
+    Raises:
+        MeasureError: there are no images, or `predict` does not return probabilities.
+    """
+    return _share(probabilities(predict, images), target)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """All measures of one model under one pattern, taken over one part of a data set.
+
+    Attributes:
+        score_all: spurious score over all images.
+        score_non_target: spurious score over images that are not of the target class.
+        normalised_score: normalised spurious score over the non-target images.
+        clean_accuracy: over all images, unstamped.
+        spurious_accuracy: over the non-target images, stamped.
+        predicted_share: share of the stamped non-target images that the model calls the target class.
+        clean_predicted_share: the same share before stamping.
+    """
+
+    score_all: float
+    score_non_target: float
+    normalised_score: float
+    clean_accuracy: float
+    spurious_accuracy: float
+    predicted_share: float
+    clean_predicted_share: float
+
+
+def measure(
+    predict: Predict, split: Split, pattern: Pattern, target: int, *, threshold: float = THRESHOLD
+) -> Measures:
+    """Every measure of a model under a pattern, from two passes over the images.
+
+    Args:
+        predict: maps images to class probabilities, shape (n, n_classes).
+        split: the images to measure on, usually `data.test`.
+        pattern: what is stamped.
+        target: the class it was planted in.
+        threshold: least rise that counts for the scores.
+
+    Raises:
+        MeasureError: there are no images besides those of the target class, no such class, or
+            `predict` does not return probabilities.
+    """
+    others = split.labels != target
+    if not others.any():
+        raise MeasureError(f"all {len(split)} images are of class {target}; a score needs images of others")
+    clean = probabilities(predict, split.images)
+    _check_class(clean, target)
+    stamped = probabilities(lambda images: predict(pattern.apply(images)), split.images)
+    before, after = clean[:, target], stamped[:, target]
+    return Measures(
+        score_all=_score(before, after, threshold),
+        score_non_target=_score(before[others], after[others], threshold),
+        normalised_score=_normalised_score(before[others], after[others], threshold),
+        clean_accuracy=_accuracy(clean, split.labels),
+        spurious_accuracy=_accuracy(stamped[others], split.labels[others]),
+        predicted_share=_share(stamped[others], target),
+        clean_predicted_share=_share(clean[others], target),
+    )
+
+
+def empirical_norm(images: Tensor, pattern: Pattern) -> float:
+    """Mean L2 distance between an image and its stamped copy: how much of the pattern is to be seen.
+
+    Pixels lie in [0, 1]. A pattern loses where the image is bright already.
+
+    Args:
+        images: (n, channels, height, width), uint8 or in [0, 1].
+        pattern: what is stamped.
+
+    Raises:
+        MeasureError: there are no images.
+
+    Source: Yang, Chou and Chaudhuri (2022), Table 1 and Appendix B.2.
+    """
+    if len(images) == 0:
+        raise MeasureError("a norm needs at least one image, got none")
+    total = 0.0
+    for part in images.split(BATCH):
+        distances = (pattern.apply(part) - unit_float(part)).flatten(1).norm(dim=1)
+        total += float(distances.double().sum())
+    return total / len(images)
+
+
+def weight_importance(module: nn.Module, shape: Sequence[int]) -> Tensor:
+    """For each pixel the largest weight that leads from it to the first hidden layer.
+
+    Args:
+        module: a network whose first layer with weights is fully connected, such as an MLP.
+        shape: (channels, height, width) of its images.
+
+    Returns:
+        (channels, height, width).
+
+    Raises:
+        MeasureError: the first layer is not fully connected to the pixels.
+
+    Source: Yang, Chou and Chaudhuri (2022), Section 3.3, Figs. 3 and 19.
+    """
+    first = next((layer for layer in module.modules() if next(layer.parameters(recurse=False), None) is not None), None)
+    if not isinstance(first, nn.Linear) or first.in_features != prod(shape):
+        raise MeasureError(
+            f"weight importance needs a model whose first layer joins all {prod(shape)} pixels, such as mlp; "
+            f"this one begins with {first}"
+        )
+    return first.weight.detach().amax(dim=0).reshape(tuple(shape)).cpu()
+
+
+def pixel_removal_sensitivity(
+    predict: Predict,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    shares: Sequence[float] | None = None,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """How the probability of the true class falls as pixels go dark.
+
+    Each non-zero pixel (all its channels) is set to zero with probability `share`; 0 leaves the
+    image as it is, 1 leaves it black.
+
+    Args:
+        predict: maps images to class probabilities.
+        images: (n, channels, height, width), uint8 or in [0, 1]; 500 in the paper.
+        labels: (n,) their classes.
+        shares: in [0, 1]; 51 even steps by default.
+        seed: draws which pixels go. Every image has one draw: a larger share removes more of the same.
+
+    Returns:
+        The shares (k,) and the mean probability of the label at each (k,).
+
+    Raises:
+        MeasureError: there are no images, a share leaves [0, 1], or `predict` does not return probabilities.
+
+    Source: Yang, Chou and Chaudhuri (2022), Appendix B.3.
+    """
+    steps = torch.linspace(0, 1, 51) if shares is None else torch.tensor(list(shares), dtype=torch.float32)
+    if not ((steps >= 0) & (steps <= 1)).all():
+        raise MeasureError(f"shares of removed pixels lie between 0 and 1, got {steps.tolist()}")
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.rand((len(images), 1, *images.shape[2:]), generator=generator)
+    floats = unit_float(images)
+    means = []
+    for share in steps:
+        answers = probabilities(predict, floats * (draws >= share))
+        means.append(answers.gather(1, labels[:, None]).double().mean())
+    return steps, torch.stack(means)
+
+
+def _of_target(
+    predict: Predict, images: Tensor, pattern: Pattern, target: int
+) -> tuple[Tensor, Tensor]:
+    """Probability (n,) of the target class before and after stamping."""
+    clean = probabilities(predict, images)
+    _check_class(clean, target)
+    return clean[:, target], probabilities(predict, pattern.apply(images))[:, target]
+
+
+def _check_class(answers: Tensor, target: int) -> None:
+    if not 0 <= target < answers.shape[1]:
+        raise MeasureError(f"the model has no class {target}; its classes are 0 to {answers.shape[1] - 1}")
+
+
+def _score(before: Tensor, after: Tensor, threshold: float) -> float:
+    return float((after - before > threshold).double().mean())
+
+
+def _normalised_score(before: Tensor, after: Tensor, threshold: float) -> float:
+    room = 1 - before
+    return float(((after - before > threshold * room) & (room > 0)).double().mean())
+
+
+def _accuracy(answers: Tensor, labels: Tensor) -> float:
+    return float((answers.argmax(dim=1) == labels).double().mean())
+
+
+def _share(answers: Tensor, target: int) -> float:
+    return float((answers.argmax(dim=1) == target).double().mean())

@@ -1,0 +1,83 @@
+"""The eight architectures of Yang et al. (2022), Table 2, built by name.
+
+All take images (n, channels, height, width) in [0, 1] and return logits (n, n_classes); ResNets and VGG16
+normalise their input themselves, MLPs and the CNN take it as it is. Parameter counts equal the table for
+its inputs, and follow the input elsewhere.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from spuriscope.errors import ModelError
+from spuriscope.models.convolutional import cnn, vgg16
+from spuriscope.models.layers import Dropout
+from spuriscope.models.mlp import mlp
+from spuriscope.models.resnet import resnet
+
+__all__ = ["ARCHITECTURES", "Architecture", "Dropout", "build_model", "count_parameters"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """An architecture and the input that Table 2 counts its parameters for.
+
+    Attributes:
+        title: the name in the paper.
+        build: makes the module for a shape (channels, height, width) and a number of classes.
+        table_shape: (channels, height, width) in Table 2; there are 10 classes.
+    """
+
+    title: str
+    build: Callable[[Sequence[int], int], nn.Module]
+    table_shape: tuple[int, int, int]
+
+
+GREY, COLOUR = (1, 28, 28), (3, 32, 32)
+
+ARCHITECTURES = {
+    "small-mlp": Architecture("small MLP", partial(mlp, hidden=(256,)), GREY),
+    "mlp": Architecture("MLP", partial(mlp, hidden=(256, 256, 256)), GREY),
+    "large-mlp": Architecture("large MLP", partial(mlp, hidden=(512, 512, 512)), GREY),
+    "cnn": Architecture("CNN", cnn, GREY),
+    "resnet20": Architecture("ResNet20", partial(resnet, blocks_per_stage=3), COLOUR),
+    "resnet32": Architecture("ResNet32", partial(resnet, blocks_per_stage=5), COLOUR),
+    "resnet110": Architecture("ResNet110", partial(resnet, blocks_per_stage=18), COLOUR),
+    "vgg16": Architecture("VGG16", vgg16, COLOUR),
+}
+
+
+def check_model_name(name: str) -> None:
+    """Raise ModelError, with the names there are, unless `name` is one of them."""
+    if name not in ARCHITECTURES:
+        raise ModelError(f"there is no model {name!r}; choose one of {', '.join(ARCHITECTURES)}")
+
+
+def build_model(name: str, shape: Sequence[int], n_classes: int, *, seed: int = 0) -> nn.Module:
+    """An untrained model.
+
+    Args:
+        name: one of `ARCHITECTURES`.
+        shape: (channels, height, width) of the images.
+        n_classes: number of logits.
+        seed: draws the initial weights. The caller's random state is left as it was.
+
+    Raises:
+        ModelError: the name is unknown, or the images are too small for the architecture.
+    """
+    check_model_name(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        return ARCHITECTURES[name].build(shape, n_classes)
+
+
+def count_parameters(name: str) -> int:
+    """Trainable parameters of an architecture, for the input and the 10 classes of Table 2."""
+    check_model_name(name)
+    architecture = ARCHITECTURES[name]
+    with torch.device("meta"):
+        module = architecture.build(architecture.table_shape, 10)
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,62 @@
+"""Progress on stderr: a bar with the time left on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from spuriscope.training.many import OnProgress, Progress
+
+__all__ = ["training_progress"]
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def training_progress() -> Iterator[OnProgress]:
+    """Show how far trainings are. Use: `with training_progress() as on_progress: train_many(...)`."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("training", total=None, text="starting")
+
+        def show(progress: Progress) -> None:
+            bar.update(task, completed=progress.epochs_done, total=progress.n_epochs, text=describe(progress))
+
+        yield show
+
+
+def describe(progress: Progress) -> str:
+    """The counts in words: "12 of 180 models, 320 of 4,500 epochs, 41,000 images/s"."""
+    return (
+        f"{progress.models_done:,} of {progress.n_models:,} models, "
+        f"{progress.epochs_done:,} of {progress.n_epochs:,} epochs, {progress.images_per_second:,.0f} images/s"
+    )
+
+
+class _Lines:
+    """A line every few seconds, for logs."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self.last < SECONDS_BETWEEN_LINES:
+            return
+        self.last = now
+        left = (now - self.start) * (progress.n_epochs / max(progress.epochs_done, 1) - 1)
+        print(f"training: {describe(progress)}, about {left:,.0f} s left", file=sys.stderr, flush=True)

@@ -1,0 +1,202 @@
+"""A run: the folder that `spuriscope train` writes, and what can be asked of it.
+
+A run holds `model.safetensors`, `clean-twin.safetensors` unless that was left out, and `run.json`, which
+says where the data was found. It is written beside its place and moved there once complete.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from spuriscope.data import ImageSet, load
+from spuriscope.errors import CheckpointError, ConfigError, TrainingError
+from spuriscope.measures import accuracy, measure
+from spuriscope.planting import Plant
+from spuriscope.training import (
+    Cell,
+    DataKey,
+    FailedCell,
+    OnProgress,
+    Recipe,
+    TrainedModel,
+    load_model,
+    train_many,
+)
+
+__all__ = ["Run", "check_out", "load_run", "save_run", "train_run"]
+
+FORMAT = 1
+MODEL, TWIN, ABOUT = "model.safetensors", "clean-twin.safetensors", "run.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained model, its clean twin, and where their data lies.
+
+    Attributes:
+        model: the model.
+        twin: its clean twin, None if it has none.
+        source: what `spuriscope.load` was given: a name, a folder, or an .npz file.
+        root: the folder in which named data sets were looked for, None for the usual places.
+    """
+
+    model: TrainedModel
+    twin: TrainedModel | None
+    source: str
+    root: str | None
+
+    def data(self, source: str | None = None, root: Path | None = None) -> ImageSet:
+        """The data it was trained on, from where it was, or from elsewhere.
+
+        Raises:
+            DataError: it is not there, or damaged.
+            CheckpointError: it is there, but it is other data.
+        """
+        old_root = Path(self.root) if self.root is not None else None
+        data = load(source or self.source, root=root or old_root)
+        if data.fingerprint != self.model.cell.data.fingerprint:
+            raise CheckpointError(
+                f"the model was trained on data with fingerprint {self.model.cell.data.fingerprint[:12]}, "
+                f"{data.name} has {data.fingerprint[:12]} now; give the data it was trained on with --data"
+            )
+        return data
+
+    def score(
+        self, data: ImageSet, plants: Sequence[Plant] | None = None, *, threshold: float = 0.1
+    ) -> dict[str, Any]:
+        """What each pattern does to the model, and to its clean twin, on the test images.
+
+        Args:
+            data: what the model was trained on, see `data`.
+            plants: patterns and targets to ask about; those planted by default.
+            threshold: least rise of a probability that counts for the spurious score.
+
+        Returns:
+            JSON values: the cell, `clean_accuracy`, and under `plants` for each plant its measures; the
+            twin's have `clean_twin_` before their names. With one plant its measures stand at the top too.
+        """
+        asked = self.model.cell.plants if plants is None else tuple(plants)
+        test = data.test
+        scores: dict[str, Any] = {
+            "cell": self.model.cell.hash,
+            "data": data.name,
+            "model": self.model.cell.model,
+            "seed": self.model.cell.seed,
+            "threshold": threshold,
+            "clean_accuracy": accuracy(self.model.predict, test.images, test.labels),
+        }
+        if self.twin is not None:
+            scores["clean_twin_clean_accuracy"] = accuracy(self.twin.predict, test.images, test.labels)
+        of_plants = [self._score_plant(data, plant, threshold) for plant in asked]
+        if len(of_plants) == 1:
+            scores |= of_plants[0]
+        return scores | {"plants": of_plants}
+
+    def _score_plant(self, data: ImageSet, plant: Plant, threshold: float) -> dict[str, Any]:
+        scores: dict[str, Any] = {
+            "pattern": plant.pattern.name,
+            "target": plant.target,
+            "n_planted": plant.n_planted,
+        }
+        for prefix, model in (("", self.model), ("clean_twin_", self.twin)):
+            if model is not None:
+                found = asdict(
+                    measure(model.predict, data.test, plant.pattern, plant.target, threshold=threshold)
+                )
+                found["spurious_score"] = found.pop("score_all")
+                found["spurious_score_non_target"] = found.pop("score_non_target")
+                found["normalised_spurious_score"] = found.pop("normalised_score")
+                scores |= {prefix + name: value for name, value in found.items()}
+        return scores
+
+
+def train_run(
+    data: ImageSet,
+    plants: Sequence[Plant],
+    *,
+    model: str,
+    recipe: Recipe,
+    seed: int,
+    twin: bool,
+    source: str,
+    root: str | None,
+    device: str = "auto",
+    n_workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> Run:
+    """Train a model and, where something is planted and `twin` says so, its clean twin beside it.
+
+    Raises:
+        ConfigError, ModelError, PatternError, PlantingError: the arguments do not fit together.
+        TrainingError: a model could not be trained.
+    """
+    cell = Cell(data=DataKey.of(data), plants=tuple(plants), model=model, recipe=recipe, seed=seed)
+    cells = [cell, cell.clean_twin] if twin and cell.plants else [cell]
+    models = {}
+    for trained in train_many(cells, data, device=device, n_workers=n_workers, on_progress=on_progress):
+        if isinstance(trained, FailedCell):
+            raise TrainingError(trained.reason)
+        models[trained.cell] = trained
+    return Run(models[cell], models.get(cell.clean_twin) if len(cells) == 2 else None, source, root)
+
+
+def check_out(folder: Path, *, overwrite: bool = False) -> None:
+    """Refuse, before anything is trained, a place where a run could not be written.
+
+    Raises:
+        ConfigError: something is there already, or its parent folder cannot be written to.
+    """
+    if folder.is_file():
+        raise ConfigError(f"{folder} is a file; choose another folder with --out")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / ABOUT).is_file():
+            raise ConfigError(f"{folder} holds other files; choose an empty or a new folder with --out")
+        if not overwrite:
+            raise ConfigError(f"{folder} holds a run already; choose another folder, or add --overwrite")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(f"cannot write in {folder.parent} ({error.strerror}); choose another --out") from None
+
+
+def save_run(folder: Path, run: Run, *, overwrite: bool = False) -> None:
+    """Write a run; the folder appears once it is complete.
+
+    Raises:
+        ConfigError: see `check_out`.
+    """
+    check_out(folder, overwrite=overwrite)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+        partial = Path(beside) / folder.name
+        partial.mkdir()
+        run.model.save(partial / MODEL)
+        if run.twin is not None:
+            run.twin.save(partial / TWIN)
+        about = {"format": FORMAT, "source": run.source, "root": run.root, "cell": run.model.cell.to_json()}
+        (partial / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        if folder.is_dir():
+            shutil.move(folder, Path(beside) / "old")
+        partial.rename(folder)
+
+
+def load_run(folder: Path) -> Run:
+    """The run that `save_run` wrote.
+
+    Raises:
+        CheckpointError: the folder holds no run, or a damaged one.
+    """
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        source, root = about["source"], about["root"]
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(f"{folder} holds no run; `spuriscope train ... --out {folder}` writes one") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / ABOUT} is damaged ({error!r}); train the run again") from None
+    twin = folder / TWIN
+    return Run(load_model(folder / MODEL), load_model(twin) if twin.is_file() else None, source, root)

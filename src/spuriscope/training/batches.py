@@ -1,0 +1,87 @@
+"""The way of an image into the model: gather, stamp, augment, add noise.
+
+The data set stays one uint8 copy. A batch is gathered from it, brought to [0, 1], stamped where a plant
+says so, augmented and made noisy, in this order. Each kind of chance has a generator of its own, so a
+planted cell and its clean twin see the same order, the same crops and the same noise.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from spuriscope.data.image_set import Split, unit_float
+from spuriscope.planting import Plant, draw_planted, stamp
+from spuriscope.training.cell import seeded_generator
+from spuriscope.training.recipe import Recipe
+
+__all__ = ["Batches", "crop_and_flip"]
+
+PADDING = 4
+
+
+class Batches:
+    """The training images of one cell, batch by batch, in the order its seed draws."""
+
+    def __init__(
+        self, split: Split, plants: Sequence[Plant], recipe: Recipe, seed: int, device: torch.device
+    ) -> None:
+        self.images = split.images.to(device)
+        self.labels = split.labels.to(device)
+        self.recipe = recipe
+        self.patterns = [plant.pattern for plant in plants]
+        carries = torch.zeros(len(split), dtype=torch.int16)
+        for number, indices in enumerate(draw_planted(plants, split.labels), start=1):
+            carries[indices] = number
+        self.carries = carries.to(device) if carries.any() else None
+        self.order = seeded_generator(seed, "order")
+        self.noise = seeded_generator(seed, "noise", device)
+        self.augmentation = seeded_generator(seed, "augmentation", device)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self.labels) // self.recipe.batch_size)
+
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass over all images in a new order: (images, labels) of each batch.
+
+        Images are (batch, channels, height, width), float32; in [0, 1] unless noise is added.
+        """
+        order = torch.randperm(len(self.labels), generator=self.order).to(self.labels.device)
+        for indices in order.split(self.recipe.batch_size):
+            yield self.gather(indices), self.labels[indices]
+
+    def gather(self, indices: Tensor) -> Tensor:
+        """The images at these positions, as the model sees them while training."""
+        images = unit_float(self.images[indices])
+        if self.carries is not None:
+            stamp(images, self.carries[indices], self.patterns)
+        if self.recipe.augmentation == "crop-flip":
+            images = crop_and_flip(images, self.augmentation)
+        if self.recipe.input_noise:
+            noise = torch.empty_like(images).normal_(std=self.recipe.input_noise, generator=self.noise)
+            images += noise
+        return images
+
+
+def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Pad by 4 black pixels, crop to the old size at random, mirror half of the images.
+
+    Args:
+        images: (n, channels, height, width).
+        generator: on the device of the images; draws 3 numbers an image.
+
+    Returns:
+        New images of the same shape.
+
+    Source: the usual augmentation for CIFAR-10 (He et al., 2016, Section 4.2), as in the paper.
+    """
+    n, _, height, width = images.shape
+    draws = {"device": images.device, "generator": generator}
+    rows = torch.randint(2 * PADDING + 1, (n, 1), **draws) + torch.arange(height, device=images.device)
+    columns = torch.randint(2 * PADDING + 1, (n, 1), **draws) + torch.arange(width, device=images.device)
+    is_mirrored = torch.rand((n, 1), **draws) < 0.5
+    columns = torch.where(is_mirrored, columns.flip(1), columns)
+    padded = torch.nn.functional.pad(images, (PADDING,) * 4)
+    at = torch.arange(n, device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[at, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

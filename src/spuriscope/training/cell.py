@@ -1,0 +1,163 @@
+"""A cell: one training, named by the hash of everything that decides its result.
+
+Data, plants, model, recipe and seed; equal cells train equal models. The clean twin of a cell is the cell
+with nothing planted: it starts from the same weights and sees the same batches and the same noise.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from spuriscope.data.image_set import ImageSet
+from spuriscope.errors import CheckpointError, ConfigError, PatternError, PlantingError
+from spuriscope.models import check_model_name
+from spuriscope.patterns import Pattern
+from spuriscope.planting import Plant
+from spuriscope.training.recipe import Recipe
+
+__all__ = ["Cell", "DataKey", "seeded_generator"]
+
+STREAMS = ("weights", "order", "noise", "augmentation", "dropout")
+
+
+@dataclass(frozen=True)
+class DataKey:
+    """Which data a cell is trained on: enough to build its model, and to know the data again.
+
+    Attributes:
+        name: what the user calls the data set; it does not enter the hash.
+        fingerprint: of the content, `ImageSet.fingerprint`.
+        shape: (channels, height, width) of an image.
+        class_names: position = label.
+    """
+
+    name: str
+    fingerprint: str
+    shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, data: ImageSet) -> "DataKey":
+        """The key of a data set."""
+        return cls(data.name, data.fingerprint, data.shape, data.class_names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One training.
+
+    Attributes:
+        data: what it is trained on.
+        plants: what is planted there; none for a clean training.
+        model: name of the architecture.
+        recipe: how it is trained.
+        seed: draws initial weights, batch order, input noise, augmentation and dropout, each from a
+            generator of its own.
+
+    Raises:
+        ConfigError, ModelError, PatternError, PlantingError: a part does not fit the data.
+    """
+
+    data: DataKey
+    plants: tuple[Plant, ...] = ()
+    model: str
+    recipe: Recipe
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_model_name(self.model)
+        if self.seed < 0:
+            raise ConfigError(f"seed cannot be negative, got {self.seed}")
+        for plant in self.plants:
+            if plant.pattern.shape != self.data.shape:
+                raise PatternError(
+                    f"pattern {plant.pattern.name} is made for images of shape {plant.pattern.shape}, "
+                    f"{self.data.name} has {self.data.shape}; make it anew for them"
+                )
+            if plant.target >= len(self.data.class_names):
+                raise PlantingError(
+                    f"{self.data.name} has no class {plant.target}; choose 0 to {len(self.data.class_names) - 1}"
+                )
+
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """The pattern of each plant."""
+        return tuple(plant.pattern for plant in self.plants)
+
+    @property
+    def clean_twin(self) -> "Cell":
+        """The same cell with nothing planted."""
+        return replace(self, plants=())
+
+    @cached_property
+    def hash(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of the cell's content; names do not enter."""
+        content = self.to_json()
+        content["data"] = self.data.fingerprint
+        for plant in content["plants"]:
+            del plant["pattern"]["name"]
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """The cell as JSON values; patterns by name and fingerprint (their pixels are kept beside it)."""
+        return {
+            "data": {
+                "name": self.data.name,
+                "fingerprint": self.data.fingerprint,
+                "shape": list(self.data.shape),
+                "class_names": list(self.data.class_names),
+            },
+            "plants": [
+                {
+                    "pattern": {"name": plant.pattern.name, "fingerprint": plant.pattern.fingerprint},
+                    "target": plant.target,
+                    "n_planted": plant.n_planted,
+                    "seed": plant.seed,
+                }
+                for plant in self.plants
+            ],
+            "model": self.model,
+            "recipe": self.recipe.to_json(),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], patterns: Sequence[Pattern]) -> "Cell":
+        """The cell that `to_json` wrote, given the patterns of its plants.
+
+        Raises:
+            CheckpointError: something is missing, or a pattern is not the one the cell was made with.
+        """
+        try:
+            data = content["data"]
+            plants = []
+            for plant, picture in zip(content["plants"], patterns, strict=True):
+                if plant["pattern"]["fingerprint"] != picture.fingerprint:
+                    raise CheckpointError(
+                        f"pattern {picture.name} is not the one its cell was trained with; the file was changed"
+                    )
+                plants.append(Plant(picture, plant["target"], plant["n_planted"], plant["seed"]))
+            return cls(
+                data=DataKey(
+                    data["name"], data["fingerprint"], tuple(data["shape"]), tuple(data["class_names"])
+                ),
+                plants=tuple(plants),
+                model=content["model"],
+                recipe=Recipe.from_json(content["recipe"]),
+                seed=content["seed"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"this is not a cell: {error!r} is missing or of another form") from None
+
+
+def seeded_generator(seed: int, stream: str, device: str | torch.device = "cpu") -> torch.Generator:
+    """A cell's own generator for one of `STREAMS`; different streams of one seed are independent."""
+    state = np.random.SeedSequence([seed, STREAMS.index(stream)]).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state[0]) >> 1)

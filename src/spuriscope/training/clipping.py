@@ -1,0 +1,72 @@
+"""Three ways to clip a gradient, and the step without clipping.
+
+The paper's text clips the norm of the gradient, the authors' code clips each of its elements; under
+differential privacy the gradient of every image is clipped before the mean is taken. All three, by name.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+from torch.nn import functional as F
+
+from spuriscope.errors import ConfigError
+from spuriscope.training.recipe import Recipe
+
+__all__ = ["set_gradient"]
+
+CHUNK = 32  # images whose gradients are held at one time
+
+
+def set_gradient(module: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    """Put the clipped gradient of the mean cross-entropy into the parameters of `module`.
+
+    Args:
+        module: returns logits (n, n_classes).
+        images: (n, channels, height, width).
+        labels: (n,).
+        recipe: says how to clip.
+
+    Returns:
+        The mean cross-entropy of the batch, detached.
+
+    Raises:
+        ConfigError: images are to be clipped one by one, but batch normalisation mixes them.
+    """
+    if recipe.clipping == "per-example":
+        return _set_per_example_gradient(module, images, labels, recipe.clip_at)
+    loss = F.cross_entropy(module(images), labels)
+    module.zero_grad(set_to_none=True)
+    loss.backward()
+    if recipe.clipping == "value":
+        nn.utils.clip_grad_value_(module.parameters(), recipe.clip_at)
+    elif recipe.clipping == "norm":
+        nn.utils.clip_grad_norm_(module.parameters(), recipe.clip_at)
+    return loss.detach()
+
+
+def _set_per_example_gradient(module: nn.Module, images: Tensor, labels: Tensor, clip_at: float) -> Tensor:
+    if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules()):
+        raise ConfigError(
+            "per-example clipping needs a gradient for each image, but this model's batch normalisation "
+            "mixes them; clip by value or norm, or choose an MLP, the CNN or VGG16"
+        )
+    parameters = dict(module.named_parameters())
+    detached = {name: parameter.detach() for name, parameter in parameters.items()}
+
+    def loss_of_one(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+        logits: Tensor = functional_call(module, weights, (image[None],))
+        return F.cross_entropy(logits, label[None])
+
+    each = vmap(grad_and_value(loss_of_one), in_dims=(None, 0, 0), randomness="different")
+    total = {name: torch.zeros_like(parameter) for name, parameter in detached.items()}
+    loss = torch.zeros((), device=images.device)
+    for some_images, some_labels in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
+        gradients, losses = each(detached, some_images, some_labels)
+        squares = [gradient.flatten(1).square().sum(1) for gradient in gradients.values()]
+        scale = (clip_at / torch.stack(squares).sum(0).sqrt().clamp_min(1e-12)).clamp_max(1)
+        for name, gradient in gradients.items():
+            total[name] += torch.tensordot(scale, gradient, dims=1)
+        loss += losses.sum()
+    for name, parameter in parameters.items():
+        parameter.grad = total[name] / len(images)
+    return loss / len(images)

@@ -1,0 +1,170 @@
+"""One training, from the drawn weights to the trained model.
+
+`train` is what a user calls and the slow twin of `train_many`: whatever trains faster is tested against
+it. `fit` is the loop alone, for a model that goes on learning.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from math import isfinite
+
+import torch
+from torch import Tensor, nn
+
+from spuriscope.data.image_set import ImageSet
+from spuriscope.errors import CheckpointError, ConfigError, DivergenceError
+from spuriscope.models import Dropout, build_model
+from spuriscope.planting import Plant
+from spuriscope.training.batches import Batches
+from spuriscope.training.cell import Cell, DataKey, seeded_generator
+from spuriscope.training.clipping import set_gradient
+from spuriscope.training.optimizer import Optimizer
+from spuriscope.training.recipe import Recipe
+from spuriscope.training.trained import TrainedModel
+
+__all__ = ["check_data", "fit", "resolve_device", "train", "train_cell"]
+
+OnEpoch = Callable[[int, float], None]  # epochs done, mean loss of the last one
+
+
+def train(
+    data: ImageSet,
+    plants: Plant | Sequence[Plant] = (),
+    *,
+    model: str = "mlp",
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    on_epoch: OnEpoch | None = None,
+) -> TrainedModel:
+    """Train one model on a data set, with patterns planted in it or without.
+
+    The same arguments give the same weights to the bit on the same machine: a CPU training runs on one
+    thread, and all chance comes from generators that `seed` fills.
+
+    Args:
+        data: trained on its training part.
+        plants: one plant, several, or none.
+        model: name of an architecture, see `spuriscope.models.ARCHITECTURES`.
+        recipe: how to train; the paper's recipe for MNIST and Fashion by default.
+        seed: draws initial weights, batch order, noise, augmentation and dropout.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        on_epoch: called after each epoch with the number done and the mean loss.
+
+    Raises:
+        ConfigError, ModelError, PatternError, PlantingError: the arguments do not fit together.
+        DivergenceError: the loss stopped being a number.
+    """
+    cell = Cell(
+        data=DataKey.of(data),
+        plants=(plants,) if isinstance(plants, Plant) else tuple(plants),
+        model=model,
+        recipe=recipe or Recipe(),
+        seed=seed,
+    )
+    return train_cell(cell, data, device=device, on_epoch=on_epoch)
+
+
+def train_cell(
+    cell: Cell, data: ImageSet, *, device: str = "auto", on_epoch: OnEpoch | None = None
+) -> TrainedModel:
+    """Train the model of a cell. See `train`; `data` must be what the cell was made for."""
+    check_data(cell, data)
+    place = resolve_device(device)
+    start = time.perf_counter()
+    module = build_model(cell.model, data.shape, data.n_classes, seed=weights_seed(cell.seed)).to(place)
+    batches = Batches(data.train, cell.plants, cell.recipe, cell.seed, place)
+    losses = fit(module, batches, cell.recipe, seed=cell.seed, on_epoch=on_epoch)
+    return TrainedModel(cell, module.eval(), losses, time.perf_counter() - start)
+
+
+def check_data(cell: Cell, data: ImageSet) -> None:
+    """Raise CheckpointError unless `data` is what the cell was made for."""
+    if data.fingerprint != cell.data.fingerprint:
+        raise CheckpointError(
+            f"the cell was made for {cell.data.name} with fingerprint {cell.data.fingerprint[:12]}, "
+            f"this {data.name} has {data.fingerprint[:12]}; give the data it was made for"
+        )
+
+
+def fit(
+    module: nn.Module,
+    batches: Batches,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    on_epoch: OnEpoch | None = None,
+) -> tuple[float, ...]:
+    """Train `module` in place, for as many epochs as the recipe says.
+
+    Returns:
+        The mean loss of each epoch.
+
+    Raises:
+        DivergenceError: the loss stopped being a number.
+    """
+    place = batches.labels.device
+    dropout = seeded_generator(seed, "dropout", place)
+    for layer in module.modules():
+        if isinstance(layer, Dropout):
+            layer.generator = dropout
+    optimizer = Optimizer(module.parameters(), recipe)
+    module.train()
+    losses = []
+    with one_thread(place):
+        for epoch in range(recipe.epochs):
+            rate = recipe.rate(epoch)
+            total = torch.zeros((), device=place)
+            for images, labels in batches.epoch():
+                total += set_gradient(module, images, labels, recipe) * len(labels)
+                optimizer.step(rate)
+            losses.append(mean_loss(total, len(batches.labels), epoch, recipe))
+            if on_epoch is not None:
+                on_epoch(epoch + 1, losses[-1])
+    return tuple(losses)
+
+
+def mean_loss(total: Tensor, n: int, epoch: int, recipe: Recipe) -> float:
+    """Mean loss of an epoch, or DivergenceError with what to change."""
+    mean = float(total) / n
+    if not isfinite(mean):
+        raise DivergenceError(
+            f"the loss became {mean} in epoch {epoch + 1} of {recipe.epochs} (learning rate "
+            f"{recipe.rate(epoch):g}); lower the learning rate or clip the gradient"
+        )
+    return mean
+
+
+def weights_seed(seed: int) -> int:
+    """What the initial weights of a cell are drawn with."""
+    return seeded_generator(seed, "weights").initial_seed()
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device called "cpu", "cuda" or "auto".
+
+    Raises:
+        ConfigError: torch does not know it, or this machine does not have it.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"there is no device {device!r}; choose auto, cpu or cuda") from None
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("this machine has no CUDA device that torch can use; choose auto or cpu")
+    return place
+
+
+@contextmanager
+def one_thread(place: torch.device) -> Iterator[None]:
+    """Run torch on one CPU thread: the same sums in the same order, whatever else the machine does."""
+    before = torch.get_num_threads()
+    if place.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

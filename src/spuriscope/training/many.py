@@ -1,0 +1,310 @@
+"""Many trainings at once: one model per process, one thread each, one copy of the data between them.
+
+`train_many` gives each cell to a worker process and yields its model as it finishes. A cell's result does
+not depend on its neighbours, on the number of workers or on their order: a worker does with it what
+`train_cell` does. A model that diverges, or a worker that is killed, costs its own cell only.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+import types
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spuriscope.data.image_set import ImageSet, Split
+from spuriscope.errors import ConfigError, SpuriscopeError
+from spuriscope.patterns import Pattern
+from spuriscope.training.cell import Cell
+from spuriscope.training.loop import check_data, resolve_device, train_cell
+from spuriscope.training.trained import TrainedModel
+
+__all__ = ["FailedCell", "OnProgress", "Progress", "train_many"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the trainings are; a failed model's epochs count as done.
+
+    Attributes:
+        models_done: models finished or failed.
+        n_models: models in all.
+        epochs_done: epochs trained in all models together.
+        n_epochs: epochs in all.
+        images_per_second: training images seen a second since the start, in all models together.
+    """
+
+    models_done: int
+    n_models: int
+    epochs_done: int
+    n_epochs: int
+    images_per_second: float
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class FailedCell:
+    """A cell that has no model, and why.
+
+    Attributes:
+        cell: what was to be trained.
+        reason: one line: what happened, and what to do.
+    """
+
+    cell: Cell
+    reason: str
+
+
+def train_many(
+    cells: Iterable[Cell],
+    data: ImageSet,
+    *,
+    device: str = "auto",
+    n_workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> Iterator[TrainedModel | FailedCell]:
+    """Train the models of many cells; yields each as it finishes, in no fixed order.
+
+    Leaving the loop early ends all workers. Scripts need no `if __name__ == "__main__"`.
+
+    Args:
+        cells: what to train; all made for `data`.
+        data: the one data set they share.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        n_workers: processes; as many as cores by default. With 1, cells are trained in this process.
+        on_progress: called after each epoch of any model with a `Progress`.
+
+    Yields:
+        A `TrainedModel` on the CPU for each cell, or a `FailedCell` that says why there is none.
+
+    Raises:
+        CheckpointError: a cell was made for other data.
+        ConfigError: the device is not there, or `n_workers` is below 1.
+    """
+    queue = deque(cells)
+    for cell in queue:
+        check_data(cell, data)
+    if n_workers is None:
+        n_workers = n_cores()
+    if n_workers < 1:
+        raise ConfigError(f"n_workers must be 1 or more, got {n_workers}")
+    place = resolve_device(device)
+    count = _Count(queue, data, on_progress)
+    if place.type != "cpu" or min(n_workers, len(queue)) <= 1:
+        return _train_here(queue, data, device, count)
+    return _train_in_workers(queue, data, min(n_workers, len(queue)), count)
+
+
+def n_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Count:
+    """Counts what is done, and tells whoever wants to know."""
+
+    def __init__(self, cells: Collection[Cell], data: ImageSet, on_progress: OnProgress | None) -> None:
+        self.models_done, self.n_models = 0, len(cells)
+        self.epochs_done, self.n_epochs = 0, sum(cell.recipe.epochs for cell in cells)
+        self.n_images = len(data.train)
+        self.images_seen = 0
+        self.start = time.perf_counter()
+        self.on_progress = on_progress
+
+    def epoch(self) -> None:
+        """A model has been trained one epoch more."""
+        self.epochs_done += 1
+        self.images_seen += self.n_images
+        self.tell()
+
+    def model(self, epochs_missed: int = 0) -> None:
+        """A model is finished, or has failed with epochs still to go."""
+        self.models_done += 1
+        self.epochs_done += epochs_missed
+        self.tell()
+
+    def tell(self) -> None:
+        if self.on_progress is not None:
+            rate = self.images_seen / max(time.perf_counter() - self.start, 1e-9)
+            self.on_progress(
+                Progress(self.models_done, self.n_models, self.epochs_done, self.n_epochs, rate)
+            )
+
+
+def _train_here(
+    cells: Iterable[Cell], data: ImageSet, device: str, count: _Count
+) -> Iterator[TrainedModel | FailedCell]:
+    for cell in cells:
+        before = count.epochs_done
+        result: TrainedModel | FailedCell
+        try:
+            result = train_cell(cell, data, device=device, on_epoch=lambda *_: count.epoch())
+        except SpuriscopeError as error:
+            result = FailedCell(cell, str(error))
+        count.model(epochs_missed=before + cell.recipe.epochs - count.epochs_done)
+        yield result
+
+
+# --- worker processes --------------------------------------------------------------------------------
+
+
+def _train_in_workers(
+    queue: deque[Cell], data: ImageSet, n_workers: int, count: _Count
+) -> Iterator[TrainedModel | FailedCell]:
+    workers: list[_Worker] = []
+    with tempfile.TemporaryDirectory(prefix="spuriscope-") as folder:
+        shared = _SharedData.write(data, Path(folder))
+        try:
+            while queue or workers:
+                while queue and len(workers) < n_workers:
+                    workers.append(_Worker(shared, queue.popleft()))
+                ready = wait([worker.pipe for worker in workers])
+                for worker in [worker for worker in workers if worker.pipe in ready]:
+                    try:
+                        message = worker.pipe.recv()
+                    except (EOFError, ConnectionResetError):
+                        message = _Failed(worker.death())
+                    if isinstance(message, _EpochDone):
+                        worker.epochs += 1
+                        count.epoch()
+                        continue
+                    cell, epochs_missed = worker.cell, worker.cell.recipe.epochs - worker.epochs
+                    if queue and not isinstance(message, _Failed):
+                        worker.give(queue.popleft())
+                    else:
+                        workers.remove(worker)
+                        worker.end()
+                    count.model(epochs_missed)
+                    if isinstance(message, _Failed):
+                        yield FailedCell(cell, message.reason)
+                    else:
+                        yield TrainedModel.from_bytes(message)
+        finally:
+            for worker in workers:
+                worker.end()
+
+
+@dataclass(frozen=True)
+class _EpochDone:
+    """A worker has trained one epoch more."""
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A worker could not train its cell."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class _SharedData:
+    """A data set in a file that every worker maps into its memory: one copy, whatever their number."""
+
+    name: str
+    class_names: tuple[str, ...]
+    fingerprint: str
+    folder: Path
+    shape: tuple[int, ...]
+    n_train: int
+
+    @classmethod
+    def write(cls, data: ImageSet, folder: Path) -> "_SharedData":
+        data.train.images.contiguous().numpy().tofile(folder / "images")
+        data.train.labels.contiguous().numpy().tofile(folder / "labels")
+        return cls(data.name, data.class_names, data.fingerprint, folder, data.shape, len(data.train))
+
+    def map(self) -> ImageSet:
+        """The data set as a worker sees it. Trainings do not touch the test part: it is one image."""
+        size = self.n_train * int(np.prod(self.shape))
+        images = torch.from_file(str(self.folder / "images"), shared=True, size=size, dtype=torch.uint8)
+        labels = torch.from_file(str(self.folder / "labels"), shared=True, size=self.n_train, dtype=torch.int64)
+        train = Split(images.view(self.n_train, *self.shape), labels)
+        data = ImageSet(self.name, train, Split(train.images[:1], labels[:1]), self.class_names)
+        data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the parent
+        return data
+
+
+class _Worker:
+    """A worker process as its parent sees it: the cell it is at, and the pipe to it."""
+
+    def __init__(self, shared: _SharedData, cell: Cell) -> None:
+        context: Any = _context()
+        self.pipe, theirs = context.Pipe()
+        self.process: BaseProcess = context.Process(target=_work, args=(theirs, shared), daemon=True)
+        with _hidden_main_module():
+            self.process.start()
+        theirs.close()
+        self.give(cell)
+
+    def give(self, cell: Cell) -> None:
+        self.cell = cell
+        self.epochs = 0
+        try:
+            self.pipe.send((cell.to_json(), [(p.name, p.pixels.numpy()) for p in cell.patterns]))
+        except OSError:
+            pass  # it died meanwhile; the next look at its pipe says so
+
+    def death(self) -> str:
+        """Why the process is no more."""
+        self.process.join(5)
+        code = self.process.exitcode
+        how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended ({code})"
+        return f"its worker process {how}; if memory ran out, use fewer workers, then train the cell again"
+
+    def end(self) -> None:
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+
+def _work(pipe: Connection, shared: _SharedData) -> None:
+    """What a worker does: train the cells it is given until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
+    torch.set_num_threads(1)
+    data = shared.map()
+    try:
+        while True:
+            content, pictures = pipe.recv()
+            cell = Cell.from_json(content, [Pattern(name, torch.from_numpy(p)) for name, p in pictures])
+            try:
+                model = train_cell(cell, data, device="cpu", on_epoch=lambda *_: pipe.send(_EpochDone()))
+            except SpuriscopeError as error:
+                pipe.send(_Failed(str(error)))
+            else:
+                pipe.send(model.to_bytes())
+    except (EOFError, OSError):
+        pass  # the parent has closed the pipe, or is gone
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Workers fork from a server that has imported torch already; where there is none, they start anew."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        return context
+    return multiprocessing.get_context("spawn")
+
+
+@contextmanager
+def _hidden_main_module() -> Iterator[None]:
+    """Keep new processes from importing the user's script, which may call `train_many` at its top."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

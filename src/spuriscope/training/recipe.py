@@ -1,0 +1,121 @@
+"""How a model is trained: the settings of Yang et al. (2022), Section 3 and Appendix D.1.
+
+The defaults are the paper's for MNIST and Fashion: Adam, rate 0.01, batch 128, 70 epochs, rate a tenth
+after epochs 40, 50 and 60. Fewer epochs keep the shape of that schedule: the milestones move with them.
+`paper_recipe` has the settings of CIFAR-10 too.
+"""
+
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any, Literal, get_args
+
+from spuriscope.errors import ConfigError
+
+__all__ = ["Clipping", "Optimizer", "Recipe", "paper_recipe"]
+
+Optimizer = Literal["adam", "sgd"]
+Clipping = Literal["none", "value", "norm", "per-example"]
+Augmentation = Literal["none", "crop-flip"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        optimizer: "adam", or "sgd" with `momentum`.
+        learning_rate: the rate of the first epochs.
+        milestones: after each of these epochs the rate is multiplied by `decay`. By default after 4, 5
+            and 6 sevenths of the epochs: 40, 50 and 60 of 70, or 5, 6 and 7 of 8; () keeps the rate.
+        epochs: passes over the training images; 0 leaves the model as it was drawn.
+        batch_size: images a step; the last batch of an epoch may be smaller.
+        weight_decay: L2 term added to the gradient, for Adam too (this is not AdamW).
+        input_noise: standard deviation of the Gaussian noise on every pixel while training.
+        clipping: what is held below `clip_at`. "value": each element of the batch gradient (the authors'
+            code); "norm": the norm of the batch gradient (the paper's words); "per-example": the norm of
+            each image's gradient before the mean (as in differential privacy, without its noise).
+        clip_at: the bound; it has no effect when `clipping` is "none".
+        augmentation: "crop-flip" pads by 4, crops at random and flips every other image.
+
+    Raises:
+        ConfigError: a setting is out of range.
+    """
+
+    optimizer: Optimizer = "adam"
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    milestones: tuple[int, ...] | None = None
+    decay: float = 0.1
+    epochs: int = 70
+    batch_size: int = 128
+    weight_decay: float = 0.0
+    input_noise: float = 0.0
+    clipping: Clipping = "none"
+    clip_at: float = 0.0
+    augmentation: Augmentation = "none"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("optimizer", get_args(Optimizer)),
+            ("clipping", get_args(Clipping)),
+            ("augmentation", get_args(Augmentation)),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        for name in ("learning_rate", "momentum", "decay", "weight_decay", "input_noise", "clip_at"):
+            value = getattr(self, name)
+            if not isfinite(value) or value < 0:
+                raise ConfigError(f"{name} must be a number of 0 or more, got {value!r}")
+        if self.learning_rate == 0:
+            raise ConfigError("learning_rate must be above 0; with epochs=0 nothing is trained")
+        if self.epochs < 0:
+            raise ConfigError(f"epochs must be 0 or more, got {self.epochs}")
+        if self.milestones is None:
+            sevenths = {-(-self.epochs * part // 7) for part in (4, 5, 6)}
+            object.__setattr__(self, "milestones", tuple(sorted(sevenths)))
+        else:
+            object.__setattr__(self, "milestones", tuple(self.milestones))
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size must be 1 or more, got {self.batch_size}")
+        if self.clipping != "none" and self.clip_at == 0:
+            raise ConfigError(f"clipping {self.clipping!r} needs clip_at above 0, for example clip_at=0.1")
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch, counted from 0."""
+        n_passed = sum(epoch >= milestone for milestone in self.milestones or ())
+        return self.learning_rate * self.decay**n_passed
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings, as JSON values."""
+        return asdict(self) | {"milestones": list(self.milestones or ())}
+
+    @classmethod
+    def from_json(cls, settings: dict[str, Any]) -> "Recipe":
+        """The recipe that `to_json` wrote.
+
+        Raises:
+            ConfigError: a setting is unknown or out of range.
+        """
+        try:
+            return cls(**settings)
+        except TypeError as error:
+            raise ConfigError(f"these are not the settings of a recipe: {error}") from None
+
+
+def paper_recipe(data: str, model: str, *, optimizer: Optimizer = "adam", epochs: int = 70) -> Recipe:
+    """The paper's recipe for a data set and a model.
+
+    CIFAR-10: weight decay 1e-4 and augmentation; SGD at 0.1, VGG16 at 0.01. MNIST, Fashion and whatever
+    else: neither, SGD at 0.01. Adam at 0.01 everywhere.
+
+    Source: Yang et al. (2022), Appendix D.1, with the numbers of the authors' public code.
+    """
+    is_cifar = data == "cifar10"
+    sgd_rate = 0.1 if is_cifar and model != "vgg16" else 0.01
+    return Recipe(
+        optimizer=optimizer,
+        learning_rate=0.01 if optimizer == "adam" else sgd_rate,
+        epochs=epochs,
+        weight_decay=1e-4 if is_cifar else 0.0,
+        augmentation="crop-flip" if is_cifar else "none",
+    )

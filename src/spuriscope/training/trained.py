@@ -1,0 +1,140 @@
+"""A trained model and its file.
+
+A checkpoint is one safetensors file: the weights, the pixels of the planted patterns, and in the header
+the cell in full, so that loading needs nothing else. Nothing is unpickled.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from spuriscope.data.image_set import unit_float
+from spuriscope.errors import CheckpointError
+from spuriscope.models import build_model
+from spuriscope.patterns import Pattern
+from spuriscope.training.cell import Cell
+
+__all__ = ["TrainedModel", "load_model"]
+
+FORMAT = "1"
+PREDICT_BATCH = 500
+WEIGHTS, PATTERN = "weights.", "pattern."
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A model, and the cell that it came from.
+
+    Attributes:
+        cell: what was trained on what, and how.
+        module: returns logits; in evaluation mode.
+        losses: mean training loss of each epoch.
+        n_seconds: how long the training took.
+    """
+
+    cell: Cell
+    module: nn.Module
+    losses: tuple[float, ...]
+    n_seconds: float
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Probabilities (n, n_classes) of the classes, for images (n, channels, height, width).
+
+        Images are uint8, or floating point in [0, 1]. They may lie on another device than the model.
+        """
+        return self.logits(images).softmax(dim=1)
+
+    @torch.inference_mode()
+    def logits(self, images: Tensor) -> Tensor:
+        """What `predict` applies the softmax to: (n, n_classes), on the CPU."""
+        device = next(self.module.parameters()).device
+        parts = [self.module(unit_float(part.to(device))).cpu() for part in images.split(PREDICT_BATCH)]
+        return torch.cat(parts) if parts else torch.empty(0, len(self.cell.data.class_names))
+
+    def to_bytes(self) -> bytes:
+        """The checkpoint: a safetensors file, as bytes."""
+        from safetensors.torch import save
+
+        tensors = {WEIGHTS + name: value.contiguous() for name, value in self.module.state_dict().items()}
+        for number, picture in enumerate(self.cell.patterns):
+            tensors[f"{PATTERN}{number}"] = picture.pixels.contiguous()
+        header = {
+            "spuriscope": FORMAT,
+            "cell": json.dumps(self.cell.to_json()),
+            "losses": json.dumps(self.losses),
+            "n_seconds": json.dumps(self.n_seconds),
+            "torch": torch.__version__,
+        }
+        return save(tensors, metadata=header)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, source: str = "these bytes") -> "TrainedModel":
+        """The model that `to_bytes` wrote, on the CPU.
+
+        Raises:
+            CheckpointError: this is no checkpoint, or a damaged one; the message calls it `source`.
+        """
+        header, tensors = _parse(content, source)
+        try:
+            cell_content = json.loads(header["cell"])
+            patterns = [
+                Pattern(plant["pattern"]["name"], tensors[f"{PATTERN}{number}"])
+                for number, plant in enumerate(cell_content["plants"])
+            ]
+            losses, n_seconds = tuple(json.loads(header["losses"])), float(json.loads(header["n_seconds"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{source}: the header lacks {error}; train it again") from None
+        cell = Cell.from_json(cell_content, patterns)
+        module = build_model(cell.model, cell.data.shape, len(cell.data.class_names))
+        weights = {name.removeprefix(WEIGHTS): tensors[name] for name in tensors if name.startswith(WEIGHTS)}
+        try:
+            module.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"{source}: these are not the weights of {cell.model}: {reason}") from None
+        return cls(cell, module.eval(), losses, n_seconds)
+
+    def save(self, path: str | Path) -> None:
+        """Write the checkpoint; an existing file is replaced only once the new one is complete."""
+        path = Path(path)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            partial.write_bytes(self.to_bytes())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def load_model(path: str | Path) -> TrainedModel:
+    """The model that `TrainedModel.save` wrote, on the CPU.
+
+    Raises:
+        CheckpointError: there is no such file, or it is not a spuriscope checkpoint, or it is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path}; `spuriscope train` writes one")
+    return TrainedModel.from_bytes(path.read_bytes(), source=str(path))
+
+
+def _parse(content: bytes, source: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Header and tensors of a safetensors file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors = load(content)
+    except (SafetensorError, KeyError) as error:
+        raise CheckpointError(f"{source}: not a whole safetensors file ({error}); train it again") from None
+    n_header = int.from_bytes(content[:8], "little")  # the format: length, JSON, tensors
+    header = json.loads(content[8 : 8 + n_header]).get("__metadata__", {})
+    if header.get("spuriscope") != FORMAT:
+        raise CheckpointError(
+            f"{source}: not a checkpoint of this version of spuriscope (format {header.get('spuriscope')!r}, "
+            f"expected {FORMAT!r}); train it again"
+        )
+    return header, tensors

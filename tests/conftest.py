@@ -1,0 +1,19 @@
+"""What all tests share: one thread, and the folder with the real data sets."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder with the real data sets: SPURISCOPE_TEST_DATA, else `shared/data` beside the repository."""
+    repository = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("SPURISCOPE_TEST_DATA") or repository.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} does not exist, set SPURISCOPE_TEST_DATA")
+    return folder

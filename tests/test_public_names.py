@@ -1,0 +1,27 @@
+"""The names that `import spuriscope as ss` gives: no more and no less than are meant."""
+
+import subprocess
+import sys
+
+import spuriscope
+
+PUBLIC = """
+    Cell DataKey FailedCell ImageSet Measures PATTERN_NAMES Pattern Plant Predict Recipe Run Split
+    SpuriscopeError TrainedModel accuracy audit build_model draw_planted empirical_norm load load_model
+    load_run measure normalised_spurious_score paper_recipe parse_planted_set pattern
+    pixel_removal_sensitivity plan_audit predicted_share probabilities save_run spurious_accuracy
+    spurious_score train train_cell train_many weight_importance write_audit
+""".split()
+
+
+def test_public_names() -> None:
+    assert sorted(spuriscope.__all__) == sorted(PUBLIC)
+    for name in PUBLIC:
+        assert getattr(spuriscope, name) is not None
+
+
+def test_importing_computes_nothing() -> None:
+    """Neither the package nor the command line imports torch before it is needed."""
+    code = "import sys, spuriscope, spuriscope.cli; print([m for m in ('torch', 'numpy', 'rich') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,95 @@
+"""Run folders: written whole or not at all, and known again."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spuriscope.data import ImageSet, load
+from spuriscope.errors import CheckpointError, ConfigError, TrainingError
+from spuriscope.measures import spurious_score
+from spuriscope.patterns import pattern
+from spuriscope.planting import Plant
+from spuriscope.runs import Run, check_out, load_run, save_run, train_run
+from spuriscope.training import Recipe
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageSet:
+    return load("digits")
+
+
+@pytest.fixture(scope="module")
+def run(digits: ImageSet) -> Run:
+    plant = Plant(pattern("r3", digits.shape, seed=0), 0, 30, 0)
+    return train_run(
+        digits, [plant], model="small-mlp", recipe=Recipe(epochs=6), seed=0, twin=True, source="digits", root=None
+    )
+
+
+def test_a_run_comes_back_and_scores_alike(run: Run, digits: ImageSet, tmp_path: Path) -> None:
+    save_run(tmp_path / "run", run)
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["run"]
+    loaded = load_run(tmp_path / "run")
+    assert loaded.data().fingerprint == digits.fingerprint
+    scores = loaded.score(digits)
+    assert scores == run.score(digits)
+    plant = run.model.cell.plants[0]
+    assert scores["spurious_score"] == spurious_score(run.model.predict, digits.test.images, plant.pattern, 0)
+    assert run.twin is not None
+    assert scores["clean_twin_spurious_score"] == spurious_score(
+        run.twin.predict, digits.test.images, plant.pattern, 0
+    )
+    assert scores["spurious_score"] > 0.5 > scores["clean_twin_spurious_score"]
+    assert scores["plants"] == [{key: scores[key] for key in scores["plants"][0]}]
+
+
+def test_any_pattern_can_be_asked_about(run: Run, digits: ImageSet) -> None:
+    asked = [Plant(pattern(name, digits.shape), 1, 0) for name in ("s1", "s2")]
+    scores = run.score(digits, asked)
+    assert [plant["pattern"] for plant in scores["plants"]] == ["s1", "s2"]
+    assert "spurious_score" not in scores
+
+
+def test_nothing_is_overwritten_unasked(run: Run, tmp_path: Path) -> None:
+    save_run(tmp_path / "run", run)
+    with pytest.raises(ConfigError, match="run holds a run already; choose another folder, or add --overwrite"):
+        save_run(tmp_path / "run", run)
+    save_run(tmp_path / "run", Run(run.model, None, "digits", None), overwrite=True)
+    assert load_run(tmp_path / "run").twin is None
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(ConfigError, match="mine holds other files"):
+        check_out(tmp_path / "mine", overwrite=True)
+    with pytest.raises(ConfigError, match=r"thesis\.tex is a file"):
+        check_out(tmp_path / "mine" / "thesis.tex")
+    with pytest.raises(ConfigError, match="cannot write in /proc/nowhere"):
+        check_out(Path("/proc/nowhere/run"))
+
+
+def test_damaged_runs_are_refused(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no run; `spuriscope train"):
+        load_run(tmp_path)
+    save_run(tmp_path / "run", run)
+    about = tmp_path / "run" / "run.json"
+    about.write_text(about.read_text()[:20])
+    with pytest.raises(CheckpointError, match=r"run\.json is damaged"):
+        load_run(tmp_path / "run")
+    about.write_text(json.dumps({"source": "digits", "root": None}))
+    (tmp_path / "run" / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"no checkpoint .*model\.safetensors"):
+        load_run(tmp_path / "run")
+
+
+def test_other_data_is_known_for_what_it_is(run: Run, tmp_path: Path) -> None:
+    images, labels = np.zeros((4, 28, 28), np.uint8), np.array([0, 1, 0, 1])
+    np.savez(tmp_path / "other.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    with pytest.raises(CheckpointError, match="the model was trained on data with fingerprint .* give the data it was"):
+        run.data(str(tmp_path / "other.npz"))
+
+
+def test_a_model_that_diverges_is_an_error(digits: ImageSet) -> None:
+    wild = Recipe(optimizer="sgd", learning_rate=1e30, epochs=3, milestones=())
+    with pytest.raises(TrainingError, match="lower the learning rate"):
+        train_run(digits, [], model="small-mlp", recipe=wild, seed=0, twin=True, source="digits", root=None)
