@@ -17,7 +17,16 @@ from spuriscope.data import ImageSet, Split, load
 from spuriscope.errors import CheckpointError, ConfigError
 from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
-from spuriscope.training import Cell, DataKey, FailedCell, Progress, Recipe, TrainedModel, train_cell, train_many
+from spuriscope.training import (
+    Cell,
+    DataKey,
+    FailedCell,
+    Progress,
+    Recipe,
+    TrainedModel,
+    train_cell,
+    train_many,
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +78,9 @@ def test_cells_train_alike_alone_and_together(data: ImageSet, n_workers: int) ->
 
 @pytest.mark.parametrize("model", ["cnn", "resnet20"])
 def test_convolution_nets_train_alike_alone_and_together(data: ImageSet, model: str) -> None:
-    tiny = ImageSet("tiny", Split(data.train.images[:48], data.train.labels[:48]), data.test, data.class_names)
+    tiny = ImageSet(
+        "tiny", Split(data.train.images[:48], data.train.labels[:48]), data.test, data.class_names
+    )
     recipe = Recipe(epochs=1, batch_size=24, augmentation="crop-flip")
     for found in train_many(make_cells(tiny, [recipe, recipe], model), tiny, n_workers=2):
         assert isinstance(found, TrainedModel)
@@ -152,7 +163,8 @@ SCRIPT = """
 import sys
 import spuriscope as ss
 data = ss.load("digits")
-cells = [ss.Cell(data=ss.DataKey.of(data), model="mlp", recipe=ss.Recipe(epochs={epochs}), seed=s) for s in (0, 1)]
+key, recipe = ss.DataKey.of(data), ss.Recipe(epochs={epochs})
+cells = [ss.Cell(data=key, model="mlp", recipe=recipe, seed=s) for s in (0, 1)]
 for model in ss.train_many(cells, data, n_workers=2, on_progress=lambda p: print(p.epochs_done, flush=True)):
     print("trained", model.cell.seed, flush=True)
 """
@@ -164,7 +176,11 @@ def test_stopping_the_parent_ends_the_workers(how: signal.Signals, tmp_path: Pat
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(epochs=100_000))
     parent = subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     assert parent.stdout is not None
     parent.stdout.readline()  # training has begun
@@ -184,8 +200,13 @@ def test_stopping_the_parent_ends_the_workers(how: signal.Signals, tmp_path: Pat
 def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(epochs=1))
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=60)
-    assert sorted(line for line in done.stdout.splitlines() if "trained" in line) == ["trained 0", "trained 1"]
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert sorted(line for line in done.stdout.splitlines() if "trained" in line) == [
+        "trained 0",
+        "trained 1",
+    ]
 
 
 def private_megabytes(pid: int) -> float:

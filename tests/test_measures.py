@@ -87,7 +87,9 @@ def test_measures_equal_a_loop_over_images(seed: int, target: int, threshold: fl
     assert found.score_non_target == of_others / others
     assert found.normalised_score == normalised / others
     kept = images[labels != target]
-    assert found.normalised_score == normalised_spurious_score(predict, kept, stamp, target, threshold=threshold)
+    assert found.normalised_score == normalised_spurious_score(
+        predict, kept, stamp, target, threshold=threshold
+    )
     assert found.spurious_accuracy == right_stamped / others
     assert found.spurious_accuracy == spurious_accuracy(predict, images, labels, stamp, target)
     assert found.predicted_share == called / others == predicted_share(predict, stamp.apply(kept), target)
@@ -110,13 +112,14 @@ def test_norm_of_a_corner_by_hand() -> None:
 
 def test_weight_importance_is_the_largest_weight_of_each_pixel() -> None:
     module = build_model("small-mlp", (1, 3, 4), 2)
-    layer = module[1]
-    assert isinstance(layer, nn.Linear)
+    layer = next(layer for layer in module.modules() if isinstance(layer, nn.Linear))
     found = weight_importance(module, (1, 3, 4))
     for row in range(3):
         for column in range(4):
             assert found[0, row, column] == max(layer.weight[:, 4 * row + column].tolist())
-    with pytest.raises(MeasureError, match=r"first layer joins all 784 pixels, such as mlp; this one begins with Conv2d"):
+    with pytest.raises(
+        MeasureError, match=r"first layer joins all 784 pixels, such as mlp; this one begins with Conv2d"
+    ):
         weight_importance(build_model("cnn", (1, 28, 28), 2), (1, 28, 28))
 
 

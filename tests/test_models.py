@@ -31,7 +31,9 @@ def test_models_take_any_shape_and_number_of_classes(name: str, shape: tuple[int
     assert module(torch.rand(2, *shape)).shape == (2, 7)
 
 
-@pytest.mark.parametrize(("name", "shape"), [("resnet110", (3, 32, 32)), ("vgg16", (3, 32, 32)), ("vgg16", (1, 40, 40))])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("resnet110", (3, 32, 32)), ("vgg16", (3, 32, 32)), ("vgg16", (1, 40, 40))]
+)
 def test_large_models_take_any_shape(name: str, shape: tuple[int, int, int]) -> None:
     with torch.device("meta"):
         module = ARCHITECTURES[name].build(shape, 3)
@@ -50,7 +52,9 @@ def test_the_seed_draws_the_weights_and_nothing_else_does() -> None:
 
 
 def test_models_too_large_for_the_images_say_so() -> None:
-    with pytest.raises(ModelError, match="cnn needs images of at least 16x16 pixels, these are 15x28; try mlp"):
+    with pytest.raises(
+        ModelError, match="cnn needs images of at least 16x16 pixels, these are 15x28; try mlp"
+    ):
         build_model("cnn", (1, 15, 28), 10)
     with pytest.raises(ModelError, match="vgg16 needs images of at least 32x32"):
         build_model("vgg16", (1, 28, 28), 10)
@@ -74,7 +78,7 @@ def test_dropout_zeroes_half_keeps_the_mean_and_owns_its_chance() -> None:
 
 def test_resnet_shortcut_pads_channels_and_takes_every_second_pixel() -> None:
     module = build_model("resnet20", (3, 32, 32), 10).eval()
-    block = next(layer for layer in module if getattr(layer, "n_new_channels", 0))
+    block = next(layer for layer in module.children() if getattr(layer, "n_new_channels", 0))
     with torch.no_grad():
         for layer in block.modules():
             if isinstance(layer, nn.Conv2d):

@@ -89,7 +89,9 @@ def test_equal_pixels_are_equal_patterns() -> None:
 def test_pattern_errors_say_what_to_do() -> None:
     with pytest.raises(PatternError, match=r"no pattern 'r4'; choose one of s1, s2, .*logo\.png"):
         pattern("r4", GREY)
-    with pytest.raises(PatternError, match="inv needs images of at least 25 rows and 16 columns, these have 24 and 28"):
+    with pytest.raises(
+        PatternError, match="inv needs images of at least 25 rows and 16 columns, these have 24 and 28"
+    ):
         pattern("inv", (1, 24, 28))
     with pytest.raises(PatternError, match="s3 needs images of at least 5 rows"):
         pattern("s3", (1, 4, 4))
@@ -132,7 +134,9 @@ def test_picture_errors_name_the_file(tmp_path: Path) -> None:
     broken.write_bytes(b"\x89PNG\r\n\x1a\nnot a picture")
     with pytest.raises(PatternError, match=r"broken\.png cannot be read as a picture"):
         pattern(broken, GREY)
-    whole = picture(tmp_path / "whole.png", np.random.RandomState(0).randint(0, 256, (64, 64, 3))).read_bytes()
+    whole = picture(
+        tmp_path / "whole.png", np.random.RandomState(0).randint(0, 256, (64, 64, 3))
+    ).read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(PatternError, match=r"broken\.png cannot be read as a picture"):
         pattern(broken, GREY)

@@ -44,7 +44,9 @@ def test_no_image_is_stamped_twice(counts: list[int], seeds: int) -> None:
 
 def test_planting_errors_say_what_is_possible() -> None:
     labels = torch.tensor([0, 0, 1])
-    with pytest.raises(PlantingError, match="cannot plant 3 images: class 0 has 2 to choose from; plant 0 to 2"):
+    with pytest.raises(
+        PlantingError, match="cannot plant 3 images: class 0 has 2 to choose from; plant 0 to 2"
+    ):
         Plant(S3, 0, 3).planted_indices(labels)
     with pytest.raises(PlantingError, match="class 5 has 0"):
         Plant(S3, 5, 1).planted_indices(labels)

@@ -12,7 +12,12 @@ from spuriscope.training import Recipe, paper_recipe
 
 def test_the_default_is_the_papers() -> None:
     recipe = Recipe()
-    assert (recipe.optimizer, recipe.learning_rate, recipe.batch_size, recipe.epochs) == ("adam", 0.01, 128, 70)
+    assert (recipe.optimizer, recipe.learning_rate, recipe.batch_size, recipe.epochs) == (
+        "adam",
+        0.01,
+        128,
+        70,
+    )
     rates = [recipe.rate(epoch) for epoch in range(70)]
     assert rates[:40] == [0.01] * 40
     assert rates[40:50] == pytest.approx([1e-3] * 10)
@@ -31,7 +36,12 @@ def test_milestones_keep_the_shape_of_the_schedule(epochs: int) -> None:
 
 def test_cifar10_has_its_own() -> None:
     sgd = paper_recipe("cifar10", "resnet20", optimizer="sgd")
-    assert (sgd.learning_rate, sgd.momentum, sgd.weight_decay, sgd.augmentation) == (0.1, 0.9, 1e-4, "crop-flip")
+    assert (sgd.learning_rate, sgd.momentum, sgd.weight_decay, sgd.augmentation) == (
+        0.1,
+        0.9,
+        1e-4,
+        "crop-flip",
+    )
     assert paper_recipe("cifar10", "vgg16", optimizer="sgd").learning_rate == 0.01
     assert paper_recipe("cifar10", "resnet20").learning_rate == 0.01
     mnist = paper_recipe("mnist", "mlp", optimizer="sgd")

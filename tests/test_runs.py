@@ -24,7 +24,14 @@ def digits() -> ImageSet:
 def run(digits: ImageSet) -> Run:
     plant = Plant(pattern("r3", digits.shape, seed=0), 0, 30, 0)
     return train_run(
-        digits, [plant], model="small-mlp", recipe=Recipe(epochs=6), seed=0, twin=True, source="digits", root=None
+        digits,
+        [plant],
+        model="small-mlp",
+        recipe=Recipe(epochs=6),
+        seed=0,
+        twin=True,
+        source="digits",
+        root=None,
     )
 
 
@@ -54,7 +61,9 @@ def test_any_pattern_can_be_asked_about(run: Run, digits: ImageSet) -> None:
 
 def test_nothing_is_overwritten_unasked(run: Run, tmp_path: Path) -> None:
     save_run(tmp_path / "run", run)
-    with pytest.raises(ConfigError, match="run holds a run already; choose another folder, or add --overwrite"):
+    with pytest.raises(
+        ConfigError, match="run holds a run already; choose another folder, or add --overwrite"
+    ):
         save_run(tmp_path / "run", run)
     save_run(tmp_path / "run", Run(run.model, None, "digits", None), overwrite=True)
     assert load_run(tmp_path / "run").twin is None
@@ -84,8 +93,16 @@ def test_damaged_runs_are_refused(run: Run, tmp_path: Path) -> None:
 
 def test_other_data_is_known_for_what_it_is(run: Run, tmp_path: Path) -> None:
     images, labels = np.zeros((4, 28, 28), np.uint8), np.array([0, 1, 0, 1])
-    np.savez(tmp_path / "other.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
-    with pytest.raises(CheckpointError, match="the model was trained on data with fingerprint .* give the data it was"):
+    np.savez(
+        tmp_path / "other.npz",
+        train_images=images,
+        train_labels=labels,
+        test_images=images,
+        test_labels=labels,
+    )
+    with pytest.raises(
+        CheckpointError, match="the model was trained on data with fingerprint .* give the data it was"
+    ):
         run.data(str(tmp_path / "other.npz"))
 
 

@@ -23,7 +23,9 @@ def model() -> TrainedModel:
         Plant(pattern("r3", data.shape, seed=2), 0, 3, 2),
         Plant(pattern("s3", data.shape), 1, 2, 2),
     ]
-    return train(data, plants, model="small-mlp", recipe=Recipe(epochs=2, clipping="value", clip_at=0.1), seed=4)
+    return train(
+        data, plants, model="small-mlp", recipe=Recipe(epochs=2, clipping="value", clip_at=0.1), seed=4
+    )
 
 
 @pytest.fixture
@@ -54,10 +56,14 @@ def test_predict_gives_probabilities_whatever_the_form_of_the_images(model: Trai
 
 
 def test_a_missing_or_foreign_file_is_refused(path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no checkpoint .*missing\.safetensors; `spuriscope train` writes one"):
+    with pytest.raises(
+        CheckpointError, match=r"no checkpoint .*missing\.safetensors; `spuriscope train` writes one"
+    ):
         load_model(path.with_name("missing.safetensors"))
     save_file({"x": torch.zeros(3)}, path)
-    with pytest.raises(CheckpointError, match=r"not a checkpoint of this version of spuriscope \(format None, expected '1'\)"):
+    with pytest.raises(
+        CheckpointError, match=r"not a checkpoint of this version of spuriscope \(format None, expected '1'\)"
+    ):
         load_model(path)
 
 

@@ -131,8 +131,8 @@ def plan_audit(
         counts = [n for n in COUNTS if n <= n_class]
     if not counts or min(counts) < 1 or max(counts) > n_class:
         raise PlantingError(
-            f"class {target} of {data.name} has {n_class} training images; choose counts from 1 to {n_class}, "
-            f"got {', '.join(map(str, counts)) or 'none'}"
+            f"class {target} of {data.name} has {n_class} training images; choose counts from 1 to "
+            f"{n_class}, got {', '.join(map(str, counts)) or 'none'}"
         )
     seeds = tuple(range(n_seeds))
     drawn = {}
@@ -199,9 +199,11 @@ def audit(
             if seed == plan.seeds[0]:
                 looks[name, n_planted] = _look(plan, model, plan.patterns[name][seed], examples)
     rows.sort(key=lambda row: (row["n_planted"], row["seed"]))
-    doses = [_dose_response(plan, name, [row for row in rows if row["pattern"] == name]) for name in plan.patterns]
+    doses = [
+        _dose_response(plan, name, [row for row in rows if row["pattern"] == name]) for name in plan.patterns
+    ]
     headline = _headline(plan, doses)
-    document = {
+    return {
         "format": FORMAT,
         "spuriscope": spuriscope.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -223,7 +225,6 @@ def audit(
         "dose_response": doses,
         "weight_importance": _weight_importance(plan, looks),
     }
-    return document
 
 
 def check_folder(folder: Path) -> None:
@@ -237,7 +238,9 @@ def check_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ConfigError(f"cannot write in {folder} ({error.strerror}); choose another folder with --out") from None
+        raise ConfigError(
+            f"cannot write in {folder} ({error.strerror}); choose another folder with --out"
+        ) from None
 
 
 def write_audit(document: Audit, folder: Path) -> Path:
@@ -288,7 +291,9 @@ def _describe_data(data: ImageSet) -> dict[str, Any]:
     }
 
 
-def _measure_cell(plan: AuditPlan, model: TrainedModel, name: str, n_planted: int, seed: int) -> dict[str, Any]:
+def _measure_cell(
+    plan: AuditPlan, model: TrainedModel, name: str, n_planted: int, seed: int
+) -> dict[str, Any]:
     picture = plan.patterns[name][seed]
     measures = measure(model.predict, plan.data.test, picture, plan.target, threshold=plan.threshold)
     return {
@@ -309,7 +314,9 @@ def _dose_response(plan: AuditPlan, name: str, rows: list[dict[str, Any]]) -> di
     summary = []
     for n_planted in counts:
         of_count = [table[n_planted, seed] for seed in plan.seeds]
-        measures = [key for key in of_count[0] if key not in ("pattern", "n_planted", "seed", "cell", "train_loss")]
+        measures = [
+            key for key in of_count[0] if key not in ("pattern", "n_planted", "seed", "cell", "train_loss")
+        ]
         summary.append(
             {"n_planted": n_planted}
             | {key: asdict(mean_interval([row[key] for row in of_count])) for key in measures}
@@ -327,7 +334,8 @@ def _dose_response(plan: AuditPlan, name: str, rows: list[dict[str, Any]]) -> di
 def _headline(plan: AuditPlan, doses: list[dict[str, Any]]) -> dict[str, Any]:
     """The fewest planted images that make the model call half of all stamped images the target class.
 
-    Among equals the pattern with the largest share; where nothing reaches half, the largest share of all.
+    The clean twin must call less than half as many so: a pattern may look like the class by itself. Among
+    equals the pattern with the largest share; where nothing is enough, the largest rise over the twin.
     """
     choices = [
         {
@@ -339,11 +347,17 @@ def _headline(plan: AuditPlan, doses: list[dict[str, Any]]) -> dict[str, Any]:
         for dose in doses
         for entry in dose["summary"][1:]
     ]
-    enough = [choice for choice in choices if choice["predicted_share"]["mean"] >= 0.5]
+    enough = [
+        choice
+        for choice in choices
+        if choice["predicted_share"]["mean"] >= max(0.5, 2 * choice["twin_predicted_share"]["mean"])
+    ]
     if enough:
         fewest = min(choice["n_planted"] for choice in enough)
         choices = [choice for choice in enough if choice["n_planted"] == fewest]
-    best = max(choices, key=lambda choice: choice["predicted_share"]["mean"])
+    best = max(
+        choices, key=lambda choice: choice["predicted_share"]["mean"] - choice["twin_predicted_share"]["mean"]
+    )
     return best | {"reached_half": bool(enough), "target_name": plan.data.class_names[plan.target]}
 
 
@@ -369,7 +383,10 @@ def _look(plan: AuditPlan, model: TrainedModel, picture: Pattern, positions: lis
 
 
 def _examples(
-    plan: AuditPlan, headline: dict[str, Any], positions: list[int], looks: dict[tuple[str, int], dict[str, Any]]
+    plan: AuditPlan,
+    headline: dict[str, Any],
+    positions: list[int],
+    looks: dict[tuple[str, int], dict[str, Any]],
 ) -> dict[str, Any]:
     name, n_planted, seed, target = headline["pattern"], headline["n_planted"], plan.seeds[0], plan.target
     picture = plan.patterns[name][seed]
@@ -396,8 +413,10 @@ def _examples(
     }
 
 
-def _weight_importance(plan: AuditPlan, looks: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any] | None:
-    """Maps with and without planting, for s3 (as in the paper) or else the first pattern, at the largest count."""
+def _weight_importance(
+    plan: AuditPlan, looks: dict[tuple[str, int], dict[str, Any]]
+) -> dict[str, Any] | None:
+    """Maps with and without planting, for s3 (as in the paper) or the first pattern, at the largest count."""
     name = "s3" if "s3" in plan.patterns else next(iter(plan.patterns))
     planted, twin = looks[name, plan.counts[-1]]["importance"], looks[name, 0]["importance"]
     if planted is None or twin is None:

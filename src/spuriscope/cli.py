@@ -9,7 +9,7 @@ import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from typer.exceptions import TyperException
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from spuriscope.training import Recipe
 
 __all__ = ["app", "main"]
+
+Value = TypeVar("Value", str, int)
 
 app = typer.Typer(
     help="Plant, measure, find and remove rare spurious correlations in image classifiers.",
@@ -42,7 +44,9 @@ DataArgument = Annotated[
 ]
 RootOption = Annotated[
     Path | None,
-    typer.Option(help="Folder with the files of named data sets (else SPURISCOPE_DATA, else the user's cache)."),
+    typer.Option(
+        help="Folder with the files of named data sets (else SPURISCOPE_DATA, else the user's cache)."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -83,7 +87,9 @@ def version(
 def audit(
     data: DataArgument = "digits",
     *,
-    out: Annotated[Path | None, typer.Option(help="Folder for report.html and audit.json [audit-DATA].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.html and audit.json [audit-DATA].")
+    ] = None,
     model: Annotated[str, typer.Option(help="Architecture; `spuriscope models` lists them.")] = "mlp",
     target: Annotated[int, typer.Option(help="Class whose training images carry the pattern.")] = 0,
     patterns: Annotated[
@@ -100,11 +106,15 @@ def audit(
     workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Would my training pick up a rare cue? Writes one page. Example: spuriscope audit digits --out audit-digits"""
+    """Would my training pick up a rare cue? Writes one page.
+
+    Example: spuriscope audit digits --out audit-digits
+    """
     from spuriscope.auditing import audit as run_audit
     from spuriscope.auditing import check_folder, plan_audit, write_audit
     from spuriscope.data import load
     from spuriscope.progress import training_progress
+    from spuriscope.report.front import headline
 
     image_set = load(data, root=root)
     folder = out if out is not None else Path(f"audit-{image_set.name}")
@@ -127,7 +137,7 @@ def audit(
     if as_json:
         _print_json(document)
     else:
-        typer.echo(document["headline"]["sentence"])
+        typer.echo(headline(document))
         typer.echo(f"report: {page.resolve()}")
 
 
@@ -150,13 +160,17 @@ def train(
     model: Annotated[str, typer.Option(help="Architecture; `spuriscope models` lists them.")] = "mlp",
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 70,
     optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
-    learning_rate: Annotated[float | None, typer.Option(help="[the paper's: 0.01, CIFAR-10 with SGD 0.1]")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="[the paper's: 0.01, CIFAR-10 with SGD 0.1]")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="[128]")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="L2 term [0, CIFAR-10 1e-4].")] = None,
     input_noise: Annotated[float | None, typer.Option(help="Standard deviation, while training [0].")] = None,
     clipping: Annotated[str | None, typer.Option(help="none, value, norm or per-example [none].")] = None,
     clip_at: Annotated[float | None, typer.Option(help="Bound of the clipping.")] = None,
-    augmentation: Annotated[str | None, typer.Option(help="none or crop-flip [none, CIFAR-10 crop-flip].")] = None,
+    augmentation: Annotated[
+        str | None, typer.Option(help="none or crop-flip [none, CIFAR-10 crop-flip].")
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Draws weights, batches, noise, the planted images and random patterns.")
     ] = 0,
@@ -167,7 +181,10 @@ def train(
     workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model, and its clean twin. Example: spuriscope train digits --pattern r3 --target 0 --planted 3 --out run"""
+    """Train a model, and its clean twin.
+
+    Example: spuriscope train digits --pattern r3 --target 0 --planted 3 --out run
+    """
     from spuriscope.data import load
     from spuriscope.planting import parse_planted_set
     from spuriscope.progress import training_progress
@@ -177,7 +194,11 @@ def train(
     image_set = load(planted_set.data if planted_set else data, root=root)
     if planted_set and (pattern or target or planted):
         raise ConfigError(f"{data} says what is planted already; leave out --pattern, --target and --planted")
-    plants = planted_set.plants(image_set.shape) if planted_set else _plants(image_set, pattern, target, planted, seed)
+    plants = (
+        planted_set.plants(image_set.shape)
+        if planted_set
+        else _plants(image_set, pattern, target, planted, seed)
+    )
     recipe = _recipe(
         image_set.name,
         model,
@@ -219,7 +240,9 @@ def train(
 def score(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     *,
-    pattern: Annotated[list[str] | None, typer.Option(help="Ask about this pattern instead of those planted.")] = None,
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="Ask about this pattern instead of those planted.")
+    ] = None,
     target: Annotated[list[int] | None, typer.Option(help="Class it might lead to. [0]")] = None,
     seed: Annotated[int, typer.Option(help="Draws the noise of r1, r2 and r3.")] = 0,
     threshold: ThresholdOption = 0.1,
@@ -227,7 +250,10 @@ def score(
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a run, beside its clean twin. Example: spuriscope score run --threshold 0.2"""
+    """Measure a run, beside its clean twin.
+
+    Example: spuriscope score run --threshold 0.2
+    """
     from spuriscope.runs import load_run
 
     loaded = load_run(run)
@@ -244,12 +270,17 @@ def score(
 def patterns(
     data: DataArgument,
     *,
-    pattern: Annotated[list[str] | None, typer.Option(help="A name or a picture; repeat for several.")] = None,
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="A name or a picture; repeat for several.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws the noise of r1, r2 and r3.")] = 0,
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The patterns, and how strong each is on a data set (Table 1). Example: spuriscope patterns digits --seed 4"""
+    """The patterns, and how strong each is on a data set (Table 1).
+
+    Example: spuriscope patterns digits --seed 4
+    """
     from spuriscope.data import load
     from spuriscope.errors import PatternError
     from spuriscope.measures import empirical_norm
@@ -271,13 +302,18 @@ def patterns(
     if as_json:
         _print_json({"data": image_set.name, "seed": seed, "norms": norms, "do_not_fit": too_large})
     else:
-        rows = [[name, f"{norm:.2f}"] for name, norm in norms.items()] + [[name, "does not fit"] for name in too_large]
+        rows = [[name, f"{norm:.2f}"] for name, norm in norms.items()] + [
+            [name, "does not fit"] for name in too_large
+        ]
         _print_table(["pattern", "mean L2 distance when stamped"], rows)
 
 
 @app.command()
 def models(as_json: JsonOption = False) -> None:
-    """The architectures and their parameters (Table 2). Example: spuriscope models --json"""
+    """The architectures and their parameters (Table 2).
+
+    Example: spuriscope models --json
+    """
     from spuriscope.models import ARCHITECTURES, count_parameters
 
     counts = {name: count_parameters(name) for name in ARCHITECTURES}
@@ -294,7 +330,10 @@ def models(as_json: JsonOption = False) -> None:
 
 @data_app.command("list")
 def data_list(root: RootOption = None, as_json: JsonOption = False) -> None:
-    """The data sets known by name, and where they were found. Example: spuriscope data list"""
+    """The data sets known by name, and where they were found.
+
+    Example: spuriscope data list
+    """
     from spuriscope.data import list_data
 
     listings = list_data(root)
@@ -310,24 +349,37 @@ def data_list(root: RootOption = None, as_json: JsonOption = False) -> None:
 
 @data_app.command("verify")
 def data_verify(data: DataArgument, root: RootOption = None, as_json: JsonOption = False) -> None:
-    """Read all of a data set and check it. Example: spuriscope data verify digits"""
+    """Read all of a data set and check it.
+
+    Example: spuriscope data verify digits
+    """
     from spuriscope.data import verify
 
     found = verify(data, root)
     if as_json:
         _print_json(asdict(found))
         return
-    typer.echo(f"{found.name}: images of {'x'.join(map(str, found.shape))}, fingerprint {found.fingerprint[:16]}")
+    typer.echo(
+        f"{found.name}: images of {'x'.join(map(str, found.shape))}, fingerprint {found.fingerprint[:16]}"
+    )
     rows = [[name, f"{n:,}", f"{found.test_counts[name]:,}"] for name, n in found.train_counts.items()]
     _print_table(["class", "train", "test"], rows)
     for file in found.files:
-        content = {True: "published content", False: "other content than published", None: "content not published"}
+        content = {
+            True: "published content",
+            False: "other content than published",
+            None: "content not published",
+        }
         same = "the published file" if file.is_identical else content[file.has_published_content]
         typer.echo(f"{file.path}: {same}")
 
 
 def _plants(
-    data: "ImageSet", patterns: list[str] | None, targets: list[int] | None, planted: list[int] | None, seed: int
+    data: "ImageSet",
+    patterns: list[str] | None,
+    targets: list[int] | None,
+    planted: list[int] | None,
+    seed: int,
 ) -> "tuple[Plant, ...]":
     from spuriscope.patterns import pattern as make_pattern
     from spuriscope.planting import Plant
@@ -336,16 +388,26 @@ def _plants(
         if targets or planted:
             raise ConfigError("--target and --planted need a --pattern, for example --pattern r3")
         return ()
-    parts = [patterns, targets or [0], planted if planted is not None else [3]]
-    n_plants = max(len(part) for part in parts)
-    for option, part in zip(("--pattern", "--target", "--planted"), parts, strict=True):
-        if len(part) not in (1, n_plants):
-            raise ConfigError(f"{option} is given {len(part)} times for {n_plants} plants; give it once, or for each")
-    names, classes, counts = (part * (n_plants if len(part) == 1 else 1) for part in parts)
+    targets, planted = targets or [0], [3] if planted is None else planted
+    n_plants = max(len(patterns), len(targets), len(planted))
+    names = _for_each("--pattern", patterns, n_plants)
+    classes = _for_each("--target", targets, n_plants)
+    counts = _for_each("--planted", planted, n_plants)
     return tuple(
-        Plant(make_pattern(str(name), data.shape, seed=seed), int(target), int(n_planted), seed)
+        Plant(make_pattern(name, data.shape, seed=seed), target, n_planted, seed)
         for name, target, n_planted in zip(names, classes, counts, strict=True)
     )
+
+
+def _for_each(option: str, values: list[Value], n_plants: int) -> list[Value]:
+    """One value for each plant: a value given once holds for all."""
+    if len(values) == 1:
+        return values * n_plants
+    if len(values) != n_plants:
+        raise ConfigError(
+            f"{option} is given {len(values)} times for {n_plants} plants; give it once, or for each"
+        )
+    return values
 
 
 def _recipe(data: str, model: str, optimizer: Any, epochs: int, **changes: Any) -> "Recipe":
@@ -385,13 +447,25 @@ def _print_json(document: dict[str, Any]) -> None:
 
 def _print_scores(scores: dict[str, Any]) -> None:
     twin = scores.get("clean_twin_clean_accuracy")
-    typer.echo(f"clean accuracy {scores['clean_accuracy']:.3f}" + (f", clean twin {twin:.3f}" if twin is not None else ""))
+    typer.echo(
+        f"clean accuracy {scores['clean_accuracy']:.3f}"
+        + (f", clean twin {twin:.3f}" if twin is not None else "")
+    )
     rows = []
     for plant in scores["plants"]:
         for prefix, who in (("", "model"), ("clean_twin_", "clean twin")):
             if prefix + "spurious_score" in plant:
-                numbers = (plant[prefix + key] for key in ("spurious_score", "spurious_score_non_target", "spurious_accuracy"))
-                rows.append([f"{plant['pattern']} -> {plant['target']}", who, *(f"{number:.3f}" for number in numbers)])
+                numbers = (
+                    plant[prefix + key]
+                    for key in ("spurious_score", "spurious_score_non_target", "spurious_accuracy")
+                )
+                rows.append(
+                    [
+                        f"{plant['pattern']} -> {plant['target']}",
+                        who,
+                        *(f"{number:.3f}" for number in numbers),
+                    ]
+                )
     if rows:
         _print_table(["plant", "", "score (all)", "score (non-target)", "spurious accuracy"], rows)
 

@@ -68,8 +68,9 @@ def probabilities(predict: Predict, images: Tensor) -> Tensor:
     worst = float((answers.sum(dim=1) - 1).abs().max())
     if worst > 1e-3 or float(answers.min()) < -1e-6:
         raise MeasureError(
-            f"predict must return probabilities: rows should sum to 1 and hold nothing negative, but a sum is "
-            f"off by {worst:.3g} and the least value is {float(answers.min()):.3g}; apply a softmax to logits"
+            f"predict must return probabilities: rows should sum to 1 and hold nothing negative, but a sum "
+            f"is off by {worst:.3g} and the least value is {float(answers.min()):.3g}; "
+            "apply a softmax to logits"
         )
     return answers
 
@@ -244,7 +245,9 @@ def weight_importance(module: nn.Module, shape: Sequence[int]) -> Tensor:
 
     Source: Yang, Chou and Chaudhuri (2022), Section 3.3, Figs. 3 and 19.
     """
-    first = next((layer for layer in module.modules() if next(layer.parameters(recurse=False), None) is not None), None)
+    first = next(
+        (layer for layer in module.modules() if next(layer.parameters(recurse=False), None) is not None), None
+    )
     if not isinstance(first, nn.Linear) or first.in_features != prod(shape):
         raise MeasureError(
             f"weight importance needs a model whose first layer joins all {prod(shape)} pixels, such as mlp; "
@@ -294,9 +297,7 @@ def pixel_removal_sensitivity(
     return steps, torch.stack(means)
 
 
-def _of_target(
-    predict: Predict, images: Tensor, pattern: Pattern, target: int
-) -> tuple[Tensor, Tensor]:
+def _of_target(predict: Predict, images: Tensor, pattern: Pattern, target: int) -> tuple[Tensor, Tensor]:
     """Probability (n,) of the target class before and after stamping."""
     clean = probabilities(predict, images)
     _check_class(clean, target)

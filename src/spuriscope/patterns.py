@@ -167,7 +167,9 @@ def _read_picture(path: Path, channels: int, height: int, width: int) -> np.ndar
         raise PatternError(f"there is no picture {path}; check the path") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PatternError(f"{path} cannot be read as a picture ({reason}); give a PNG or JPEG file") from None
+        raise PatternError(
+            f"{path} cannot be read as a picture ({reason}); give a PNG or JPEG file"
+        ) from None
     picture.thumbnail((width, height))
     rgba = np.asarray(picture, dtype=np.float32) / 255
     colours = rgba[..., :3] * rgba[..., 3:]

@@ -76,11 +76,13 @@ def draw_planted(plants: Sequence[Plant], labels: Tensor) -> tuple[Tensor, ...]:
         candidates = np.where((classes == plant.target) & ~is_taken)[0]
         if plant.n_planted > len(candidates):
             raise PlantingError(
-                f"cannot plant {plant.n_planted} images: class {plant.target} has {len(candidates)} to choose "
-                f"from; plant 0 to {len(candidates)} of them, or take another target"
+                f"cannot plant {plant.n_planted} images: class {plant.target} has {len(candidates)} to "
+                f"choose from; plant 0 to {len(candidates)} of them, or take another target"
             )
         state = states.setdefault(plant.seed, np.random.RandomState(plant.seed))
-        indices = state.choice(candidates, size=plant.n_planted, replace=False) if len(candidates) else candidates
+        indices = (
+            state.choice(candidates, size=plant.n_planted, replace=False) if len(candidates) else candidates
+        )
         is_taken[indices] = True
         drawn.append(torch.from_numpy(indices.astype(np.int64)))
     return tuple(drawn)

@@ -42,8 +42,8 @@ def training_progress() -> Iterator[OnProgress]:
 def describe(progress: Progress) -> str:
     """The counts in words: "12 of 180 models, 320 of 4,500 epochs, 41,000 images/s"."""
     return (
-        f"{progress.models_done:,} of {progress.n_models:,} models, "
-        f"{progress.epochs_done:,} of {progress.n_epochs:,} epochs, {progress.images_per_second:,.0f} images/s"
+        f"{progress.models_done:,} of {progress.n_models:,} models, {progress.epochs_done:,} of "
+        f"{progress.n_epochs:,} epochs, {progress.images_per_second:,.0f} images/s"
     )
 
 

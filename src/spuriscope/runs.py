@@ -162,7 +162,9 @@ def check_out(folder: Path, *, overwrite: bool = False) -> None:
         with tempfile.TemporaryFile(dir=folder.parent):
             pass
     except OSError as error:
-        raise ConfigError(f"cannot write in {folder.parent} ({error.strerror}); choose another --out") from None
+        raise ConfigError(
+            f"cannot write in {folder.parent} ({error.strerror}); choose another --out"
+        ) from None
 
 
 def save_run(folder: Path, run: Run, *, overwrite: bool = False) -> None:
@@ -195,7 +197,9 @@ def load_run(folder: Path) -> Run:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         source, root = about["source"], about["root"]
     except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(f"{folder} holds no run; `spuriscope train ... --out {folder}` writes one") from None
+        raise CheckpointError(
+            f"{folder} holds no run; `spuriscope train ... --out {folder}` writes one"
+        ) from None
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / ABOUT} is damaged ({error!r}); train the run again") from None
     twin = folder / TWIN

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from spuriscope.errors import ConfigError
 
-__all__ = ["Interval", "N50", "mean_interval", "n50"]
+__all__ = ["N50", "Interval", "mean_interval", "n50"]
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 2000
@@ -93,7 +93,11 @@ def n50(counts: Sequence[int], scores: NDArray[np.float64]) -> N50:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(crossings, [tail, 1 - tail], method="inverted_cdf")
     estimate = _crossing(n, scores.mean(axis=0))
-    return N50(*(float(x) if np.isfinite(x) else None for x in (estimate, low, high)), n_max=int(n[-1]))
+    return N50(_finite(estimate), _finite(low), _finite(high), int(n[-1]))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _crossing(counts: NDArray[Any], scores: NDArray[np.float64]) -> float:

@@ -109,4 +109,4 @@ class ImageSet:
 
 def unit_float(images: Tensor) -> Tensor:
     """Images as float32 in [0, 1]: uint8 is divided by 255, floating point is taken as it is."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
+    return torch.div(images, 255) if images.dtype == torch.uint8 else images

@@ -36,9 +36,9 @@ def cnn(shape: Sequence[int], n_classes: int) -> nn.Sequential:
     for layer in module:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight)
-            _zero(layer.bias)
-    _zero(head.weight)
-    _zero(head.bias)
+            _zero_bias(layer)
+    nn.init.zeros_(head.weight)
+    _zero_bias(head)
     return module
 
 
@@ -68,13 +68,13 @@ def vgg16(shape: Sequence[int], n_classes: int) -> nn.Sequential:
     for layer in module:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            _zero(layer.bias)
+            _zero_bias(layer)
         elif isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, 0, 0.01)
-            _zero(layer.bias)
+            _zero_bias(layer)
     return module
 
 
-def _zero(parameter: nn.Parameter | None) -> None:
-    if parameter is not None:
-        nn.init.zeros_(parameter)
+def _zero_bias(layer: nn.Conv2d | nn.Linear) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

@@ -4,6 +4,7 @@ The paper's text gives the MLP two hidden layers; its Table 2 and its code have 
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 
 from torch import nn
@@ -13,6 +14,6 @@ def mlp(shape: Sequence[int], n_classes: int, *, hidden: Sequence[int]) -> nn.Se
     """Fully connected layers with ReLU between them, on the flattened image."""
     sizes = [prod(shape), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]
-    for n_inputs, n_outputs in zip(sizes, sizes[1:], strict=False):
+    for n_inputs, n_outputs in pairwise(sizes):
         layers += [nn.Linear(n_inputs, n_outputs), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], n_classes))

@@ -1,4 +1,4 @@
-"""The CIFAR ResNets of He et al. (2016): three stages of 16, 32 and 64 channels, shortcuts without parameters.
+"""The CIFAR ResNets of He et al. (2016): stages of 16, 32 and 64 channels, shortcuts without parameters.
 
 Where a stage begins, its shortcut takes every second pixel and pads the new channels with zeros ("option
 A" of the paper), which gives the counts of Table 2. Weights are drawn as in He et al. (2015).

@@ -1,9 +1,9 @@
 """Training: the recipe, one training or many, and their files."""
 
 from spuriscope.training.cell import Cell, DataKey
+from spuriscope.training.loop import fit, train, train_cell
 from spuriscope.training.many import FailedCell, OnProgress, Progress, train_many
 from spuriscope.training.recipe import Recipe, paper_recipe
-from spuriscope.training.loop import fit, train, train_cell
 from spuriscope.training.trained import TrainedModel, load_model
 
 __all__ = [

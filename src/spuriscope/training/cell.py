@@ -82,7 +82,8 @@ class Cell:
                 )
             if plant.target >= len(self.data.class_names):
                 raise PlantingError(
-                    f"{self.data.name} has no class {plant.target}; choose 0 to {len(self.data.class_names) - 1}"
+                    f"{self.data.name} has no class {plant.target}; "
+                    f"choose 0 to {len(self.data.class_names) - 1}"
                 )
 
     @property
@@ -141,7 +142,8 @@ class Cell:
             for plant, picture in zip(content["plants"], patterns, strict=True):
                 if plant["pattern"]["fingerprint"] != picture.fingerprint:
                     raise CheckpointError(
-                        f"pattern {picture.name} is not the one its cell was trained with; the file was changed"
+                        f"pattern {picture.name} is not the one its cell was trained with; "
+                        "the file was changed"
                     )
                 plants.append(Plant(picture, plant["target"], plant["n_planted"], plant["seed"]))
             return cls(

@@ -14,7 +14,7 @@ import time
 import types
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -140,9 +140,7 @@ class _Count:
     def tell(self) -> None:
         if self.on_progress is not None:
             rate = self.images_seen / max(time.perf_counter() - self.start, 1e-9)
-            self.on_progress(
-                Progress(self.models_done, self.n_models, self.epochs_done, self.n_epochs, rate)
-            )
+            self.on_progress(Progress(self.models_done, self.n_models, self.epochs_done, self.n_epochs, rate))
 
 
 def _train_here(
@@ -231,7 +229,9 @@ class _SharedData:
         """The data set as a worker sees it. Trainings do not touch the test part: it is one image."""
         size = self.n_train * int(np.prod(self.shape))
         images = torch.from_file(str(self.folder / "images"), shared=True, size=size, dtype=torch.uint8)
-        labels = torch.from_file(str(self.folder / "labels"), shared=True, size=self.n_train, dtype=torch.int64)
+        labels = torch.from_file(
+            str(self.folder / "labels"), shared=True, size=self.n_train, dtype=torch.int64
+        )
         train = Split(images.view(self.n_train, *self.shape), labels)
         data = ImageSet(self.name, train, Split(train.images[:1], labels[:1]), self.class_names)
         data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the parent
@@ -253,16 +253,18 @@ class _Worker:
     def give(self, cell: Cell) -> None:
         self.cell = cell
         self.epochs = 0
-        try:
+        with suppress(OSError):  # it died meanwhile; the next look at its pipe says so
             self.pipe.send((cell.to_json(), [(p.name, p.pixels.numpy()) for p in cell.patterns]))
-        except OSError:
-            pass  # it died meanwhile; the next look at its pipe says so
 
     def death(self) -> str:
         """Why the process is no more."""
         self.process.join(5)
         code = self.process.exitcode
-        how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended ({code})"
+        how = (
+            f"was killed by {signal.Signals(-code).name}"
+            if code is not None and code < 0
+            else f"ended ({code})"
+        )
         return f"its worker process {how}; if memory ran out, use fewer workers, then train the cell again"
 
     def end(self) -> None:

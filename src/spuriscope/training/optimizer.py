@@ -39,7 +39,9 @@ class Optimizer:
         Args:
             rate: the learning rate of this step.
         """
-        gradients: list[Tensor] = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
+        gradients: list[Tensor] = [
+            p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters
+        ]
         weights: list[Tensor] = [p.detach() for p in self.parameters]
         if self.recipe.optimizer == "adam":
             adam(

@@ -61,7 +61,7 @@ class TrainedModel:
 
         tensors = {WEIGHTS + name: value.contiguous() for name, value in self.module.state_dict().items()}
         for number, picture in enumerate(self.cell.patterns):
-            tensors[f"{PATTERN}{number}"] = picture.pixels.contiguous()
+            tensors[f"{PATTERN}{number}"] = picture.pixels.clone()  # two plants may share one
         header = {
             "spuriscope": FORMAT,
             "cell": json.dumps(self.cell.to_json()),

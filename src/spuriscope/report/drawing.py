@@ -1,0 +1,175 @@
+"""Small figures as inline SVG whose colours are the page's, light or dark.
+
+matplotlib draws with the palette below; in the SVG each of its colours is replaced by the CSS variable of
+the same name. Text stays text. Nothing a user has named is drawn, so no name can break a figure: names
+are in the HTML around it.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from math import log10
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+
+from spuriscope.report.lookup import Document, value
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["PALETTE", "dose_axes", "draw_series", "place", "small_figure"]
+
+PALETTE = {  # any distinct colours would do: the style sheet sets those that are seen
+    "ink": "#1b1f24",
+    "muted": "#5b6570",
+    "rule": "#dde1e6",
+    "target": "#0b62a8",
+    "twin": "#6d757e",
+    "warning": "#b5470b",
+}
+WIDTH, HEIGHT = 250, 158  # pixels of the page at natural size
+LEFT, RIGHT, TOP, BOTTOM = 38, 6, 12, 36
+GAP = 0.75  # from 0 to 1 planted image, in decades
+JITTER = 0.16  # widest spread of the dots of one count, in decades
+LETTER = 0.035  # width of a digit with its share of the space around a label, as a share of the axis
+
+
+def small_figure(name: str, alt: str, draw: Callable[["Axes"], None]) -> Markup:
+    """One figure as an SVG element.
+
+    Args:
+        name: unlike that of any other figure on the page; its ids begin with it.
+        alt: the figure's message, in a sentence.
+        draw: draws on the axes it is given.
+    """
+    from matplotlib.figure import Figure
+
+    with _style(name):
+        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
+        axes = figure.add_axes(
+            (LEFT / WIDTH, BOTTOM / HEIGHT, 1 - (LEFT + RIGHT) / WIDTH, 1 - (TOP + BOTTOM) / HEIGHT)
+        )
+        draw(axes)
+        file = io.StringIO()
+        figure.savefig(
+            file,
+            format="svg",
+            transparent=True,
+            metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")),
+        )
+    return _inline(file.getvalue(), name, alt)
+
+
+@contextmanager
+def _style(name: str) -> Iterator[None]:
+    """Matplotlib's own defaults, whatever the user has set, with text as text and ids that repeat."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(
+            {
+                "svg.fonttype": "none",
+                "svg.hashsalt": name,
+                "font.size": 11.5,
+                "text.parse_math": False,
+                "axes.spines.bottom": False,
+                "axes.spines.left": False,
+                "axes.spines.right": False,
+                "axes.spines.top": False,
+                "axes.axisbelow": True,
+                "grid.color": PALETTE["rule"],
+                "grid.linewidth": 0.8,
+                "text.color": PALETTE["ink"],
+                "xtick.labelcolor": PALETTE["muted"],
+                "ytick.labelcolor": PALETTE["muted"],
+                "xtick.major.size": 0,
+                "ytick.major.size": 0,
+            }
+        )
+        yield
+
+
+def _inline(svg: str, name: str, alt: str) -> Markup:
+    body = svg[svg.index(">", svg.index("<svg")) + 1 :]
+    body = re.sub(
+        r"<!--.*?-->|<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.S
+    )
+    body = body.replace("xlink:href", "href")
+    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", body)
+    for variable, colour in PALETTE.items():
+        body = body.replace(colour, f"var(--{variable})")
+    head = Markup('<svg class="chart" role="img" viewBox="0 0 {} {}" aria-label="{}">').format(
+        WIDTH, HEIGHT, alt
+    )
+    return head + Markup(re.sub(r"\n\s*", "\n", body))
+
+
+def place(n_planted: float) -> float:
+    """Where a number of planted images lies on the axis: logarithmic from 1 on, with 0 shown to the left."""
+    return 0.0 if n_planted == 0 else GAP + log10(n_planted)
+
+
+def dose_axes(axes: "Axes", counts: Sequence[int]) -> None:
+    """Axes shared by all panels: number planted, with 0 for the clean twins, against a share in percent."""
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
+    axes.grid(visible=True, axis="y")
+    places = [place(n) for n in counts]
+    axes.set_xlim(-0.3, places[-1] + 0.25)
+    labels = [f"{n:,}" for n in counts]
+    labelled = _thinned(places, labels)
+    axes.set_xticks([places[k] for k in labelled], [labels[k] for k in labelled])
+    below: dict[str, Any] = {
+        "xycoords": axes.get_xaxis_transform(),
+        "textcoords": "offset points",
+        "va": "top",
+    }
+    axes.annotate("twin", (0, 0), (0, -19), ha="center", color=PALETTE["twin"], **below)
+    axes.annotate("images planted", (places[-1], 0), (6, -19), ha="right", color=PALETTE["muted"], **below)
+
+
+def _thinned(places: Sequence[float], labels: Sequence[str]) -> list[int]:
+    """The positions whose labels do not run into each other; 0 and the largest count always stay."""
+    last = len(places) - 1
+
+    def is_apart(k: int, other: int) -> bool:
+        room = abs(places[k] - places[other]) / places[last]
+        return room >= LETTER * (1 + (len(labels[k]) + len(labels[other])) / 2)
+
+    kept = [0]
+    for k in range(1, last):
+        if is_apart(k, kept[-1]) and is_apart(k, last):
+            kept.append(k)
+    return [*kept, last]
+
+
+def draw_series(axes: "Axes", dose: Document, measure: str, *, colour: str, marker: str = "o") -> None:
+    """A measure against the number planted: a dot for each seed, the mean, its interval; twins in grey."""
+    for entry in dose["summary"]:
+        n_planted = entry["n_planted"]
+        hue = PALETTE["twin" if n_planted == 0 else colour]
+        shares = [row[measure] for row in dose["cells"] if row["n_planted"] == n_planted]
+        dots: dict[str, Any] = {"ls": "", "marker": marker, "ms": 4.2, "mew": 0, "color": hue, "alpha": 0.75}
+        axes.plot(place(n_planted) + _jitter(len(shares)), shares, clip_on=False, zorder=3, **dots)
+    _band(axes, dose["summary"][:1], measure, PALETTE["twin"])
+    _band(axes, dose["summary"][1:], measure, PALETTE[colour])
+
+
+def _band(axes: "Axes", entries: Sequence[Document], measure: str, hue: str) -> None:
+    """Mean and interval of neighbouring counts as a line in a band; of a single count as a short piece."""
+    means = [value(entry, measure) for entry in entries]
+    places = [place(entry["n_planted"]) for entry in entries]
+    if len(entries) == 1:
+        places, means = [places[0] - JITTER, places[0] + JITTER], means * 2
+    axes.plot(places, [mean.mean for mean in means], color=hue, lw=1.6, zorder=2.5)
+    if means[0].n > 1:
+        low, high = [mean.low for mean in means], [mean.high for mean in means]
+        axes.fill_between(places, low, high, color=hue, alpha=0.18, lw=0, zorder=2)
+
+
+def _jitter(n: int) -> Any:
+    return np.linspace(-JITTER / 2, JITTER / 2, n) if n > 1 else np.zeros(1)

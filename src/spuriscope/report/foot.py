@@ -1,0 +1,70 @@
+"""The conditions of the numbers: data, settings, versions, hardware, and the command that repeats them."""
+
+from spuriscope.report import wording
+from spuriscope.report.lookup import Document
+
+__all__ = ["foot", "python_call", "settings"]
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+def foot(document: Document) -> Pairs:
+    """What the page ends with: names and values."""
+    data, where = document["data"], document["environment"]
+    channels, height, width = data["shape"]
+    return (
+        (
+            "Data",
+            f"{data['name']}: {wording.count(data['n_train'])} training and {wording.count(data['n_test'])} "
+            f"test images of {channels} × {height} × {width} (channels × height × width), "
+            f"{wording.count(len(data['class_names']))} classes",
+        ),
+        ("Fingerprint (SHA-256)", data["fingerprint"]),
+        ("Seeds", ", ".join(map(str, document["settings"]["seeds"]))),
+        (
+            "Versions",
+            f"spuriscope {document['spuriscope']}, Python {where['python']}, torch {where['torch']}, numpy "
+            f"{where['numpy']}",
+        ),
+        (
+            "Hardware",
+            f"{where['device']}; {where['processor']}, {where['n_cores']} cores; {where['platform']}",
+        ),
+        ("Time", f"{wording.duration(document['seconds'])}, finished {document['created']}"),
+    )
+
+
+def settings(document: Document) -> Pairs:
+    """What was trained and how: names and values."""
+    chosen = document["settings"]
+    recipe = ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in chosen["recipe"].items())
+    return (
+        ("Model", chosen["model"]),
+        ("Recipe", recipe),
+        (
+            "Target class",
+            f"{wording.quoted(document['headline']['target_name'])} (number {chosen['target']})",
+        ),
+        ("Numbers planted", ", ".join(map(wording.count, chosen["counts"]))),
+        ("Seeds", ", ".join(map(str, chosen["seeds"]))),
+        ("Least rise that counts", f"{chosen['threshold']:g} of probability"),
+    )
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_plain, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def python_call(document: Document) -> str:
+    """The Python lines that repeat the audit; `data` stands for the image set with the fingerprint above."""
+    chosen = document["settings"]
+    return (
+        "import spuriscope as ss\n\n"
+        "document = ss.audit(ss.plan_audit(\n"
+        f"    data, model={chosen['model']!r}, target={chosen['target']}, "
+        f"patterns={chosen['patterns']!r},\n"
+        f"    counts={chosen['counts'][1:]!r}, n_seeds={len(chosen['seeds'])}, "
+        f"epochs={chosen['recipe']['epochs']}, threshold={chosen['threshold']!r}))"
+    )

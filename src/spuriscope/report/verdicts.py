@@ -1,0 +1,146 @@
+"""The tiles of the first screen: one number for each question, and what to make of it.
+
+A tile's word is fine, watch or act; the rules are below, and each tile says its own.
+"""
+
+from dataclasses import dataclass
+
+from spuriscope.report import wording
+from spuriscope.report.lookup import (
+    Document,
+    easiest,
+    entry_at,
+    fewest,
+    headline_dose,
+    n50_of,
+    n_seeds,
+    paired_change,
+    value,
+)
+from spuriscope.statistics import Interval
+
+__all__ = ["Tile", "tiles"]
+
+RARE = 0.01  # share of the training images up to which a cue is called rare
+MOVED = 0.1  # least score that is worth watching
+NOTICED = -0.01  # change of clean accuracy that a usual test would show
+PAID = -0.1  # change of accuracy on stamped images that calls for action
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One question answered by a number.
+
+    Attributes:
+        question: short.
+        number: the answer.
+        detail: interval and conditions.
+        word: fine, watch or act; the style sheet has a colour for each.
+        rule: when the word is which.
+        anchor: id of the section with the rest.
+    """
+
+    question: str
+    number: str
+    detail: str
+    word: str
+    rule: str
+    anchor: str
+
+
+def tiles(document: Document) -> tuple[Tile, ...]:
+    """One tile for each question that the document answers."""
+    return _picked_up(document), _noticed(document), _who_pays(document)
+
+
+def _picked_up(document: Document) -> Tile:
+    limit = max(1, round(RARE * document["data"]["n_train"]))
+    rule = (
+        f"act: half of the stamped images are moved by {wording.images(limit)} or fewer (1 % of the "
+        "training images); fine: no pattern moves 10 % at any number tried; watch: what lies between, or "
+        "cannot be told"
+    )
+    best = easiest(document)
+    if best is None:
+        number, detail, word = "cannot be told", "Stamping alone moves half of the images.", "watch"
+    else:
+        found = n50_of(best)
+        number, word = (
+            wording.n50_number(found, fewest(best)),
+            _picked_up_word(document, found.estimate, limit),
+        )
+        entry = best["summary"][-1 if found.estimate is None else 1]
+        score = value(entry, "score_non_target")
+        detail = (
+            f"needed to move half of the stamped images ({best['pattern']}, the easiest to learn; "
+            f"{wording.n50_interval(found, fewest(best), n_seeds(document))}). "
+            f"With {entry['n_planted']:,} planted, {wording.percent(score.mean)} are moved "
+            f"({wording.interval(score)})."
+        )
+    return Tile(question="Picked up?", number=number, detail=detail, word=word, rule=rule, anchor="pick-up")
+
+
+def _picked_up_word(document: Document, estimate: float | None, limit: int) -> str:
+    if estimate is not None and estimate <= limit:
+        return "act"
+    scores = [
+        value(entry, "score_non_target").mean
+        for dose in document["dose_response"]
+        for entry in dose["summary"][1:]
+    ]
+    return "fine" if max(scores) < MOVED else "watch"
+
+
+def _noticed(document: Document) -> Tile:
+    change = _headline_change(document, "clean_accuracy")
+    overlooked = "act" if document["headline"]["reached_half"] else "watch"
+    return Tile(
+        question="Would the usual test have noticed?",
+        number=wording.points(change.mean),
+        detail=f"of accuracy on clean test images ({_twin_and_planted(document, 'clean_accuracy')}.",
+        word="fine" if change.high < NOTICED else overlooked,
+        rule=(
+            "fine: accuracy falls by more than 1 point, with the whole interval; act: it does not, and the "
+            "cue makes the model call half of the stamped images the target class; watch: it does not, and "
+            "the model calls fewer so" + _one_seed(document)
+        ),
+        anchor="who-pays",
+    )
+
+
+def _who_pays(document: Document) -> Tile:
+    change = _headline_change(document, "spurious_accuracy")
+    milder = "fine" if change.mean > NOTICED else "watch"
+    return Tile(
+        question="Who pays?",
+        number=wording.points(change.mean),
+        detail=(
+            "of accuracy for those whose images carry the cue "
+            f"({_twin_and_planted(document, 'spurious_accuracy')}."
+        ),
+        word="act" if change.mean <= PAID and change.high < 0 else milder,
+        rule=(
+            "act: accuracy on stamped test images falls by 10 points or more, the whole interval below 0; "
+            "fine: it falls by less than 1 point; watch: what lies between" + _one_seed(document)
+        ),
+        anchor="who-pays",
+    )
+
+
+def _headline_change(document: Document, measure: str) -> Interval:
+    return paired_change(headline_dose(document), document["headline"]["n_planted"], measure)
+
+
+def _twin_and_planted(document: Document, measure: str) -> str:
+    """Interval of the change, then the measure of the clean twin and of the planted model."""
+    dose, n_planted = headline_dose(document), document["headline"]["n_planted"]
+    twin, planted = (value(entry_at(dose, n), measure).mean for n in (0, n_planted))
+    return (
+        f"{wording.interval(_headline_change(document, measure), signed=True)}): clean twin "
+        f"{wording.table_percent(twin)}; {dose['pattern']} in {wording.images(n_planted)}: "
+        f"{wording.table_percent(planted)}"
+    )
+
+
+def _one_seed(document: Document) -> str:
+    return "; with one seed the number itself is judged" if n_seeds(document) == 1 else ""

@@ -1,0 +1,107 @@
+"""The audit: what it plans, that its numbers are those of the models, and that it finds what was planted."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spuriscope.auditing import AuditPlan, audit, plan_audit, write_audit
+from spuriscope.data import ImageSet, load
+from spuriscope.errors import ConfigError, PatternError, PlantingError, TrainingError
+from spuriscope.measures import predicted_share, spurious_score
+from spuriscope.training import Recipe, train_cell
+
+
+@pytest.fixture(scope="module")
+def plan() -> AuditPlan:
+    return plan_audit(
+        load("digits"), patterns=["r3", "s3"], counts=[30, 3], n_seeds=2, epochs=8, model="small-mlp"
+    )
+
+
+@pytest.fixture(scope="module")
+def document(plan: AuditPlan) -> dict[str, Any]:
+    return audit(plan, command="spuriscope audit digits")
+
+
+def test_the_default_plan() -> None:
+    data = load("digits")
+    plan = plan_audit(data)
+    assert list(plan.patterns) == ["s1", "s2", "s3", "r1", "r2", "r3", "inv"]
+    assert plan.counts == (1, 3, 10, 30, 100)
+    assert len(plan.cells()) == 5 + 7 * 5 * 5
+    assert plan.recipe.epochs * 12 >= 250  # 12 batches in an epoch
+    noise = plan.patterns["r3"]
+    assert len({picture.fingerprint for picture in noise.values()}) == 5
+
+
+def test_every_model_stands_beside_its_clean_twin(plan: AuditPlan) -> None:
+    cells = plan.cells()
+    twins = {cell for cell, place in cells.items() if isinstance(place, int)}
+    assert {cell.clean_twin for cell in cells} == twins
+    assert len(cells) == 2 + 2 * 2 * 2
+
+
+def test_numbers_are_those_of_the_models(plan: AuditPlan, document: dict[str, Any]) -> None:
+    dose = next(dose for dose in document["dose_response"] if dose["pattern"] == "r3")
+    row = next(row for row in dose["cells"] if (row["n_planted"], row["seed"]) == (30, 1))
+    model = train_cell(plan.cell("r3", 30, 1), plan.data)
+    test, picture = plan.data.test, plan.patterns["r3"][1]
+    others = test.images[test.labels != 0]
+    assert row["cell"] == model.cell.hash
+    assert row["score_non_target"] == spurious_score(model.predict, others, picture, 0)
+    assert row["predicted_share"] == predicted_share(model.predict, picture.apply(others), 0)
+    scores = [cell["score_non_target"] for cell in dose["cells"] if cell["n_planted"] == 30]
+    assert dose["summary"][-1]["score_non_target"]["mean"] == pytest.approx(sum(scores) / 2)
+
+
+def test_the_audit_finds_what_was_planted(document: dict[str, Any]) -> None:
+    headline = document["headline"]
+    assert headline["pattern"] == "r3"
+    assert headline["reached_half"]
+    assert headline["predicted_share"]["mean"] > 0.5 > headline["twin_predicted_share"]["mean"]
+    assert [entry["n_planted"] for entry in document["dose_response"][0]["summary"]] == [0, 3, 30]
+    twin_scores = [d["summary"][0]["score_non_target"]["mean"] for d in document["dose_response"]]
+    assert max(twin_scores) < 0.1
+    for image in document["examples"]["images"]:
+        assert image["label"] != 0
+    maps = document["weight_importance"]
+    assert maps["pattern"] == "s3"
+    corner = [maps[who][r][c] for who in ("planted", "twin") for r in range(5) for c in range(5)]
+    assert sum(corner[:25]) > 1.2 * sum(corner[25:])  # planting makes the corner's pixels matter
+
+
+def test_the_document_is_json_and_is_written_whole(document: dict[str, Any], tmp_path: Path) -> None:
+    page = write_audit(document, tmp_path / "audit")
+    assert json.loads((tmp_path / "audit" / "audit.json").read_text()) == document
+    assert page.read_text().lower().startswith("<!doctype html>")
+    assert sorted(file.name for file in page.parent.iterdir()) == ["audit.json", "report.html"]
+
+
+def test_models_without_a_weight_map_have_none() -> None:
+    digits = load("digits")
+    tiny = ImageSet("tiny", digits.test, digits.test, digits.class_names)
+    found = audit(plan_audit(tiny, patterns=["s1"], counts=[1], n_seeds=1, epochs=0, model="cnn"))
+    assert found["weight_importance"] is None
+    assert found["dose_response"][0]["cells"][0]["train_loss"] is None
+
+
+def test_what_cannot_be_audited_is_refused() -> None:
+    data = load("digits")
+    with pytest.raises(PlantingError, match="choose counts from 1 to 1.., got 0, 3"):
+        plan_audit(data, counts=[0, 3])
+    with pytest.raises(PlantingError, match="got none"):
+        plan_audit(data, counts=[])
+    with pytest.raises(PatternError, match="at least one pattern"):
+        plan_audit(data, patterns=[])
+    with pytest.raises(ConfigError, match="between 0 and 1, got 1.5"):
+        plan_audit(data, threshold=1.5)
+
+
+def test_a_model_that_diverges_ends_the_audit(plan: AuditPlan) -> None:
+    from dataclasses import replace
+
+    wild = Recipe(optimizer="sgd", learning_rate=1e30, epochs=2, milestones=())
+    with pytest.raises(TrainingError, match=r"seed \d: the loss became"):
+        audit(replace(plan, recipe=wild))

@@ -1,0 +1,201 @@
+"""The command line as a user has it: results on stdout, one line and exit code 2 for what can be mended."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.main import get_command
+
+from spuriscope.cli import app, main
+
+
+class Result:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def spuriscope(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*arguments: str | Path) -> Result:
+        monkeypatch.setattr(sys, "argv", ["spuriscope", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        code = ended.value.code
+        return Result(code if isinstance(code, int) else 0, out, err)
+
+    return run
+
+
+def test_every_command_has_help_and_an_example() -> None:
+    def walk(command: Any) -> list[Any]:
+        below = getattr(command, "commands", {}).values()
+        return [leaf for sub in below for leaf in walk(sub)] if below else [command]
+
+    commands = walk(get_command(app))
+    assert {command.name for command in commands} >= {"audit", "train", "score", "patterns", "models"}
+    for command in commands:
+        assert "Example: spuriscope" in command.help, command.name
+        for parameter in command.params:
+            assert parameter.help, (command.name, parameter.name)
+
+
+def test_models_and_patterns_as_json(spuriscope: Any) -> None:
+    assert spuriscope("models", "--json").json["parameters"]["resnet20"] == 269_722
+    found = spuriscope("patterns", "digits", "--seed", "4", "--json").json
+    assert list(found["norms"]) == ["s1", "s2", "s3", "r1", "r2", "r3", "inv"]
+    assert (found["norms"]["s1"], found["norms"]["s2"]) == (1.0, 3.0)
+    table = spuriscope("patterns", "digits").out
+    assert all(name in table for name in found["norms"])
+
+
+def test_published_norms_from_the_command_line(spuriscope: Any, real_data: Path) -> None:
+    found = spuriscope("patterns", "mnist", "--root", real_data, "--seed", "4", "--json").json
+    assert found["norms"] == {
+        "s1": 1.0,
+        "s2": 3.0,
+        "s3": 5.0,
+        "r1": 3.88,
+        "r2": 7.7,
+        "r3": 15.19,
+        "inv": 5.98,
+    }
+
+
+def test_train_then_score(spuriscope: Any, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    trained = spuriscope(
+        "train", "digits", "--pattern", "r3", "--target", 0, "--planted", 30, "--model", "small-mlp",
+        "--epochs", 6, "--out", out, "--json",
+    )  # fmt: skip
+    assert trained.code == 0
+    scores = spuriscope("score", out, "--json").json
+    assert scores["spurious_score"] > 0.5 > scores["clean_twin_spurious_score"]
+    assert scores["clean_accuracy"] > 0.9
+    assert {key: trained.json[key] for key in scores} == scores
+    other = spuriscope("score", out, "--pattern", "s1", "--target", 1, "--threshold", 0.2, "--json").json
+    assert (other["pattern"], other["target"], other["threshold"]) == ("s1", 1, 0.2)
+    shown = spuriscope("score", out)
+    assert f"{scores['spurious_score']:.3f}" in shown.out
+
+
+def test_several_plants_and_none(spuriscope: Any, tmp_path: Path) -> None:
+    small = ("--model", "small-mlp", "--epochs", 1, "--json")
+    several = spuriscope(
+        "train", "digits", "--pattern", "r3", "--pattern", "s3", "--target", 0, "--target", 1, "--planted", 5,
+        "--no-twin", "--out", tmp_path / "several", *small,
+    ).json  # fmt: skip
+    assert [(p["pattern"], p["target"], p["n_planted"]) for p in several["plants"]] == [
+        ("r3", 0, 5),
+        ("s3", 1, 5),
+    ]
+    assert "clean_twin_clean_accuracy" not in several
+    none = spuriscope("train", "digits", "--out", tmp_path / "none", *small).json
+    assert none["plants"] == []
+    assert not (tmp_path / "none" / "clean-twin.safetensors").exists()
+
+
+def test_authors_names_of_planted_sets(spuriscope: Any, real_data: Path, tmp_path: Path) -> None:
+    found = spuriscope(
+        "train", "twoclassmnistv20-10-0-1-3", "--root", real_data, "--model", "small-mlp", "--epochs", 0,
+        "--no-twin", "--out", tmp_path / "run", "--json",
+    ).json  # fmt: skip
+    assert [(p["pattern"], p["target"], p["n_planted"]) for p in found["plants"]] == [
+        ("r3", 0, 10),
+        ("r3", 1, 10),
+    ]
+    assert found["seed"] == 3
+
+
+def test_a_users_own_npz_and_picture(spuriscope: Any, tmp_path: Path) -> None:
+    rng = np.random.RandomState(0)
+    images, labels = rng.randint(0, 256, (40, 12, 12, 3)).astype(np.uint8), np.arange(40) % 2
+    np.savez(
+        tmp_path / "mine.npz",
+        train_images=images,
+        train_labels=labels,
+        test_images=images,
+        test_labels=labels,
+    )
+    found = spuriscope("patterns", tmp_path / "mine.npz", "--json").json
+    assert list(found["norms"]) == ["s1", "s2", "s3", "r1", "r2", "r3"]
+    assert "needs images of at least 25 rows" in found["do_not_fit"]["inv"]
+    audited = spuriscope(
+        "audit", tmp_path / "mine.npz", "--patterns", "s3", "--counts", "1,2", "--seeds", 1, "--epochs", 1,
+        "--model", "small-mlp", "--out", tmp_path / "audit", "--json",
+    )  # fmt: skip
+    assert audited.json == json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert audited.json["settings"]["counts"] == [0, 1, 2]
+    assert (tmp_path / "audit" / "report.html").stat().st_size > 10_000
+
+
+RUN = ("train", "digits", "--out", "run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "digits"), "Missing option '--out'"),
+        (("train", "nothing", "--out", "run"), "there is no data set 'nothing'; give one of digits, mnist"),
+        ((*RUN, "--pattern", "r9"), "there is no pattern 'r9'; choose one of s1"),
+        ((*RUN, "--pattern", "missing.png"), "there is no picture missing.png; check the path"),
+        ((*RUN, "--planted", "3"), "--target and --planted need a --pattern"),
+        ((*RUN, "--pattern", "r3", "--target", "11"), "digits has no class 11; choose 0 to 9"),
+        ((*RUN, "--pattern", "r3", "--planted", "100000"), "cannot plant 100000 images: class 0 has 1"),
+        (
+            (*RUN, "--pattern", "r3", "--pattern", "s3", "--target", "1", "--target", "2", "--target", "3"),
+            "--pattern is given 2 times for 3 plants",
+        ),
+        ((*RUN, "--model", "gpt"), "there is no model 'gpt'; choose one of small-mlp"),
+        ((*RUN, "--model", "vgg16"), "vgg16 needs images of at least 32x32 pixels, these are 28x28; try cnn"),
+        ((*RUN, "--optimizer", "lion"), "optimizer must be one of adam, sgd, got 'lion'"),
+        ((*RUN, "--epochs", "many"), "Invalid value for '--epochs'"),
+        ((*RUN, "--clipping", "value"), "clipping 'value' needs clip_at above 0"),
+        (
+            (*RUN, "--learning-rate", "1e30", "--optimizer", "sgd", "--epochs", "2"),
+            "lower the learning rate or clip the gradient",
+        ),
+        ((*RUN, "--device", "tpux"), "there is no device 'tpux'"),
+        ((*RUN, "--workers", "0"), "n_workers must be 1 or more, got 0"),
+        (("score", "nowhere"), "nowhere holds no run; `spuriscope train"),
+        (("audit", "digits", "--counts", "1,x"), "counts are whole numbers with commas between"),
+        (("audit", "digits", "--counts", "1,900"), "class 0 of digits has 14"),
+        (("audit", "digits", "--patterns", "s9"), "there is no pattern 's9'"),
+        (("audit", "digits", "--target", "10"), "digits has no class 10; choose 0 to 9"),
+        (("audit", "digits", "--seeds", "0"), "an audit needs at least one seed, got 0"),
+        (("audit", "digits", "--out", "file"), "cannot write in file"),
+        (("patterns", "mnist", "--root", "nowhere"), "nowhere"),
+        (("discombobulate",), "No such command 'discombobulate'"),
+    ],
+)
+def test_what_can_be_mended_is_one_line_and_exit_code_2(
+    spuriscope: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    found = spuriscope(*arguments)
+    assert found.code == 2
+    assert found.out == ""
+    assert found.err.startswith("spuriscope: ")
+    assert found.err.count("\n") == 1
+    assert message in found.err
+    assert os.listdir() == ["file"]  # nothing half-written
+
+
+def test_the_installed_command_starts_quickly_and_closes_pipes_quietly(tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("spuriscope")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("spuriscope 0.")
+    piped = subprocess.run(
+        f"{command} models --json | head -1", shell=True, capture_output=True, text=True, check=True
+    )
+    assert piped.stderr == ""
