@@ -20,13 +20,13 @@ import multiprocessing
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from spuriscope.auditing import environment
 from spuriscope.data import ImageSet, Split
@@ -68,7 +68,7 @@ def usual_loop(case: Case, data: ImageSet) -> float:
     """Images a second of the loop that tutorials write; from the first batch on."""
     dataset = torch.utils.data.TensorDataset(data.train.images.float() / 255, data.train.labels)
     loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH, shuffle=True, num_workers=4)
-    model = build_model(case.model, data.shape, 10).to(memory_format=torch.contiguous_format)
+    model = ARCHITECTURES[case.model].build(data.shape, 10)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
     loss_function = nn.CrossEntropyLoss()
     batches = iter(loader)
@@ -147,22 +147,27 @@ def products_of_a_step(name: str) -> list[Callable[[], object]]:
             if position:
                 products.append(lambda g=g, w=w: torch.mm(g, w))  # type: ignore[misc]
         elif isinstance(layer, nn.Conv2d):
-            options = (layer.stride, layer.padding)
-            g = torch.rand_like(F.conv2d(x, w, None, *options))
-
-            def backward(
-                g: Tensor = g,
-                x: Tensor = x,
-                w: Tensor = w,
-                layer: nn.Conv2d = layer,
-                first: bool = not position,
-            ) -> object:
-                return torch.ops.aten.convolution_backward(
-                    g, x, w, None, layer.stride, layer.padding, layer.dilation, False, [0, 0], 1, [not first, True, False]
-                )  # fmt: skip
-
-            products += [lambda x=x, w=w, o=options: F.conv2d(x, w, None, *o), backward]  # type: ignore[misc]
+            products += convolution_products(layer, x, w, wants_input_gradient=position > 0)
     return products
+
+
+def convolution_products(
+    layer: nn.Conv2d, x: Tensor, w: Tensor, *, wants_input_gradient: bool
+) -> list[Callable[[], object]]:
+    stride, padding, dilation = layer.stride, layer.padding, layer.dilation
+    wanted = [wants_input_gradient, True, False]
+
+    def forward() -> Tensor:
+        return torch.ops.aten.convolution(x, w, None, stride, padding, dilation, False, [0, 0], 1)  # type: ignore[no-any-return]
+
+    g = torch.rand_like(forward())
+
+    def backward() -> object:
+        return torch.ops.aten.convolution_backward(
+            g, x, w, None, stride, padding, dilation, False, [0, 0], 1, wanted
+        )
+
+    return [forward, backward]
 
 
 def measure(case: Case, repeats: int) -> dict[str, Any]:
@@ -200,6 +205,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def main() -> None:
+    warnings.filterwarnings("ignore", message="This DataLoader will create 4 worker processes")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -238,9 +244,8 @@ def main() -> None:
             + "".join(f"{ratio:>20}" for ratio in ratios)
         )
     if "mlp" in result:
-        print(
-            f"one MLP in one process takes {text(result['mlp']['spread']['one_cell_over_floor'])} times the floor"
-        )
+        one = text(result["mlp"]["spread"]["one_cell_over_floor"])
+        print(f"one MLP in one process takes {one} times the floor")
 
 
 def text(found: dict[str, float]) -> str:

@@ -28,8 +28,9 @@ def test_n50_of_a_curve_drawn_by_hand() -> None:
     assert found.low == found.high == found.estimate
 
 
-def test_n50_is_one_at_least_and_none_when_never_reached() -> None:
+def test_n50_is_the_smallest_count_at_least_and_none_when_never_reached() -> None:
     assert n50([0, 1, 10], np.array([[0.0, 0.9, 1.0]])).estimate == 1.0
+    assert n50([0, 100, 200], np.array([[0.0, 0.9, 1.0]])).estimate == 100.0
     never = n50([0, 1, 10], np.array([[0.0, 0.1, 0.4]]))
     assert (never.estimate, never.low, never.high, never.n_max) == (None, None, None, 10)
     sometimes = n50([0, 1, 10], np.array([[0.0, 0.1, 0.2], [0.0, 0.1, 0.9]]))

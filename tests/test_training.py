@@ -17,7 +17,7 @@ from spuriscope.planting import Plant
 from spuriscope.training import Cell, DataKey, Recipe, TrainedModel, train, train_cell
 from spuriscope.training.batches import Batches, crop_and_flip
 from spuriscope.training.cell import STREAMS, seeded_generator
-from spuriscope.training.clipping import set_gradient
+from spuriscope.training.gradient import set_gradient
 from spuriscope.training.loop import weights_seed
 
 CPU = torch.device("cpu")
@@ -272,3 +272,14 @@ def test_cells_refuse_what_does_not_fit(small: ImageSet, digits: ImageSet) -> No
     cell = Cell(data=DataKey.of(small), model="mlp", recipe=Recipe(epochs=1))
     with pytest.raises(CheckpointError, match="made for small with fingerprint"):
         train_cell(cell, digits)
+
+
+def test_bfloat16_trains_nearly_the_same_and_keeps_weights_whole(small: ImageSet) -> None:
+    recipe = Recipe(epochs=4, learning_rate=0.003)
+    whole, short = (train(small, recipe=replace(recipe, precision=p)) for p in ("float32", "bfloat16"))
+    assert {weight.dtype for weight in short.module.parameters()} == {torch.float32}
+    assert not equal_weights(whole, short)
+    assert short.losses == pytest.approx(whole.losses, rel=0.1)
+    assert equal_weights(whole, train(small, recipe=replace(recipe, precision="tf32"))), (
+        "no such thing on a CPU"
+    )

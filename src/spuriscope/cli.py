@@ -171,6 +171,7 @@ def train(
     augmentation: Annotated[
         str | None, typer.Option(help="none or crop-flip [none, CIFAR-10 crop-flip].")
     ] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, tf32 or bfloat16 [float32].")] = None,
     seed: Annotated[
         int, typer.Option(help="Draws weights, batches, noise, the planted images and random patterns.")
     ] = 0,
@@ -211,6 +212,7 @@ def train(
         clipping=clipping,
         clip_at=clip_at,
         augmentation=augmentation,
+        precision=precision,
     )
     check_out(out, overwrite=overwrite)
     with training_progress() as on_progress:

@@ -56,7 +56,7 @@ class N50:
     """How many planted images move half of the test images, with a 95 % interval; None: more than was tried.
 
     Attributes:
-        estimate: interpolated number of planted images, at least 1.
+        estimate: interpolated number of planted images, at least the smallest tried.
         low: lower end of the interval.
         high: its upper end.
         n_max: the largest number tried.
@@ -109,8 +109,8 @@ def _crossing(counts: NDArray[Any], scores: NDArray[np.float64]) -> float:
     if len(reached) == 0:
         return float("inf")
     if reached[0] == 0:
-        return 1.0
+        return float(counts[1])
     before, after = reached[0] - 1, reached[0]
     part = (0.5 - curve[before]) / (curve[after] - curve[before])
     ends = np.log1p(counts[[before, after]])
-    return max(1.0, float(np.expm1(ends[0] + part * (ends[1] - ends[0]))))
+    return max(float(counts[1]), float(np.expm1(ends[0] + part * (ends[1] - ends[0]))))

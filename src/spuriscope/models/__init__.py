@@ -72,7 +72,8 @@ def build_model(name: str, shape: Sequence[int], n_classes: int, *, seed: int = 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         module = ARCHITECTURES[name].build(shape, n_classes)
-    return module.to(memory_format=torch.channels_last)  # convolutions on a CPU run 1.2 times as fast
+    # convolutions on a CPU run 1.2 times as fast with their channels last
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def count_parameters(name: str) -> int:

@@ -1,4 +1,4 @@
-"""Layers that torch lacks: dropout from a generator of one's own, and input normalisation."""
+"""Layers that torch lacks: dropout from a generator of one's own, input normalisation, a global average."""
 
 import torch
 from torch import Tensor, nn
@@ -10,22 +10,37 @@ CIFAR10_SPREAD = (0.2023, 0.1994, 0.2010)
 
 
 class Dropout(nn.Module):
-    """Dropout whose masks come from `generator`, so that a training owns all its randomness.
+    """Dropout whose chance is not torch's global one, so that a training owns all its randomness.
 
-    Without a generator the masks come from torch's global random state, as in `torch.nn.Dropout`.
+    What is kept comes from `mask` where that is given (0 or 1, shaped as the input), else from `generator`;
+    without either from torch's global random state, as in `torch.nn.Dropout`.
     """
+
+    mask: Tensor
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
         self.p = p
         self.generator: torch.Generator | None = None
+        self.register_buffer("mask", torch.empty(0), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Zero each value with probability `p` while training; the mean stays."""
         if not self.training:
             return x
-        keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
-        return x * keep.div_(1 - self.p)
+        if self.mask.numel():
+            keep = self.mask
+        else:
+            keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
+        return x * (keep / (1 - self.p))
+
+
+class GlobalAverage(nn.Module):
+    """Mean over all positions: (n, channels, height, width) to (n, channels)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean of each channel."""
+        return x.mean(dim=(2, 3))
 
 
 class Normalise(nn.Module):

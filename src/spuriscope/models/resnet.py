@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spuriscope.models.layers import Normalise
+from spuriscope.models.layers import GlobalAverage, Normalise
 
 
 class Block(nn.Module):
@@ -47,7 +47,7 @@ def resnet(shape: Sequence[int], n_classes: int, *, blocks_per_stage: int) -> nn
         Normalise(channels),
         nn.Conv2d(channels, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
         *blocks,
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        GlobalAverage(),
         nn.Linear(64, n_classes),
     )  # fmt: skip
     for layer in module.modules():

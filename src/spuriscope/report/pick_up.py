@@ -135,6 +135,17 @@ def _sure(document: Document) -> str:
     return (
         f"{wording.seeds(n)}, each with its own initial weights, batch order, planted images and noise. "
         f"Intervals of means are Student’s t over seeds, those of n50 a bootstrap over seeds. {twin}"
+        f"{_chosen(document)}"
+    )
+
+
+def _chosen(document: Document) -> str:
+    n_choices = len(document["dose_response"]) * (len(document["settings"]["counts"]) - 1)
+    if n_choices == 1:
+        return ""
+    return (
+        f" The headline takes the strongest answer of {wording.count(n_choices)} pairs of pattern and "
+        "number; its interval does not allow for that choice."
     )
 
 

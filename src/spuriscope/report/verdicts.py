@@ -55,10 +55,12 @@ def tiles(document: Document) -> tuple[Tile, ...]:
 
 def _picked_up(document: Document) -> Tile:
     limit = max(1, round(RARE * document["data"]["n_train"]))
+    rise = wording.change(document["settings"]["threshold"]).lstrip("+")
     rule = (
         f"act: half of the stamped images are moved by {wording.images(limit)} or fewer (1 % of the "
         "training images); fine: no pattern moves 10 % at any number tried; watch: what lies between, or "
-        "cannot be told"
+        "cannot be told. An image is moved when stamping raises its probability of the target class by more "
+        f"than {rise} points"
     )
     best = easiest(document)
     if best is None:

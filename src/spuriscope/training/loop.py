@@ -18,7 +18,7 @@ from spuriscope.models import Dropout, build_model
 from spuriscope.planting import Plant
 from spuriscope.training.batches import Batches
 from spuriscope.training.cell import Cell, DataKey, seeded_generator
-from spuriscope.training.clipping import set_gradient
+from spuriscope.training.gradient import set_gradient
 from spuriscope.training.optimizer import Optimizer
 from spuriscope.training.recipe import Recipe
 from spuriscope.training.trained import TrainedModel
@@ -76,7 +76,7 @@ def train_cell(
     module = build_model(cell.model, data.shape, data.n_classes, seed=weights_seed(cell.seed)).to(place)
     batches = Batches(data.train, cell.plants, cell.recipe, cell.seed, place)
     losses = fit(module, batches, cell.recipe, seed=cell.seed, on_epoch=on_epoch)
-    return TrainedModel(cell, module.eval(), losses, time.perf_counter() - start)
+    return TrainedModel(cell, module.eval().cpu(), losses, time.perf_counter() - start)
 
 
 def check_data(cell: Cell, data: ImageSet) -> None:

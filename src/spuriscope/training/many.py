@@ -1,8 +1,9 @@
-"""Many trainings at once: one model per process, one thread each, one copy of the data between them.
+"""Many trainings at once. On CPUs: one model per process, one thread each, one copy of the data between them.
 
 `train_many` gives each cell to a worker process and yields its model as it finishes. A cell's result does
 not depend on its neighbours, on the number of workers or on their order: a worker does with it what
-`train_cell` does. A model that diverges, or a worker that is killed, costs its own cell only.
+`train_cell` does. A model that diverges, or a worker that is killed, costs its own cell only. On a GPU:
+bundles of stacked models (see `bundle`), as large as pays on that card.
 """
 
 import multiprocessing
@@ -27,6 +28,7 @@ import torch
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.errors import ConfigError, SpuriscopeError
 from spuriscope.patterns import Pattern
+from spuriscope.training.bundle import best_size, bundle_cells, train_bundle
 from spuriscope.training.cell import Cell
 from spuriscope.training.loop import check_data, resolve_device, train_cell
 from spuriscope.training.trained import TrainedModel
@@ -104,8 +106,10 @@ def train_many(
         raise ConfigError(f"n_workers must be 1 or more, got {n_workers}")
     place = resolve_device(device)
     count = _Count(queue, data, on_progress)
-    if place.type != "cpu" or min(n_workers, len(queue)) <= 1:
-        return _train_here(queue, data, device, count)
+    if place.type == "cuda":
+        return _train_in_bundles(queue, data, place, count)
+    if min(n_workers, len(queue)) <= 1:
+        return _train_here(queue, data, count)
     return _train_in_workers(queue, data, min(n_workers, len(queue)), count)
 
 
@@ -125,10 +129,10 @@ class _Count:
         self.start = time.perf_counter()
         self.on_progress = on_progress
 
-    def epoch(self) -> None:
-        """A model has been trained one epoch more."""
-        self.epochs_done += 1
-        self.images_seen += self.n_images
+    def epoch(self, n_models: int = 1) -> None:
+        """So many models have been trained one epoch more."""
+        self.epochs_done += n_models
+        self.images_seen += n_models * self.n_images
         self.tell()
 
     def model(self, epochs_missed: int = 0) -> None:
@@ -144,7 +148,7 @@ class _Count:
 
 
 def _train_here(
-    cells: Iterable[Cell], data: ImageSet, device: str, count: _Count
+    cells: Iterable[Cell], data: ImageSet, count: _Count, device: str = "cpu"
 ) -> Iterator[TrainedModel | FailedCell]:
     for cell in cells:
         before = count.epochs_done
@@ -155,6 +159,25 @@ def _train_here(
             result = FailedCell(cell, str(error))
         count.model(epochs_missed=before + cell.recipe.epochs - count.epochs_done)
         yield result
+
+
+def _train_in_bundles(
+    cells: Iterable[Cell], data: ImageSet, device: torch.device, count: _Count
+) -> Iterator[TrainedModel | FailedCell]:
+    for group in bundle_cells(cells):
+        size = 1 if group[0].recipe.clipping == "per-example" else best_size(group, data, device)
+        if size == 1:
+            yield from _train_here(group, data, count, str(device))
+            continue
+        for begin in range(0, len(group), size):
+            bundle = group[begin : begin + size]
+            before = count.epochs_done
+            results = train_bundle(bundle, data, device, on_epoch=count.epoch)
+            missed = before + sum(cell.recipe.epochs for cell in bundle) - count.epochs_done
+            for cell, result in zip(bundle, results, strict=True):
+                count.model(epochs_missed=missed)
+                missed = 0
+                yield result if isinstance(result, TrainedModel) else FailedCell(cell, str(result))
 
 
 # --- worker processes --------------------------------------------------------------------------------

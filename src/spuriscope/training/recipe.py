@@ -16,6 +16,7 @@ __all__ = ["Clipping", "Optimizer", "Recipe", "paper_recipe"]
 Optimizer = Literal["adam", "sgd"]
 Clipping = Literal["none", "value", "norm", "per-example"]
 Augmentation = Literal["none", "crop-flip"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,9 @@ class Recipe:
             each image's gradient before the mean (as in differential privacy, without its noise).
         clip_at: the bound; it has no effect when `clipping` is "none".
         augmentation: "crop-flip" pads by 4, crops at random and flips every other image.
+        precision: of the matrix products. "float32"; "tf32": float32 with shortened factors, on NVIDIA
+            GPUs since Ampere (elsewhere it changes nothing); "bfloat16": mixed precision, weights and
+            moments stay float32. Its effect on scores: docs/benchmarks.md.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -53,12 +57,14 @@ class Recipe:
     clipping: Clipping = "none"
     clip_at: float = 0.0
     augmentation: Augmentation = "none"
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         for name, allowed in (
             ("optimizer", get_args(Optimizer)),
             ("clipping", get_args(Clipping)),
             ("augmentation", get_args(Augmentation)),
+            ("precision", get_args(Precision)),
         ):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")

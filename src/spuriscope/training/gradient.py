@@ -1,8 +1,11 @@
-"""Three ways to clip a gradient, and the step without clipping.
+"""The gradient of one step: in which precision, and how it is clipped.
 
 The paper's text clips the norm of the gradient, the authors' code clips each of its elements; under
 differential privacy the gradient of every image is clipped before the mean is taken. All three, by name.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +15,7 @@ from torch.nn import functional as F
 from spuriscope.errors import ConfigError
 from spuriscope.training.recipe import Recipe
 
-__all__ = ["set_gradient"]
+__all__ = ["precision_of", "set_gradient"]
 
 CHUNK = 32  # images whose gradients are held at one time
 
@@ -33,15 +36,35 @@ def set_gradient(module: nn.Module, images: Tensor, labels: Tensor, recipe: Reci
         ConfigError: images are to be clipped one by one, but batch normalisation mixes them.
     """
     if recipe.clipping == "per-example":
-        return _set_per_example_gradient(module, images, labels, recipe.clip_at)
-    loss = F.cross_entropy(module(images), labels)
+        with precision_of(recipe, images.device):
+            return _set_per_example_gradient(module, images, labels, recipe.clip_at)
     module.zero_grad(set_to_none=True)
-    loss.backward()
+    with precision_of(recipe, images.device):
+        loss = F.cross_entropy(module(images), labels)
+        loss.backward()
     if recipe.clipping == "value":
         nn.utils.clip_grad_value_(module.parameters(), recipe.clip_at)
     elif recipe.clipping == "norm":
         nn.utils.clip_grad_norm_(module.parameters(), recipe.clip_at)
     return loss.detach()
+
+
+@contextmanager
+def precision_of(recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """Reckon in the precision of a recipe; torch's own setting comes back afterwards."""
+    if recipe.precision == "bfloat16":
+        with torch.autocast(device.type, torch.bfloat16):
+            yield
+    elif device.type == "cuda":
+        products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+        before = products.allow_tf32, convolutions.allow_tf32
+        products.allow_tf32 = convolutions.allow_tf32 = recipe.precision == "tf32"
+        try:
+            yield
+        finally:
+            products.allow_tf32, convolutions.allow_tf32 = before
+    else:
+        yield
 
 
 def _set_per_example_gradient(module: nn.Module, images: Tensor, labels: Tensor, clip_at: float) -> Tensor:

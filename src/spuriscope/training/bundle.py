@@ -1,0 +1,304 @@
+"""A bundle: several models of one architecture trained as one stacked model, for a GPU.
+
+One small network leaves a GPU idle most of the time. A bundle stacks the weights of many along a new first
+axis (`torch.func`), and every step computes all of them. Each model keeps what is its own: initial weights,
+batch order, noise, crops and dropout masks, plants, learning rate, weight decay and clipping bound. So a
+cell's result does not depend on its neighbours; it differs from `train_cell` by rounding only, because
+batched products add in another order. It runs on a CPU too, where tests hold it to `train_cell`.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional as F
+
+from spuriscope.data.image_set import ImageSet, unit_float
+from spuriscope.errors import DivergenceError, TrainingError
+from spuriscope.models import Dropout, build_model
+from spuriscope.planting import draw_planted
+from spuriscope.training.batches import crop_and_flip
+from spuriscope.training.cell import Cell, seeded_generator
+from spuriscope.training.gradient import precision_of
+from spuriscope.training.loop import mean_loss, weights_seed
+from spuriscope.training.optimizer import BETA1, BETA2, EPSILON
+from spuriscope.training.trained import TrainedModel
+
+__all__ = ["best_size", "bundle_cells", "train_bundle"]
+
+N_WARM_STEPS, N_TIMED_STEPS = 3, 5
+
+OnEpoch = Callable[[int], None]  # how many models finished an epoch
+
+
+def bundle_cells(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Cells in groups that can be stacked: one architecture, one kind of recipe, one length.
+
+    Cells that clip each example's gradient are groups of their own: they are vectorised over examples.
+    """
+
+    def key(cell: Cell) -> tuple[Any, ...]:
+        recipe = cell.recipe
+        alone = cell.hash if recipe.clipping == "per-example" else ""
+        return (
+            cell.model, recipe.optimizer, recipe.momentum, recipe.epochs, recipe.batch_size,
+            recipe.clipping, recipe.augmentation, recipe.precision, alone,
+        )  # fmt: skip
+
+    return [list(group) for _, group in groupby(sorted(cells, key=key), key=key)]
+
+
+def train_bundle(
+    cells: Sequence[Cell], data: ImageSet, device: torch.device, *, on_epoch: OnEpoch | None = None
+) -> list[TrainedModel | DivergenceError]:
+    """Train all cells of a group of `bundle_cells` as one stacked model.
+
+    Args:
+        cells: one group, or a part of it.
+        data: what they were made for.
+        device: where to train.
+        on_epoch: called after each epoch with the number of models that are still being trained.
+
+    Returns:
+        For each cell its model, on the CPU, or the error that says where its loss stopped being a number.
+    """
+    start = time.perf_counter()
+    recipe = cells[0].recipe
+    stack = _Stack(cells, device)
+    images = _BundleImages(cells, data, device)
+    losses: list[list[float]] = [[] for _ in cells]
+    failures: dict[int, DivergenceError] = {}
+    for epoch in range(recipe.epochs):
+        rates = torch.tensor([cell.recipe.rate(epoch) for cell in cells], device=device)
+        totals = torch.zeros(len(cells), device=device)
+        for batch, labels in images.epoch():
+            totals += stack.step(batch, labels, rates) * labels.shape[1]
+        for position, (cell, total) in enumerate(zip(cells, totals.cpu(), strict=True)):
+            if position not in failures:
+                try:
+                    losses[position].append(mean_loss(total, len(data.train), epoch, cell.recipe))
+                except DivergenceError as error:
+                    failures[position] = error
+        if on_epoch is not None:
+            on_epoch(len(cells) - len(failures))
+    seconds = (time.perf_counter() - start) / len(cells)
+    modules = stack.modules(data)
+    return [
+        failures.get(position) or TrainedModel(cell, modules[position], tuple(losses[position]), seconds)
+        for position, cell in enumerate(cells)
+    ]
+
+
+def best_size(cells: Sequence[Cell], data: ImageSet, device: torch.device) -> int:
+    """How many cells of a group to stack, found by trying: 1, 2, 4, ... as long as it pays and fits.
+
+    A size pays when it trains at least a tenth more images a second than half of it does. What is best
+    depends on the network, the card and its library: convolutions of many models at once may be slower
+    than one after the other.
+
+    Raises:
+        TrainingError: not even one model fits into the memory of the device.
+    """
+    best, best_rate = 0, 0.0
+    size = 1
+    while size <= len(cells):
+        try:
+            rate = _images_per_second(cells[:size], data, device)
+        except torch.OutOfMemoryError:
+            break
+        finally:
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+        if rate < 1.1 * best_rate:
+            break
+        best, best_rate = size, rate
+        size *= 2
+    if best == 0:
+        raise TrainingError(
+            f"{cells[0].model} at batch size {cells[0].recipe.batch_size} does not fit into the memory of "
+            f"{device}; use a smaller batch, a smaller model, or the CPU"
+        )
+    return best
+
+
+def _images_per_second(cells: Sequence[Cell], data: ImageSet, device: torch.device) -> float:
+    """Rate of a few steps of a bundle, all models together; what is trained here is thrown away."""
+    stack, images = _Stack(cells, device), _BundleImages(cells, data, device)
+    rates = torch.zeros(len(cells), device=device)
+    n_seen = 0
+    start = 0.0
+    for number, (batch, labels) in enumerate(images.epoch()):
+        if number == N_WARM_STEPS:
+            start = _now(device)
+        stack.step(batch, labels, rates)
+        n_seen += labels.numel() * (number >= N_WARM_STEPS)
+        if number == N_WARM_STEPS + N_TIMED_STEPS:
+            break
+    return n_seen / (_now(device) - start) if n_seen else float(len(cells))
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+class _BundleImages:
+    """The batches of all models of a bundle: as `Batches` gives them, stacked along a first axis."""
+
+    def __init__(self, cells: Sequence[Cell], data: ImageSet, device: torch.device) -> None:
+        self.images = data.train.images.to(device)
+        self.labels = data.train.labels.to(device)
+        self.recipes = [cell.recipe for cell in cells]
+        self.orders = [seeded_generator(cell.seed, "order") for cell in cells]
+        self.noises = [seeded_generator(cell.seed, "noise", device) for cell in cells]
+        self.augmentations = [seeded_generator(cell.seed, "augmentation", device) for cell in cells]
+        table = [torch.zeros(data.shape)]  # row 0: no pattern
+        carries = torch.zeros((len(cells), len(data.train)), dtype=torch.int64)
+        for position, cell in enumerate(cells):
+            for plant, indices in zip(cell.plants, draw_planted(cell.plants, data.train.labels), strict=True):
+                carries[position, indices] = len(table)
+                table.append(plant.pattern.pixels)
+        self.patterns = torch.stack(table).to(device)
+        self.carries = carries.to(device)
+
+    def epoch(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """(images, labels) of each step: (models, batch, channels, height, width) and (models, batch)."""
+        n = len(self.labels)
+        order = torch.stack([torch.randperm(n, generator=generator) for generator in self.orders])
+        for indices in order.to(self.labels.device).split(self.recipes[0].batch_size, dim=1):
+            yield self.gather(indices), self.labels[indices]
+
+    def gather(self, indices: Tensor) -> Tensor:
+        """Images at the positions (models, batch) as each model sees them while training."""
+        batch = unit_float(self.images[indices])
+        if len(self.patterns) > 1:
+            batch = (batch + self.patterns[self.carries.gather(1, indices)]).clamp_(0, 1)
+        if self.recipes[0].augmentation == "crop-flip":
+            pairs = zip(batch, self.augmentations, strict=True)
+            batch = torch.stack([crop_and_flip(images, generator) for images, generator in pairs])
+        for position, (recipe, generator) in enumerate(zip(self.recipes, self.noises, strict=True)):
+            if recipe.input_noise:
+                batch[position] += torch.empty_like(batch[position]).normal_(
+                    std=recipe.input_noise, generator=generator
+                )
+        return batch
+
+
+class _Stack:
+    """The stacked weights of a bundle, their moments, and one step of all models at once."""
+
+    def __init__(self, cells: Sequence[Cell], device: torch.device) -> None:
+        self.cells = cells
+        self.recipe = cells[0].recipe
+        key = cells[0].data
+        n_classes = len(key.class_names)
+        modules = [
+            build_model(cell.model, key.shape, n_classes, seed=weights_seed(cell.seed)).to(device)
+            for cell in cells
+        ]
+        self.template = modules[0].train()
+        self.dropouts = {
+            name: layer for name, layer in self.template.named_modules() if isinstance(layer, Dropout)
+        }
+        self.mask_shapes = _mask_shapes(self.template, key.shape, device)
+        self.generators = [seeded_generator(cell.seed, "dropout", device) for cell in cells]
+        self.weights, self.buffers = stack_module_state(modules)
+        self.first = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        self.second = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        self.n_steps = 0
+        recipes = [cell.recipe for cell in cells]
+        self.weight_decays = torch.tensor([recipe.weight_decay for recipe in recipes], device=device)
+        self.bounds = torch.tensor([recipe.clip_at for recipe in recipes], device=device)
+
+    def step(self, images: Tensor, labels: Tensor, rates: Tensor) -> Tensor:
+        """One step of every model. Returns the mean loss of each (models,), detached."""
+        buffers = self.buffers | self._masks(images.shape[1])
+
+        def loss_of_one(weights: Any, state: Any, x: Tensor, y: Tensor) -> Tensor:
+            return F.cross_entropy(functional_call(self.template, (weights, state), (x,)), y)
+
+        with precision_of(self.recipe, images.device):
+            losses = vmap(loss_of_one, randomness="different")(self.weights, buffers, images, labels)
+            found = torch.autograd.grad(losses.sum(), list(self.weights.values()))
+        with torch.no_grad():
+            self._move(self._clip(dict(zip(self.weights, found, strict=True))), rates)
+        return losses.detach()
+
+    def modules(self, data: ImageSet) -> list[nn.Module]:
+        """Every model on its own, on the CPU, in evaluation mode."""
+        found = []
+        for position, cell in enumerate(self.cells):
+            module = build_model(cell.model, data.shape, data.n_classes)
+            state = {
+                name: value[position].detach().cpu() for name, value in (self.weights | self.buffers).items()
+            }
+            module.load_state_dict({name: state[name] for name in module.state_dict()})
+            found.append(module.eval())
+        return found
+
+    def _masks(self, n_images: int) -> dict[str, Tensor]:
+        """What each dropout layer keeps in this step, from each model's own generator, in layer order."""
+        masks: dict[str, list[Tensor]] = {name: [] for name in self.mask_shapes}
+        for generator in self.generators if masks else ():
+            for name, shape in self.mask_shapes.items():
+                empty = torch.empty((n_images, *shape), device=generator.device)
+                masks[name].append(empty.bernoulli_(1 - self.dropouts[name].p, generator=generator))
+        return {f"{name}.mask": torch.stack(parts) for name, parts in masks.items()}
+
+    def _clip(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.recipe.clipping == "value":
+            bounds = {name: _along(self.bounds, gradient) for name, gradient in gradients.items()}
+            return {name: g.clamp(-bounds[name], bounds[name]) for name, g in gradients.items()}
+        if self.recipe.clipping == "norm":
+            squares = torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0)
+            scale = (self.bounds / (squares.sqrt() + 1e-6)).clamp_max(1)  # as torch's clip_grad_norm_
+            return {name: g * _along(scale, g) for name, g in gradients.items()}
+        return gradients
+
+    def _move(self, gradients: dict[str, Tensor], rates: Tensor) -> None:
+        """The arithmetic of `Optimizer`, with a rate and a weight decay for each model."""
+        self.n_steps += 1
+        correction1, correction2 = 1 - BETA1**self.n_steps, 1 - BETA2**self.n_steps
+        for name, weight in self.weights.items():
+            rate = _along(rates, weight)
+            gradient = gradients[name] + _along(self.weight_decays, weight) * weight
+            first, second = self.first[name], self.second[name]
+            if self.recipe.optimizer == "adam":
+                first.lerp_(gradient, 1 - BETA1)
+                second.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+                spread = (second / correction2).sqrt_().add_(EPSILON)
+                weight.sub_(rate / correction1 * first / spread)
+            else:
+                first.mul_(self.recipe.momentum).add_(gradient)
+                weight.sub_(rate * first)
+
+
+def _along(values: Tensor, weight: Tensor) -> Tensor:
+    """One value for each model (models,), shaped to multiply stacked weights (models, ...)."""
+    return values.view(-1, *(1,) * (weight.ndim - 1))
+
+
+def _mask_shapes(
+    template: nn.Module, shape: Sequence[int], device: torch.device
+) -> dict[str, tuple[int, ...]]:
+    """Shape of what goes through each dropout layer for one image, in the order of the layers."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    hooks = [
+        layer.register_forward_hook(
+            lambda _, inputs, __, name=name: shapes.update({name: tuple(inputs[0].shape[1:])})
+        )
+        for name, layer in template.named_modules()
+        if isinstance(layer, Dropout)
+    ]
+    if hooks:
+        with torch.no_grad():
+            template.eval()(torch.zeros((1, *shape), device=device))
+        template.train()
+    for hook in hooks:
+        hook.remove()
+    return shapes

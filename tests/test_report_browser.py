@@ -1,0 +1,130 @@
+"""The page as a browser shows it. Skipped where there is no Chromium."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spuriscope.report.page import render
+from test_report_document import make_document
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LONG = [f"class_{k}_{'with_a_name_without_any_space_' * 3}" for k in range(100)]
+DOCUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "usual": lambda: make_document(strengths={"s1": 0.1, "s3": 0.4, "r3": 0.9}, n_examples=4),
+    "long names": lambda: make_document(
+        strengths={"a_pattern_from_a_file_with_a_very_long_name_indeed": 0.9},
+        class_names=LONG,
+        n_examples=4,
+        command="spuriscope audit " + "a-folder/" * 30,
+    ),
+    "large images": lambda: make_document(shape=(3, 224, 224), n_examples=4, n_seeds=1, command=None),
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if not os.access(CHROMIUM, os.X_OK):
+        pytest.skip("no chromium in PATH or at /usr/bin/chromium")
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module", params=DOCUMENTS)
+def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(render(DOCUMENTS[request.param]()), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def page(browser: Any, file: Path) -> Iterator[Any]:
+    """The page, opened; closing it checks that it asked for nothing else and complained of nothing."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    page = context.new_page()
+    complaints: list[str] = []
+    requests: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(file.as_uri())
+    yield page
+    context.close()
+    assert complaints == []
+    assert [url for url in requests if not url.startswith("data:")] == [file.as_uri()]
+
+
+def test_the_page_fits_windows_of_every_width(page: Any) -> None:
+    for width in (1280, 768, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for is_open in (False, True):
+            page.eval_on_selector_all(
+                "details", f"all => all.forEach(one => one.open = {str(is_open).lower()})"
+            )
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+        bars = page.eval_on_selector_all(".bars", "all => all.map(one => one.getBoundingClientRect().width)")
+        assert min(bars) >= 100
+        heading = page.locator("h1").bounding_box()
+        assert heading["y"] < 200
+        assert heading["x"] + heading["width"] <= width
+
+
+def test_all_pictures_are_decoded_and_scaled_by_whole_numbers(page: Any) -> None:
+    sizes = page.eval_on_selector_all(
+        "img", "all => all.map(one => [one.naturalWidth, one.width, one.closest('.inline') !== null])"
+    )
+    assert len(sizes) >= 8
+    for natural, displayed, is_inline in sizes:
+        assert natural > 0
+        assert is_inline or displayed % natural == 0 or natural % displayed == 0
+
+
+def test_fold_outs_open(page: Any) -> None:
+    more = page.locator("details.more").first
+    assert not more.locator("table").first.is_visible()
+    more.locator("summary").click()
+    assert more.locator("table").first.is_visible()
+
+
+def test_dark_mode_changes_page_and_figures(page: Any) -> None:
+    def colours() -> Any:
+        return page.evaluate(
+            "[getComputedStyle(document.body).backgroundColor,"
+            " getComputedStyle(document.querySelector('.chart text')).fill]"
+        )
+
+    light = colours()
+    page.emulate_media(color_scheme="dark")
+    dark = colours()
+    assert light[0] != dark[0]
+    assert light[1] != dark[1]
+
+
+def test_text_in_figures_is_large_enough_to_read(page: Any) -> None:
+    for width in (1280, 768, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        heights = page.eval_on_selector_all(
+            ".chart text", "all => all.map(one => one.getBoundingClientRect().height)"
+        )
+        assert min(heights) >= 11
+
+
+def test_print_shows_the_fold_outs(page: Any) -> None:
+    page.emulate_media(media="print")
+    assert page.locator("details.more table").first.is_visible()

@@ -1,0 +1,198 @@
+"""A small document made of numbers, for the tests of the page; and that it is what an audit makes."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spuriscope.auditing import audit, plan_audit
+from spuriscope.data.image_set import ImageSet, Split
+from spuriscope.patterns import PATTERN_NAMES, pattern
+from spuriscope.report.pictures import data_uri
+from spuriscope.statistics import mean_interval, n50
+
+MEASURES = ("score_all", "score_non_target", "normalised_score", "predicted_share", "clean_predicted_share")
+
+
+def make_document(
+    *,
+    strengths: dict[str, float] | None = None,
+    counts: Sequence[int] = (1, 3, 10),
+    n_seeds: int = 3,
+    shape: tuple[int, int, int] = (1, 28, 28),
+    class_names: Sequence[str] = ("0", "1", "2"),
+    n_examples: int = 2,
+    has_weights: bool = True,
+    twin_share: float = 0.0,
+    command: str | None = "spuriscope audit digits",
+) -> dict[str, Any]:
+    """A document whose scores grow with the logarithm of the number planted, up to a pattern's strength."""
+    strengths = {"s3": 0.3, "r3": 0.9} if strengths is None else strengths
+    seeds = list(range(n_seeds))
+    doses = [
+        _dose(
+            name,
+            strength,
+            counts=[0, *counts],
+            seeds=seeds,
+            picture=data_uri(pattern(name if name in PATTERN_NAMES else "s3", shape).pixels),
+            twin_share=twin_share,
+        )
+        for name, strength in strengths.items()
+    ]
+    best = max(doses, key=lambda dose: float(dose["summary"][-1]["predicted_share"]["mean"]))
+    enough = max(0.5, 2 * twin_share)
+    first = next((entry for entry in best["summary"] if entry["predicted_share"]["mean"] >= enough), None)
+    chosen = best["summary"][-1] if first is None else first
+    return {
+        "format": 1,
+        "spuriscope": "0.1.0",
+        "created": "2026-11-22T10:52:02+00:00",
+        "command": command,
+        "seconds": 75.7,
+        "environment": {
+            "python": "3.11.7",
+            "torch": "2.13.0",
+            "numpy": "2.4.6",
+            "platform": "Linux",
+            "processor": "a processor",
+            "n_cores": 2,
+            "device": "cpu",
+        },
+        "data": {
+            "name": "digits",
+            "fingerprint": "4094" * 16,
+            "shape": list(shape),
+            "n_train": 1437,
+            "n_test": 360,
+            "class_names": list(class_names),
+        },
+        "settings": {
+            "model": "mlp",
+            "recipe": {"optimizer": "adam", "learning_rate": 0.01, "milestones": [12, 15], "epochs": 21},
+            "target": 0,
+            "patterns": list(strengths),
+            "counts": [0, *counts],
+            "seeds": seeds,
+            "threshold": 0.1,
+        },
+        "headline": {
+            "pattern": best["pattern"],
+            "n_planted": chosen["n_planted"],
+            "predicted_share": chosen["predicted_share"],
+            "twin_predicted_share": best["summary"][0]["predicted_share"],
+            "reached_half": first is not None,
+            "target_name": class_names[0],
+        },
+        "examples": _examples(best["pattern"], int(chosen["n_planted"]), shape, n_examples),
+        "dose_response": doses,
+        "weight_importance": _weights(next(iter(strengths)), counts[-1], shape) if has_weights else None,
+    }
+
+
+def _dose(
+    name: str, strength: float, *, counts: list[int], seeds: list[int], picture: str, twin_share: float
+) -> dict[str, Any]:
+    """The dose-response of one pattern; the clean twins call `twin_share` of the images the target class."""
+    shares = strength * (1 + np.log10(np.maximum(counts, 1))) / (1 + np.log10(max(counts)))
+    shares[0] = twin_share
+    cells = [
+        _cell(name, n, seed, min(1.0, float(share) + 0.01 * seed * (n > 0)))
+        for n, share in zip(counts, shares, strict=True)
+        for seed in seeds
+    ]
+    scores = np.array(
+        [[cell["score_non_target"] for cell in cells if cell["seed"] == seed] for seed in seeds]
+    )
+    return {
+        "pattern": name,
+        "picture": picture,
+        "norm": 5.0,
+        "n50": asdict(n50(counts, scores)),
+        "summary": [_summary(n, [cell for cell in cells if cell["n_planted"] == n]) for n in counts],
+        "cells": cells,
+    }
+
+
+def _cell(name: str, n_planted: int, seed: int, share: float) -> dict[str, Any]:
+    return {
+        "pattern": name,
+        "n_planted": n_planted,
+        "seed": seed,
+        "cell": f"{n_planted:08x}{seed:08x}",
+        "train_loss": 0.01,
+        **dict.fromkeys(MEASURES, share),
+        "clean_accuracy": 0.973 + 0.001 * seed,
+        "spurious_accuracy": 0.95 * (1 - share),
+    }
+
+
+def _summary(n_planted: int, cells: list[dict[str, Any]]) -> dict[str, Any]:
+    measures = (*MEASURES, "clean_accuracy", "spurious_accuracy")
+    return {"n_planted": n_planted} | {
+        measure: asdict(mean_interval([cell[measure] for cell in cells])) for measure in measures
+    }
+
+
+def _examples(name: str, n_planted: int, shape: tuple[int, int, int], n: int) -> dict[str, Any]:
+    picture = data_uri(torch.linspace(0, 1, shape[0] * shape[1] * shape[2]).reshape(shape))
+    image = {
+        "position": 2,
+        "label": 1,
+        "picture": picture,
+        "stamped_picture": picture,
+        "probability": 7.6e-7,
+        "stamped_probability": 0.99998,
+        "prediction": 1,
+        "stamped_prediction": 0,
+        "twin_stamped_probability": 0.25,
+    }
+    return {"pattern": name, "n_planted": n_planted, "seed": 0, "images": [image] * n}
+
+
+def _weights(name: str, n_planted: int, shape: tuple[int, int, int]) -> dict[str, Any]:
+    twin = np.full(shape[1:], 0.035)
+    planted = twin.copy()
+    planted[:5, :5] = 0.19
+    return {
+        "pattern": name,
+        "n_planted": n_planted,
+        "seed": 0,
+        "planted": planted.tolist(),
+        "twin": twin.tolist(),
+    }
+
+
+def keys(value: Any) -> Iterator[str]:
+    """Every key of a document, at any depth."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from keys(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from keys(inner)
+
+
+def real_document() -> dict[str, Any]:
+    """What a real audit makes of sixteen images."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (16, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    split = Split(images, torch.arange(16) % 2)
+    data = ImageSet(name="noise", train=split, test=split, class_names=("a", "b"))
+    plan = plan_audit(data, patterns=["s3"], counts=[1], n_seeds=1, epochs=1)
+    return audit(plan, device="cpu", n_workers=1)
+
+
+def test_the_document_of_these_tests_has_the_keys_of_a_real_one_and_all_are_documented() -> None:
+    real = real_document()
+    ours = set(keys(make_document()))
+    recipe = set(real["settings"]["recipe"])
+    assert ours - recipe == set(keys(real)) - recipe
+    page = (Path(__file__).resolve().parents[1] / "docs" / "audit-json.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"`([a-z_0-9]+)`", page))
+    assert set(keys(real)) <= documented
