@@ -28,8 +28,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spuriscope.auditing import environment
 from spuriscope.data import ImageSet, Split
+from spuriscope.environment import environment
 from spuriscope.models import ARCHITECTURES, build_model
 from spuriscope.training import Cell, DataKey, Recipe, TrainedModel, train_many
 from spuriscope.training.many import n_cores

@@ -7,7 +7,6 @@ result is a document of JSON values (docs/audit-json.md); the page shows what is
 
 import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Sequence
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import spuriscope
 from spuriscope.data.image_set import ImageSet
+from spuriscope.environment import environment
 from spuriscope.errors import ConfigError, MeasureError, PatternError, PlantingError, TrainingError
 from spuriscope.measures import empirical_norm, measure, probabilities, weight_importance
 from spuriscope.patterns import PATTERN_NAMES, Pattern, pattern
@@ -256,28 +255,6 @@ def write_audit(document: Audit, folder: Path) -> Path:
         partial.write_text(text, encoding="utf-8")
         partial.replace(folder / name)
     return folder / "report.html"
-
-
-def environment(device: str = "cpu") -> dict[str, Any]:
-    """Versions and hardware that a number was measured with."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "n_cores": os.cpu_count(),
-        "device": torch.cuda.get_device_name() if device != "cpu" and torch.cuda.is_available() else "cpu",
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _describe_data(data: ImageSet) -> dict[str, Any]:

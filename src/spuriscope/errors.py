@@ -41,5 +41,9 @@ class CheckpointError(SpuriscopeError):
     """A saved model or run cannot be read, or belongs to other data."""
 
 
+class StoreError(SpuriscopeError):
+    """A store of finished cells cannot be read or written, or another process has it."""
+
+
 class MeasureError(SpuriscopeError):
     """A model cannot be measured: it was asked about no images, or did not answer with probabilities."""

@@ -6,32 +6,24 @@ not depend on its neighbours, on the number of workers or on their order: a work
 bundles of stacked models (see `bundle`), as large as pays on that card.
 """
 
-import multiprocessing
 import os
-import signal
-import sys
 import tempfile
 import time
-import types
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from spuriscope.data.image_set import ImageSet, Split
+from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import ConfigError, SpuriscopeError
-from spuriscope.patterns import Pattern
 from spuriscope.training.bundle import best_size, bundle_cells, train_bundle
 from spuriscope.training.cell import Cell
 from spuriscope.training.loop import check_data, resolve_device, train_cell
 from spuriscope.training.trained import TrainedModel
+from spuriscope.training.workers import EpochDone, Failed, SharedData, Worker
 
 __all__ = ["FailedCell", "OnProgress", "Progress", "train_many"]
 
@@ -180,156 +172,37 @@ def _train_in_bundles(
                 yield result if isinstance(result, TrainedModel) else FailedCell(cell, str(result))
 
 
-# --- worker processes --------------------------------------------------------------------------------
-
-
 def _train_in_workers(
     queue: deque[Cell], data: ImageSet, n_workers: int, count: _Count
 ) -> Iterator[TrainedModel | FailedCell]:
-    workers: list[_Worker] = []
+    workers: list[Worker] = []
     with tempfile.TemporaryDirectory(prefix="spuriscope-") as folder:
-        shared = _SharedData.write(data, Path(folder))
+        shared = SharedData.write(data, Path(folder))
         try:
             while queue or workers:
                 while queue and len(workers) < n_workers:
-                    workers.append(_Worker(shared, queue.popleft()))
+                    workers.append(Worker(shared, queue.popleft()))
                 ready = wait([worker.pipe for worker in workers])
                 for worker in [worker for worker in workers if worker.pipe in ready]:
                     try:
                         message = worker.pipe.recv()
                     except (EOFError, ConnectionResetError):
-                        message = _Failed(worker.death())
-                    if isinstance(message, _EpochDone):
+                        message = Failed(worker.death())
+                    if isinstance(message, EpochDone):
                         worker.epochs += 1
                         count.epoch()
                         continue
                     cell, epochs_missed = worker.cell, worker.cell.recipe.epochs - worker.epochs
-                    if queue and not isinstance(message, _Failed):
+                    if queue and not isinstance(message, Failed):
                         worker.give(queue.popleft())
                     else:
                         workers.remove(worker)
                         worker.end()
                     count.model(epochs_missed)
-                    if isinstance(message, _Failed):
+                    if isinstance(message, Failed):
                         yield FailedCell(cell, message.reason)
                     else:
                         yield TrainedModel.from_bytes(message)
         finally:
             for worker in workers:
                 worker.end()
-
-
-@dataclass(frozen=True)
-class _EpochDone:
-    """A worker has trained one epoch more."""
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """A worker could not train its cell."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class _SharedData:
-    """A data set in a file that every worker maps into its memory: one copy, whatever their number."""
-
-    name: str
-    class_names: tuple[str, ...]
-    fingerprint: str
-    folder: Path
-    shape: tuple[int, ...]
-    n_train: int
-
-    @classmethod
-    def write(cls, data: ImageSet, folder: Path) -> "_SharedData":
-        data.train.images.contiguous().numpy().tofile(folder / "images")
-        data.train.labels.contiguous().numpy().tofile(folder / "labels")
-        return cls(data.name, data.class_names, data.fingerprint, folder, data.shape, len(data.train))
-
-    def map(self) -> ImageSet:
-        """The data set as a worker sees it. Trainings do not touch the test part: it is one image."""
-        size = self.n_train * int(np.prod(self.shape))
-        images = torch.from_file(str(self.folder / "images"), shared=True, size=size, dtype=torch.uint8)
-        labels = torch.from_file(
-            str(self.folder / "labels"), shared=True, size=self.n_train, dtype=torch.int64
-        )
-        train = Split(images.view(self.n_train, *self.shape), labels)
-        data = ImageSet(self.name, train, Split(train.images[:1], labels[:1]), self.class_names)
-        data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the parent
-        return data
-
-
-class _Worker:
-    """A worker process as its parent sees it: the cell it is at, and the pipe to it."""
-
-    def __init__(self, shared: _SharedData, cell: Cell) -> None:
-        context: Any = _context()
-        self.pipe, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_work, args=(theirs, shared), daemon=True)
-        with _hidden_main_module():
-            self.process.start()
-        theirs.close()
-        self.give(cell)
-
-    def give(self, cell: Cell) -> None:
-        self.cell = cell
-        self.epochs = 0
-        with suppress(OSError):  # it died meanwhile; the next look at its pipe says so
-            self.pipe.send((cell.to_json(), [(p.name, p.pixels.numpy()) for p in cell.patterns]))
-
-    def death(self) -> str:
-        """Why the process is no more."""
-        self.process.join(5)
-        code = self.process.exitcode
-        how = (
-            f"was killed by {signal.Signals(-code).name}"
-            if code is not None and code < 0
-            else f"ended ({code})"
-        )
-        return f"its worker process {how}; if memory ran out, use fewer workers, then train the cell again"
-
-    def end(self) -> None:
-        self.pipe.close()
-        self.process.kill()
-        self.process.join()
-
-
-def _work(pipe: Connection, shared: _SharedData) -> None:
-    """What a worker does: train the cells it is given until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
-    torch.set_num_threads(1)
-    data = shared.map()
-    try:
-        while True:
-            content, pictures = pipe.recv()
-            cell = Cell.from_json(content, [Pattern(name, torch.from_numpy(p)) for name, p in pictures])
-            try:
-                model = train_cell(cell, data, device="cpu", on_epoch=lambda *_: pipe.send(_EpochDone()))
-            except SpuriscopeError as error:
-                pipe.send(_Failed(str(error)))
-            else:
-                pipe.send(model.to_bytes())
-    except (EOFError, OSError):
-        pass  # the parent has closed the pipe, or is gone
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    """Workers fork from a server that has imported torch already; where there is none, they start anew."""
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
-        return context
-    return multiprocessing.get_context("spawn")
-
-
-@contextmanager
-def _hidden_main_module() -> Iterator[None]:
-    """Keep new processes from importing the user's script, which may call `train_many` at its top."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main

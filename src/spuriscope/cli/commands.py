@@ -1,10 +1,5 @@
-"""The command line: parse, call, print. What a command can do, the library does in one call.
+"""Commands for one data set and one run: audit, train, score, patterns, models, data."""
 
-Results go to stdout, with `--json` as one JSON document and nothing else; progress and errors go to
-stderr. A command ends with 0, or with 2 and one line that says what was wrong and what to do.
-"""
-
-import json
 import shlex
 import sys
 from dataclasses import asdict
@@ -12,16 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from typer.exceptions import TyperException
 
-from spuriscope.errors import ConfigError, SpuriscopeError
+from spuriscope.cli.output import (
+    DataArgument,
+    DeviceOption,
+    JsonOption,
+    RootOption,
+    ThresholdOption,
+    WorkersOption,
+    print_json,
+    print_table,
+)
+from spuriscope.errors import ConfigError
 
 if TYPE_CHECKING:
     from spuriscope.data import ImageSet
     from spuriscope.planting import Plant
     from spuriscope.training import Recipe
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 Value = TypeVar("Value", str, int)
 
@@ -34,40 +38,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="The data sets known by name.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-
-DataArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATA",
-        help="digits, mnist, fashion-mnist, cifar10, a folder of class folders, or an .npz file.",
-    ),
-]
-RootOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder with the files of named data sets (else SPURISCOPE_DATA, else the user's cache)."
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-WorkersOption = Annotated[int | None, typer.Option(help="Processes that train; as many as cores by default.")]
-ThresholdOption = Annotated[float, typer.Option(help="Least rise of a probability that counts.")]
-
-
-def main() -> None:
-    """Run the command line; every error that a user can act on becomes one line on stderr."""
-    try:
-        code = app(standalone_mode=False)
-    except (SpuriscopeError, TyperException) as error:
-        message = error.format_message() if isinstance(error, TyperException) else str(error)
-        print(f"spuriscope: {' '.join(message.split())}", file=sys.stderr)
-        sys.exit(2)
-    except typer.Abort:
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has gone, as in `spuriscope ... | head`
-        sys.stderr.close()
-        sys.exit(141)
-    sys.exit(code if isinstance(code, int) else 0)
 
 
 @app.callback(invoke_without_command=True)
@@ -135,7 +105,7 @@ def audit(
         )
     page = write_audit(document, folder)
     if as_json:
-        _print_json(document)
+        print_json(document)
     else:
         typer.echo(headline(document))
         typer.echo(f"report: {page.resolve()}")
@@ -232,7 +202,7 @@ def train(
     save_run(out, run, overwrite=overwrite)
     result = run.score(image_set)
     if as_json:
-        _print_json({"run": str(out), "seconds": round(run.model.n_seconds, 2), **result})
+        print_json({"run": str(out), "seconds": round(run.model.n_seconds, 2), **result})
     else:
         typer.echo(f"trained in {run.model.n_seconds:.1f} s, written to {out}")
         _print_scores(result)
@@ -263,7 +233,7 @@ def score(
     plants = _plants(image_set, pattern, target, [0], seed) if pattern else None
     result = loaded.score(image_set, plants, threshold=threshold)
     if as_json:
-        _print_json({"run": str(run), **result})
+        print_json({"run": str(run), **result})
     else:
         _print_scores(result)
 
@@ -302,12 +272,12 @@ def patterns(
         else:
             norms[made.name] = round(empirical_norm(image_set.test.images, made), 2)
     if as_json:
-        _print_json({"data": image_set.name, "seed": seed, "norms": norms, "do_not_fit": too_large})
+        print_json({"data": image_set.name, "seed": seed, "norms": norms, "do_not_fit": too_large})
     else:
         rows = [[name, f"{norm:.2f}"] for name, norm in norms.items()] + [
             [name, "does not fit"] for name in too_large
         ]
-        _print_table(["pattern", "mean L2 distance when stamped"], rows)
+        print_table(["pattern", "mean L2 distance when stamped"], rows)
 
 
 @app.command()
@@ -321,13 +291,13 @@ def models(as_json: JsonOption = False) -> None:
     counts = {name: count_parameters(name) for name in ARCHITECTURES}
     if as_json:
         shapes = {name: list(architecture.table_shape) for name, architecture in ARCHITECTURES.items()}
-        _print_json({"parameters": counts, "shapes": shapes, "n_classes": 10})
+        print_json({"parameters": counts, "shapes": shapes, "n_classes": 10})
     else:
         rows = [
             [name, architecture.title, "x".join(map(str, architecture.table_shape)), f"{counts[name]:,}"]
             for name, architecture in ARCHITECTURES.items()
         ]
-        _print_table(["name", "in the paper", "input", "parameters"], rows)
+        print_table(["name", "in the paper", "input", "parameters"], rows)
 
 
 @data_app.command("list")
@@ -340,13 +310,13 @@ def data_list(root: RootOption = None, as_json: JsonOption = False) -> None:
 
     listings = list_data(root)
     if as_json:
-        _print_json({"data": [asdict(listing) for listing in listings]})
+        print_json({"data": [asdict(listing) for listing in listings]})
     else:
         rows = [
             [item.name, item.about, f"{item.n_train:,} + {item.n_test:,}", str(item.found or "not here")]
             for item in listings
         ]
-        _print_table(["name", "shows", "train + test", "found in"], rows)
+        print_table(["name", "shows", "train + test", "found in"], rows)
 
 
 @data_app.command("verify")
@@ -359,13 +329,13 @@ def data_verify(data: DataArgument, root: RootOption = None, as_json: JsonOption
 
     found = verify(data, root)
     if as_json:
-        _print_json(asdict(found))
+        print_json(asdict(found))
         return
     typer.echo(
         f"{found.name}: images of {'x'.join(map(str, found.shape))}, fingerprint {found.fingerprint[:16]}"
     )
     rows = [[name, f"{n:,}", f"{found.test_counts[name]:,}"] for name, n in found.train_counts.items()]
-    _print_table(["class", "train", "test"], rows)
+    print_table(["class", "train", "test"], rows)
     for file in found.files:
         content = {
             True: "published content",
@@ -443,10 +413,6 @@ def _command_line() -> str:
     return shlex.join(["spuriscope", *sys.argv[1:]])
 
 
-def _print_json(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, indent=1, default=str))
-
-
 def _print_scores(scores: dict[str, Any]) -> None:
     twin = scores.get("clean_twin_clean_accuracy")
     typer.echo(
@@ -469,15 +435,4 @@ def _print_scores(scores: dict[str, Any]) -> None:
                     ]
                 )
     if rows:
-        _print_table(["plant", "", "score (all)", "score (non-target)", "spurious accuracy"], rows)
-
-
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*header, box=box.SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*row)
-    Console(markup=False).print(table)
+        print_table(["plant", "", "score (all)", "score (non-target)", "spurious accuracy"], rows)

@@ -1,0 +1,34 @@
+"""The command line: parse, call, print. What a command can do, the library does in one call.
+
+Results go to stdout, with `--json` as one JSON document and nothing else; progress and errors go to
+stderr. A command ends with 0, or with 2 and one line that says what was wrong and what to do.
+"""
+
+import sys
+
+import typer
+from typer.exceptions import TyperException
+
+from spuriscope.cli.commands import app
+from spuriscope.cli.studies import study_app
+from spuriscope.errors import SpuriscopeError
+
+__all__ = ["app", "main"]
+
+app.add_typer(study_app, name="study")
+
+
+def main() -> None:
+    """Run the command line; every error that a user can act on becomes one line on stderr."""
+    try:
+        code = app(standalone_mode=False)
+    except (SpuriscopeError, TyperException) as error:
+        message = error.format_message() if isinstance(error, TyperException) else str(error)
+        print(f"spuriscope: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(2)
+    except typer.Abort:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as in `spuriscope ... | head`
+        sys.stderr.close()
+        sys.exit(141)
+    sys.exit(code if isinstance(code, int) else 0)

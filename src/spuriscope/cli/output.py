@@ -1,0 +1,55 @@
+"""What commands print, and the options that several share."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = [
+    "DataArgument",
+    "DeviceOption",
+    "JsonOption",
+    "RootOption",
+    "ThresholdOption",
+    "WorkersOption",
+    "print_json",
+    "print_table",
+]
+
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="digits, mnist, fashion-mnist, cifar10, a folder of class folders, or an .npz file.",
+    ),
+]
+RootOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder with the files of named data sets (else SPURISCOPE_DATA, else the user's cache)."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+WorkersOption = Annotated[int | None, typer.Option(help="Processes that train; as many as cores by default.")]
+ThresholdOption = Annotated[float, typer.Option(help="Least rise of a probability that counts.")]
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one JSON document on stdout."""
+    typer.echo(json.dumps(document, indent=1, default=str))
+
+
+def print_table(header: list[str], rows: list[list[str]]) -> None:
+    """Print a table on stdout, as wide as the terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in header:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False).print(table)

@@ -1,0 +1,167 @@
+"""Commands for studies: run, list, status, export."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spuriscope.cli.output import (
+    DeviceOption,
+    JsonOption,
+    RootOption,
+    WorkersOption,
+    print_json,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from spuriscope.studies import Executor
+
+__all__ = ["study_app"]
+
+study_app = typer.Typer(
+    help="Many trainings and their measures, kept in one store and resumed where they stopped.",
+    no_args_is_help=True,
+)
+
+StoreOption = Annotated[Path, typer.Option(help="Folder of the store.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a study in the store.")]
+
+
+@study_app.command("run")
+def study_run(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A study of the paper, or a .yaml file.")],
+    *,
+    data: Annotated[str, typer.Option(help="As for audit.")] = "digits",
+    size: Annotated[str, typer.Option(help="smoke, short or paper; a .yaml file says its own.")] = "smoke",
+    store: StoreOption = Path("store"),
+    executor: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
+    retry: Annotated[bool, typer.Option(help="Try failed cells again.")] = False,
+    checkpoints: Annotated[bool, typer.Option(help="Keep the weights of every model.")] = True,
+    root: RootOption = None,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train and measure what is not in the store yet.
+
+    Example: spuriscope study run fig2 --data digits --size smoke
+    """
+    from dataclasses import asdict
+
+    from spuriscope.data import load
+    from spuriscope.progress import training_progress
+    from spuriscope.studies import Store, paper_grid, read_grid, run_study
+
+    image_set = load(data, root=root)
+    is_file = name.endswith((".yaml", ".yml"))
+    grid = read_grid(Path(name)) if is_file else paper_grid(name, size, image_set.name)
+    study = grid.expand(image_set)
+    trainer = _executor(executor, device, workers)
+    try:
+        with Store(store) as opened, training_progress() as on_progress:
+            outcome = run_study(
+                study,
+                image_set,
+                opened,
+                trainer,
+                retry=retry,
+                keep_checkpoints=checkpoints,
+                on_progress=on_progress,
+            )
+            failures = opened.failures(study.name)
+    finally:
+        trainer.close()
+    if as_json:
+        print_json({"study": study.name, "store": str(store), **asdict(outcome), "failures": failures})
+        return
+    already = outcome.n_cells - outcome.n_trained - outcome.n_measured - outcome.n_failed
+    typer.echo(
+        f"{study.name}: {outcome.n_cells} cells, {outcome.n_trained} trained, {already} done before, "
+        f"{outcome.n_failed} failed"
+    )
+    for cell, reason in failures.items():
+        typer.echo(f"failed: {cell}: {reason}")
+
+
+@study_app.command("list")
+def study_list(as_json: JsonOption = False) -> None:
+    """The studies of the paper, and their sizes.
+
+    Example: spuriscope study list
+    """
+    from spuriscope.studies import SIZES, STUDIES, paper_grid
+
+    about = {name: paper_grid(name, "paper", "mnist").title.partition(":")[0] for name in STUDIES}
+    if as_json:
+        print_json({"studies": about, "sizes": list(SIZES)})
+    else:
+        print_table(["study", "shows"], [[name, text] for name, text in about.items()])
+        typer.echo(f"sizes: {', '.join(SIZES)}")
+
+
+@study_app.command("status")
+def study_status(store: StoreOption = Path("store"), as_json: JsonOption = False) -> None:
+    """What is done, failed and left in a store.
+
+    Example: spuriscope study status --store store
+    """
+    from spuriscope.studies import Store
+    from spuriscope.training.many import n_cores
+
+    with Store(store, writes=False) as opened:
+        studies = opened.studies()
+        failures = {row["name"]: opened.failures(row["name"]) for row in studies}
+    for row in studies:
+        row["n_left"] = row["n_cells"] - row["n_done"] - row["n_failed"]
+        seconds = row["mean_seconds"]
+        row["seconds_left"] = None if seconds is None else round(row["n_left"] * seconds / n_cores())
+        row["failures"] = failures[row["name"]]
+    if as_json:
+        print_json({"store": str(store), "studies": studies})
+        return
+    print_table(
+        ["study", "cells", "done", "failed", "left", "time left"],
+        [
+            [
+                row["name"],
+                *(f"{row[key]:,}" for key in ("n_cells", "n_done", "n_failed", "n_left")),
+                _time(row),
+            ]
+            for row in studies
+        ],
+    )
+
+
+@study_app.command("export")
+def study_export(
+    name: NameArgument,
+    *,
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    form: Annotated[str, typer.Option("--format", help="csv or parquet.")] = "csv",
+    store: StoreOption = Path("store"),
+) -> None:
+    """Write one row for each cell and measure.
+
+    Example: spuriscope study export fig2-digits --store store --out fig2.csv
+    """
+    from spuriscope.studies import Store
+    from spuriscope.studies.export import export
+
+    with Store(store, writes=False) as opened:
+        n_rows = export(opened.rows(name), out, form)
+    typer.echo(f"{n_rows:,} rows written to {out}")
+
+
+def _executor(name: str, device: str, workers: int | None) -> "Executor":
+    from spuriscope.errors import ConfigError
+    from spuriscope.studies import LocalExecutor
+
+    if name == "local":
+        return LocalExecutor(device, workers)
+    raise ConfigError(f"there is no executor {name!r}; choose local or ray")
+
+
+def _time(row: dict[str, Any]) -> str:
+    seconds = row["seconds_left"]
+    return "unknown" if seconds is None else f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -1,0 +1,57 @@
+"""A study as a table: one row for each cell and measure."""
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+from spuriscope.errors import ConfigError
+
+__all__ = ["export"]
+
+
+def export(rows: list[dict[str, Any]], path: Path, form: str = "csv") -> int:
+    """Write the rows of `Store.rows` into a file; it appears once it is complete.
+
+    Args:
+        rows: one for each cell and measure.
+        path: the file.
+        form: "csv" or "parquet".
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        ConfigError: the form is unknown, what it needs is not installed, or the file cannot be written.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        if form == "csv":
+            with partial.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(rows)
+        elif form == "parquet":
+            _write_parquet(rows, columns, partial)
+        else:
+            raise ConfigError(f"there is no format {form!r}; choose csv or parquet")
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path} ({error.strerror}); give another --out") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return len(rows)
+
+
+def _write_parquet(rows: list[dict[str, Any]], columns: list[str], path: Path) -> None:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ConfigError(
+            "Parquet needs pyarrow, which is not installed; pip install 'spuriscope[tables]', or export csv"
+        ) from None
+    pyarrow.parquet.write_table(
+        pyarrow.table({name: [row.get(name) for row in rows] for name in columns}), path
+    )

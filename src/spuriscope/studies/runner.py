@@ -1,0 +1,88 @@
+"""Run a study: train what is missing, measure it, put it into the store."""
+
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+
+from spuriscope.data.image_set import ImageSet
+from spuriscope.environment import environment
+from spuriscope.measures import measure
+from spuriscope.studies.executors import Executor
+from spuriscope.studies.store import Store
+from spuriscope.studies.study import Entry, Study
+from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel
+
+__all__ = ["Outcome", "run_study"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of a study did.
+
+    Attributes:
+        n_cells: cells of the study.
+        n_trained: cells trained in this run.
+        n_measured: cells measured from a kept checkpoint, without training.
+        n_failed: cells that failed, in this run or before.
+    """
+
+    n_cells: int
+    n_trained: int
+    n_measured: int
+    n_failed: int
+
+
+def run_study(
+    study: Study,
+    data: ImageSet,
+    store: Store,
+    executor: Executor,
+    *,
+    retry: bool = False,
+    keep_checkpoints: bool = True,
+    on_progress: OnProgress | None = None,
+) -> Outcome:
+    """Train and measure the cells of a study that are not in the store yet.
+
+    Args:
+        study: what to run.
+        data: what its cells were made for.
+        store: where finished cells are, and go.
+        executor: what trains.
+        retry: try failed cells again.
+        keep_checkpoints: keep the weights of what is trained.
+        on_progress: called after each epoch of any model.
+
+    Raises:
+        CheckpointError: the study was made for other data.
+        StoreError: the store cannot be written to; what was finished before is in it.
+    """
+    cells = study.cells()
+    store.add_study(study)
+    if retry:
+        store.forget_failures(cells)
+    rows: dict[Cell, list[Entry]] = defaultdict(list)
+    for entry in study.entries:
+        rows[entry.cell].append(entry)
+
+    def finish(model: TrainedModel) -> None:
+        measures = [
+            (entry, asdict(measure(model.predict, data.test, entry.pattern, entry.target)))
+            for entry in rows[model.cell]
+        ]
+        store.finish(model, measures, here, keep_checkpoint=keep_checkpoints)
+
+    here = environment()
+    kept = [cell for cell in store.missing(study) if store.checkpoint_path(cell).is_file()]
+    for cell in kept:
+        model = store.load(cell)
+        if model is not None:
+            finish(model)
+    missing = store.missing(study)
+    n_trained = 0
+    for result in executor.run(missing, data, on_progress) if missing else ():
+        if isinstance(result, FailedCell):
+            store.fail(result.cell, result.reason, here)
+        else:
+            finish(result)
+            n_trained += 1
+    return Outcome(len(cells), n_trained, len(kept), len(store.failures(study.name)))

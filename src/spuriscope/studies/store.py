@@ -1,0 +1,328 @@
+"""The store: one SQLite file, and checkpoints beside it, both keyed by the hash of a cell.
+
+A cell is in it once it is trained and measured, or has failed, and never in between: checkpoint first, then
+one transaction. A process that is killed at any moment leaves what was finished, whole. One process at a
+time writes; a second is told so. The schema is documented in docs/store.md; an older store is brought up to
+date when it is opened.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+from spuriscope.errors import StoreError
+from spuriscope.studies.study import Entry, Study
+from spuriscope.training import Cell, TrainedModel, load_model
+
+__all__ = ["Store"]
+
+# Each step brings a store from one version to the next; a new store takes them all.
+MIGRATIONS = (
+    """
+    CREATE TABLE cells (
+        hash TEXT PRIMARY KEY,
+        content TEXT NOT NULL,        -- the cell, JSON
+        error TEXT,                   -- NULL: trained and measured; else why not
+        n_seconds REAL,               -- of training
+        losses TEXT,                  -- mean training loss of each epoch, JSON
+        finished TEXT NOT NULL        -- when, ISO 8601, UTC
+    ) STRICT;
+    CREATE TABLE measures (
+        cell TEXT NOT NULL REFERENCES cells (hash) ON DELETE CASCADE,
+        pattern TEXT NOT NULL,        -- fingerprint of the pattern stamped on the test images
+        target INTEGER NOT NULL,      -- the class it might lead to
+        name TEXT NOT NULL,           -- of the measure
+        value REAL NOT NULL,
+        PRIMARY KEY (cell, pattern, target, name)
+    ) STRICT, WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE studies (
+        name TEXT PRIMARY KEY,
+        title TEXT NOT NULL,
+        figure TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE entries (
+        study TEXT NOT NULL REFERENCES studies (name) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        cell TEXT NOT NULL,           -- hash; in `cells` once it is done
+        pattern TEXT NOT NULL,        -- fingerprint
+        target INTEGER NOT NULL,
+        labels TEXT NOT NULL,         -- where the row stands in the study, JSON
+        PRIMARY KEY (study, position)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX entries_cell ON entries (cell);
+    ALTER TABLE cells ADD COLUMN environment TEXT;  -- versions and hardware, JSON
+    """,
+)
+
+Rows = list[dict[str, Any]]
+
+
+class Store:
+    """A folder of finished cells. Use it in a `with` block, which closes it.
+
+    Args:
+        folder: made if it is not there.
+        writes: False to look only; any number of processes may.
+
+    Raises:
+        StoreError: another process writes to it, it is damaged, or a newer version made it.
+    """
+
+    def __init__(self, folder: Path, *, writes: bool = True) -> None:
+        self.folder = folder
+        self.path = folder / "store.sqlite"
+        self.checkpoints = folder / "checkpoints"
+        self.lock = FileLock(folder / "store.lock", timeout=0)
+        if not writes and not self.path.is_file():
+            raise StoreError(
+                f"{folder} holds no store; `spuriscope study run ... --store {folder}` makes one"
+            )
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            if writes:
+                self.lock.acquire()
+        except Timeout:
+            raise StoreError(
+                f"another process is writing to {folder}; wait until it has ended, or give another --store"
+            ) from None
+        except OSError as error:
+            raise StoreError(f"cannot write in {folder} ({error.strerror}); give another --store") from None
+        try:
+            self.connection = self._open()
+        except BaseException:
+            self.lock.release()
+            raise
+        if writes:
+            self._remove_leftovers()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.connection.close()
+        self.lock.release()
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def add_study(self, study: Study) -> None:
+        """Write down which rows a study has; those of an earlier one of this name are forgotten."""
+        with self._transaction() as write:
+            write("DELETE FROM studies WHERE name = ?", (study.name,))
+            write("INSERT INTO studies VALUES (?, ?, ?)", (study.name, study.title, study.figure))
+            for position, entry in enumerate(study.entries):
+                write(
+                    "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)",
+                    (study.name, position, entry.cell.hash, *_place(entry), json.dumps(dict(entry.labels))),
+                )
+
+    def finish(
+        self,
+        model: TrainedModel,
+        measures: Iterable[tuple[Entry, Mapping[str, float]]],
+        environment: Mapping[str, Any],
+        *,
+        keep_checkpoint: bool = True,
+    ) -> None:
+        """Put a trained and measured cell into the store, in one piece.
+
+        Args:
+            model: what was trained.
+            measures: for each row of the cell its measures by name.
+            environment: versions and hardware it was trained with.
+            keep_checkpoint: whether the weights are kept.
+        """
+        cell = model.cell
+        if keep_checkpoint:
+            with _told_when_full(self.folder):
+                model.save(self.checkpoint_path(cell))
+        with self._transaction() as write:
+            self._write_cell(write, cell, environment, n_seconds=model.n_seconds, losses=model.losses)
+            for entry, values in measures:
+                for name, value in values.items():
+                    write(
+                        "INSERT OR REPLACE INTO measures VALUES (?, ?, ?, ?, ?)",
+                        (cell.hash, *_place(entry), name, value),
+                    )
+
+    def fail(self, cell: Cell, reason: str, environment: Mapping[str, Any]) -> None:
+        """Write down that a cell could not be trained, and why."""
+        with self._transaction() as write:
+            self._write_cell(write, cell, environment, error=reason)
+
+    def forget_failures(self, cells: Iterable[Cell]) -> None:
+        """Forget that these cells failed, so that they are tried again."""
+        with self._transaction() as write:
+            for cell in cells:
+                write("DELETE FROM cells WHERE hash = ? AND error IS NOT NULL", (cell.hash,))
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def missing(self, study: Study) -> list[Cell]:
+        """Cells of a study that are neither failed nor measured under every pattern and target asked for."""
+        failed = {row["hash"] for row in self.query("SELECT hash FROM cells WHERE error IS NOT NULL")}
+        measured = {
+            (row["cell"], row["pattern"], row["target"])
+            for row in self.query("SELECT DISTINCT cell, pattern, target FROM measures")
+        }
+        missing = {
+            entry.cell: None
+            for entry in study.entries
+            if entry.cell.hash not in failed and (entry.cell.hash, *_place(entry)) not in measured
+        }
+        return list(missing)
+
+    def failures(self, study: str) -> dict[str, str]:
+        """Hash of each failed cell of a study, and why it failed."""
+        rows = self.query(
+            "SELECT DISTINCT hash, error FROM cells JOIN entries ON cell = hash "
+            "WHERE study = ? AND error IS NOT NULL",
+            (study,),
+        )
+        return {row["hash"]: row["error"] for row in rows}
+
+    def studies(self) -> Rows:
+        """Name, title and figure of each study, with its cells in all, done, failed and their seconds."""
+        return self.query(
+            """
+            SELECT name, title, figure, count(*) AS n_cells,
+                coalesce(sum(finished IS NOT NULL AND error IS NULL), 0) AS n_done,
+                coalesce(sum(error IS NOT NULL), 0) AS n_failed,
+                avg(CASE WHEN error IS NULL THEN n_seconds END) AS mean_seconds
+            FROM studies
+            JOIN (SELECT DISTINCT study, cell FROM entries) ON study = name
+            LEFT JOIN cells ON hash = cell
+            GROUP BY name ORDER BY name
+            """
+        )
+
+    def rows(self, study: str) -> Rows:
+        """One row for each cell and measure of a study: its labels, the measure's name and its value.
+
+        Raises:
+            StoreError: there is no such study.
+        """
+        if study not in {row["name"] for row in self.studies()}:
+            known = ", ".join(row["name"] for row in self.studies()) or "none"
+            raise StoreError(f"{self.folder} has no study {study!r}; it has {known}")
+        found = self.query(
+            """
+            SELECT entries.cell, labels, measures.name AS measure, value
+            FROM entries JOIN measures USING (cell, pattern, target)
+            WHERE study = ? ORDER BY position, measures.name
+            """,
+            (study,),
+        )
+        return [
+            {
+                "cell": row["cell"],
+                **json.loads(row["labels"]),
+                "measure": row["measure"],
+                "value": row["value"],
+            }
+            for row in found
+        ]
+
+    def checkpoint_path(self, cell: Cell) -> Path:
+        """Where the checkpoint of a cell is, or would be."""
+        return self.checkpoints / f"{cell.hash}.safetensors"
+
+    def load(self, cell: Cell) -> TrainedModel | None:
+        """The model of a cell, None if its weights were not kept."""
+        path = self.checkpoint_path(cell)
+        return load_model(path) if path.is_file() else None
+
+    def query(self, sql: str, values: Iterable[Any] = ()) -> Rows:
+        """Rows of a query, as dictionaries."""
+        with _told_when_full(self.folder):
+            return [dict(row) for row in self.connection.execute(sql, tuple(values))]
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        with _told_when_full(self.folder):
+            connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(MIGRATIONS):
+                raise StoreError(
+                    f"{self.path} was made by a newer spuriscope (schema {version}, this one knows "
+                    f"{len(MIGRATIONS)}); update spuriscope"
+                )
+            for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+                connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+            return connection
+
+    def _remove_leftovers(self) -> None:
+        """Checkpoints of cells that were not finished, left by a process that was killed."""
+        done = {row["hash"] for row in self.query("SELECT hash FROM cells WHERE error IS NULL")}
+        for path in self.checkpoints.iterdir():
+            if path.suffix != ".safetensors" or path.stem not in done:
+                path.unlink()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        with _told_when_full(self.folder):
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection.execute
+                self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def _write_cell(
+        self,
+        write: Any,
+        cell: Cell,
+        environment: Mapping[str, Any],
+        *,
+        error: str | None = None,
+        n_seconds: float | None = None,
+        losses: tuple[float, ...] | None = None,
+    ) -> None:
+        write(
+            "INSERT INTO cells (hash, content, error, n_seconds, losses, finished, environment) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE SET error = excluded.error, "
+            "n_seconds = excluded.n_seconds, losses = excluded.losses, finished = excluded.finished, "
+            "environment = excluded.environment",
+            (
+                cell.hash, json.dumps(cell.to_json()), error, n_seconds,
+                None if losses is None else json.dumps(losses),
+                datetime.now(UTC).isoformat(timespec="seconds"), json.dumps(dict(environment)),
+            ),
+        )  # fmt: skip
+
+
+def _place(entry: Entry) -> tuple[str, int]:
+    return entry.pattern.fingerprint, entry.target
+
+
+@contextmanager
+def _told_when_full(folder: Path) -> Iterator[None]:
+    """Turn a full disk and a damaged file into errors a user can act on."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if "full" in str(error):
+            raise StoreError(f"the disk of {folder} is full; make room and go on, nothing is lost") from None
+        raise StoreError(
+            f"the store in {folder} cannot be used ({error}); is it a store, and whole?"
+        ) from None
+    except OSError as error:
+        raise StoreError(
+            f"cannot write in {folder} ({error.strerror}); mend that and go on, nothing is lost"
+        ) from None

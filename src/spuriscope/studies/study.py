@@ -1,0 +1,164 @@
+"""What a study is: many cells, what is measured on them, and the figure they make.
+
+A `Grid` declares a study in a few lines, in Python or in a YAML file; `Grid.expand` makes the `Study` of it
+for one data set. Clean twins are always part of it: for every model, recipe and seed the cell with nothing
+planted, measured under every pattern and target.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from spuriscope.data.image_set import ImageSet
+from spuriscope.errors import ConfigError
+from spuriscope.patterns import Pattern, pattern
+from spuriscope.planting import Plant
+from spuriscope.training import Cell, DataKey, paper_recipe
+
+__all__ = ["Entry", "Grid", "Study", "read_grid"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a study: a cell, and the pattern and target it is measured under.
+
+    Attributes:
+        cell: what is trained.
+        pattern: what is stamped on the test images.
+        target: the class it might lead to.
+        labels: where the row stands in the study: model, pattern, target, n_planted, seed, and the
+            settings of the recipe that vary.
+    """
+
+    cell: Cell
+    pattern: Pattern
+    target: int
+    labels: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Rows to train and measure on one data set.
+
+    Attributes:
+        name: what it is called in the store.
+        title: what its figure shows.
+        figure: how it is drawn.
+        entries: its rows; a cell may stand in several.
+    """
+
+    name: str
+    title: str
+    figure: str
+    entries: tuple[Entry, ...] = field(repr=False)
+
+    def cells(self) -> list[Cell]:
+        """Every cell once, in the order of the rows."""
+        return list(dict.fromkeys(entry.cell for entry in self.entries))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A study as a product of settings.
+
+    Attributes:
+        name: what it is called in the store.
+        title: what its figure shows.
+        figure: how it is drawn, see `spuriscope.studies.figures`.
+        models: names of architectures.
+        patterns: names or paths of pictures.
+        targets: classes that carry the pattern, one at a time.
+        counts: how many of their training images carry it; 0, the clean twin, is added where it is missing.
+        n_seeds: replications.
+        epochs: passes over the training images.
+        recipes: for each variant the settings that differ from the paper's recipe for these data.
+    """
+
+    name: str
+    title: str = ""
+    figure: str = "dose"
+    models: tuple[str, ...] = ("mlp",)
+    patterns: tuple[str, ...] = ("r3",)
+    targets: tuple[int, ...] = (0,)
+    counts: tuple[int, ...] = (0, 1, 3, 10)
+    n_seeds: int = 3
+    epochs: int = 8
+    recipes: tuple[Mapping[str, Any], ...] = ({},)
+
+    def __post_init__(self) -> None:
+        for name in ("models", "patterns", "targets", "counts", "recipes"):
+            values = getattr(self, name)
+            if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+                raise ConfigError(
+                    f"study {self.name}: {name} must be a list with something in it, got {values!r}"
+                )
+            object.__setattr__(self, name, tuple(values))
+        if not isinstance(self.n_seeds, int) or self.n_seeds < 1:
+            raise ConfigError(f"study {self.name}: n_seeds must be 1 or more, got {self.n_seeds!r}")
+        if any(not isinstance(n, int) or n < 0 for n in self.counts):
+            raise ConfigError(
+                f"study {self.name}: counts must be whole numbers of 0 or more, got {self.counts}"
+            )
+        object.__setattr__(self, "counts", tuple(sorted({0, *self.counts})))
+
+    def expand(self, data: ImageSet) -> Study:
+        """The study of this grid on a data set.
+
+        Counts beyond what a class has are left out, so that one grid serves data sets of all sizes.
+
+        Raises:
+            ConfigError, ModelError, PatternError, PlantingError: a setting does not fit the data.
+        """
+        key = DataKey.of(data)
+        n_of_class = data.train.labels.bincount(minlength=data.n_classes).tolist()
+        varying = sorted({setting for changes in self.recipes for setting in changes})
+        entries = []
+        for model, changes, target, name, seed in product(
+            self.models, self.recipes, self.targets, self.patterns, range(self.n_seeds)
+        ):
+            recipe = paper_recipe(data.name, model, epochs=self.epochs, **dict(changes))
+            picture = pattern(name, data.shape, seed=seed)
+            for n_planted in self.counts:
+                if n_planted > (n_of_class[target] if target < data.n_classes else 0):
+                    continue
+                plants = (Plant(picture, target, n_planted, seed),) if n_planted else ()
+                cell = Cell(data=key, plants=plants, model=model, recipe=recipe, seed=seed)
+                labels = {
+                    "model": model,
+                    "pattern": picture.name,
+                    "target": target,
+                    "n_planted": n_planted,
+                    "seed": seed,
+                } | {setting: getattr(recipe, setting) for setting in varying}
+                entries.append(Entry(cell, picture, target, labels))
+        return Study(self.name, self.title or self.name, self.figure, tuple(entries))
+
+
+def read_grid(path: Path) -> Grid:
+    """The grid of a YAML file, whose keys are the attributes of `Grid`.
+
+    Raises:
+        ConfigError: the file is not there, is not YAML, or has an unknown key.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {path} ({error.strerror}); give the path of a study in YAML"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    known = {attribute.name for attribute in fields(Grid)}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold keys and values, such as 'patterns: [s3, r3]'")
+    unknown = sorted(set(content) - known)
+    if unknown:
+        raise ConfigError(
+            f"{path}: there is no setting {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+        )
+    settings: dict[str, Any] = {"name": path.stem} | content
+    return Grid(**settings)

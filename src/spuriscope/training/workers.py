@@ -1,0 +1,148 @@
+"""Worker processes: what `train_many` gives a cell to on a CPU.
+
+A worker runs on one thread and reads the data set from a file that all workers map: one copy, whatever
+their number. Workers fork from a server that has imported torch already, so each starts in milliseconds,
+and they never import the user's script. Messages between parent and worker never hold what a stranger wrote.
+"""
+
+import multiprocessing
+import signal
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spuriscope.data.image_set import ImageSet, Split
+from spuriscope.errors import SpuriscopeError
+from spuriscope.patterns import Pattern
+from spuriscope.training.cell import Cell
+from spuriscope.training.loop import train_cell
+
+__all__ = ["EpochDone", "Failed", "SharedData", "Worker"]
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """A worker has trained one epoch more."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A worker could not train its cell."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class SharedData:
+    """A data set in a file that every worker maps into its memory: one copy, whatever their number."""
+
+    name: str
+    class_names: tuple[str, ...]
+    fingerprint: str
+    folder: Path
+    shape: tuple[int, ...]
+    n_train: int
+
+    @classmethod
+    def write(cls, data: ImageSet, folder: Path) -> "SharedData":
+        """Write the training part of a data set into `folder`."""
+        data.train.images.contiguous().numpy().tofile(folder / "images")
+        data.train.labels.contiguous().numpy().tofile(folder / "labels")
+        return cls(data.name, data.class_names, data.fingerprint, folder, data.shape, len(data.train))
+
+    def map(self) -> ImageSet:
+        """The data set as a worker sees it. Trainings do not touch the test part: it is one image."""
+        size = self.n_train * int(np.prod(self.shape))
+        images = torch.from_file(str(self.folder / "images"), shared=True, size=size, dtype=torch.uint8)
+        labels = torch.from_file(
+            str(self.folder / "labels"), shared=True, size=self.n_train, dtype=torch.int64
+        )
+        train = Split(images.view(self.n_train, *self.shape), labels)
+        data = ImageSet(self.name, train, Split(train.images[:1], labels[:1]), self.class_names)
+        data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the parent
+        return data
+
+
+class Worker:
+    """A worker process as its parent sees it: the cell it is at, and the pipe to it."""
+
+    def __init__(self, shared: SharedData, cell: Cell) -> None:
+        context: Any = _context()
+        self.pipe, theirs = context.Pipe()
+        self.process: BaseProcess = context.Process(target=_work, args=(theirs, shared), daemon=True)
+        with _hidden_main_module():
+            self.process.start()
+        theirs.close()
+        self.give(cell)
+
+    def give(self, cell: Cell) -> None:
+        """Send it the next cell to train."""
+        self.cell = cell
+        self.epochs = 0
+        with suppress(OSError):  # it died meanwhile; the next look at its pipe says so
+            self.pipe.send((cell.to_json(), [(p.name, p.pixels.numpy()) for p in cell.patterns]))
+
+    def death(self) -> str:
+        """Why the process is no more."""
+        self.process.join(5)
+        code = self.process.exitcode
+        how = (
+            f"was killed by {signal.Signals(-code).name}"
+            if code is not None and code < 0
+            else f"ended ({code})"
+        )
+        return f"its worker process {how}; if memory ran out, use fewer workers, then train the cell again"
+
+    def end(self) -> None:
+        """Kill it, whatever it is doing."""
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+
+def _work(pipe: Connection, shared: SharedData) -> None:
+    """What a worker does: train the cells it is given until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
+    torch.set_num_threads(1)
+    data = shared.map()
+    try:
+        while True:
+            content, pictures = pipe.recv()
+            cell = Cell.from_json(content, [Pattern(name, torch.from_numpy(p)) for name, p in pictures])
+            try:
+                model = train_cell(cell, data, device="cpu", on_epoch=lambda *_: pipe.send(EpochDone()))
+            except SpuriscopeError as error:
+                pipe.send(Failed(str(error)))
+            else:
+                pipe.send(model.to_bytes())
+    except (EOFError, OSError):
+        pass  # the parent has closed the pipe, or is gone
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Workers fork from a server that has imported torch already; where there is none, they start anew."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        return context
+    return multiprocessing.get_context("spawn")
+
+
+@contextmanager
+def _hidden_main_module() -> Iterator[None]:
+    """Keep new processes from importing the user's script, which may call `train_many` at its top."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
