@@ -12,6 +12,7 @@ server, start for the first time is not counted.
 
     python benchmarks/throughput.py            # the table
     python benchmarks/throughput.py --quick --json
+    python benchmarks/throughput.py --growth   # 64 models against 8
 """
 
 import argparse
@@ -200,6 +201,17 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
     }
 
 
+def growth(repeats: int) -> dict[str, float]:
+    """How many times as long 64 models take as 8, over 8: 1 is linear."""
+    case = Case("mlp", 6_400, 60_000)
+    data, n_workers = random_data(case), n_cores()
+    ratios = []
+    for _ in range(repeats):
+        few, many = (ours(case, data, n_models=n, n_workers=n_workers) for n in (8, 64))
+        ratios.append(few / many)
+    return spread(ratios)
+
+
 def spread(values: list[float]) -> dict[str, float]:
     return {"min": min(values), "median": statistics.median(values), "max": max(values)}
 
@@ -216,7 +228,11 @@ def main() -> None:
     parser.add_argument(
         "--model", action="append", choices=[case.model for case in FULL], help="only this one"
     )
+    parser.add_argument("--growth", action="store_true", help="only: do 64 models take 8 times as long as 8?")
     arguments = parser.parse_args()
+    if arguments.growth:
+        print(f"64 models take {text(growth(5))} times 8 times as long as 8")
+        return
     cases = [
         case
         for case in (QUICK if arguments.quick else FULL)

@@ -58,18 +58,20 @@ def audit(
     data: DataArgument = "digits",
     *,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report.html and audit.json [audit-DATA].")
+        Path | None, typer.Option(help="Folder for report.html and audit.json (default: audit-DATA).")
     ] = None,
     model: Annotated[str, typer.Option(help="Architecture; `spuriscope models` lists them.")] = "mlp",
     target: Annotated[int, typer.Option(help="Class whose training images carry the pattern.")] = 0,
     patterns: Annotated[
-        str | None, typer.Option(help="Names or pictures, as s3,r3,logo.png [all seven that fit].")
+        str | None, typer.Option(help="Names or pictures, as s3,r3,logo.png (default: all seven that fit).")
     ] = None,
     counts: Annotated[
-        str | None, typer.Option(help="How many images carry it, as 1,3,10 [1,3,10,30,100].")
+        str | None, typer.Option(help="How many images carry it, as 1,3,10 (default: 1,3,10,30,100).")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Replications.")] = 5,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data [8, more on small data].")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data (default: 8, more on small data).")
+    ] = None,
     threshold: ThresholdOption = 0.1,
     root: RootOption = None,
     device: DeviceOption = "auto",
@@ -122,28 +124,38 @@ def train(
         list[str] | None, typer.Option(help="s1 s2 s3 r1 r2 r3 inv, or a picture; repeat for several plants.")
     ] = None,
     target: Annotated[
-        list[int] | None, typer.Option(help="Class that carries it; one for all plants, or one for each. [0]")
+        list[int] | None,
+        typer.Option(help="Class that carries it; one for all plants, or one for each (default: 0)."),
     ] = None,
     planted: Annotated[
-        list[int] | None, typer.Option(help="How many of its images carry it; likewise. [3]")
+        list[int] | None, typer.Option(help="How many of its images carry it; likewise (default: 3).")
     ] = None,
     model: Annotated[str, typer.Option(help="Architecture; `spuriscope models` lists them.")] = "mlp",
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 70,
     optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
     learning_rate: Annotated[
-        float | None, typer.Option(help="[the paper's: 0.01, CIFAR-10 with SGD 0.1]")
+        float | None, typer.Option(help="Rate of the first epochs (default: 0.01, CIFAR-10 with SGD 0.1).")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="[128]")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="L2 term [0, CIFAR-10 1e-4].")] = None,
-    input_noise: Annotated[float | None, typer.Option(help="Standard deviation, while training [0].")] = None,
-    clipping: Annotated[str | None, typer.Option(help="none, value, norm or per-example [none].")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step (default: 128).")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="L2 term (default: 0, CIFAR-10 1e-4).")] = None,
+    input_noise: Annotated[
+        float | None, typer.Option(help="Standard deviation, while training (default: 0).")
+    ] = None,
+    clipping: Annotated[
+        str | None, typer.Option(help="none, value, norm or per-example (default: none).")
+    ] = None,
     clip_at: Annotated[float | None, typer.Option(help="Bound of the clipping.")] = None,
     augmentation: Annotated[
-        str | None, typer.Option(help="none or crop-flip [none, CIFAR-10 crop-flip].")
+        str | None, typer.Option(help="none or crop-flip (default: none, CIFAR-10 crop-flip).")
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="float32, tf32 or bfloat16 [float32].")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, tf32 or bfloat16 (default: float32).")
+    ] = None,
     seed: Annotated[
-        int, typer.Option(help="Draws weights, batches, noise, the planted images and random patterns.")
+        int,
+        typer.Option(
+            help="Draws weights, batches, noise; also planted images and random patterns, unless a set's name does."
+        ),
     ] = 0,
     twin: Annotated[bool, typer.Option(help="Train the clean twin too, where something is planted.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Replace a run that is in the folder already.")] = False,
@@ -191,7 +203,7 @@ def train(
             plants,
             model=model,
             recipe=recipe,
-            seed=planted_set.seed if planted_set else seed,
+            seed=seed,
             twin=twin,
             source=_absolute_source(planted_set.data if planted_set else data),
             root=str(root.resolve()) if root else None,
@@ -215,7 +227,7 @@ def score(
     pattern: Annotated[
         list[str] | None, typer.Option(help="Ask about this pattern instead of those planted.")
     ] = None,
-    target: Annotated[list[int] | None, typer.Option(help="Class it might lead to. [0]")] = None,
+    target: Annotated[list[int] | None, typer.Option(help="Class it might lead to (default: 0).")] = None,
     seed: Annotated[int, typer.Option(help="Draws the noise of r1, r2 and r3.")] = 0,
     threshold: ThresholdOption = 0.1,
     data: Annotated[str | None, typer.Option(help="The data it was trained on, if it has moved.")] = None,

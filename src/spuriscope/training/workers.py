@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from spuriscope.data.image_set import ImageSet, Split
-from spuriscope.errors import SpuriscopeError
+from spuriscope.errors import SpuriscopeError, TrainingError
 from spuriscope.patterns import Pattern
 from spuriscope.training.cell import Cell
 from spuriscope.training.loop import train_cell
@@ -54,9 +54,20 @@ class SharedData:
 
     @classmethod
     def write(cls, data: ImageSet, folder: Path) -> "SharedData":
-        """Write the training part of a data set into `folder`."""
-        data.train.images.contiguous().numpy().tofile(folder / "images")
-        data.train.labels.contiguous().numpy().tofile(folder / "labels")
+        """Write the training part of a data set into `folder`.
+
+        Raises:
+            TrainingError: there is no room for it.
+        """
+        try:
+            data.train.images.contiguous().numpy().tofile(folder / "images")
+            data.train.labels.contiguous().numpy().tofile(folder / "labels")
+        except OSError as error:
+            n_megabytes = data.train.images.numel() // 10**6 + 1
+            raise TrainingError(
+                f"cannot write {n_megabytes} MB for the workers into {folder.parent} ({error}); "
+                "make room, or name another folder in TMPDIR"
+            ) from None
         return cls(data.name, data.class_names, data.fingerprint, folder, data.shape, len(data.train))
 
     def map(self) -> ImageSet:
