@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -172,7 +173,7 @@ for model in ss.train_many(cells, data, n_workers=2, on_progress=lambda p: print
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 @linux_only
-def test_stopping_the_parent_ends_the_workers(how: signal.Signals, tmp_path: Path) -> None:
+def test_stopping_the_parent_ends_the_workers(how: signal.Signals, tmp_path: Path, data: ImageSet) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(epochs=100_000))
     parent = subprocess.Popen(
@@ -195,6 +196,13 @@ def test_stopping_the_parent_ends_the_workers(how: signal.Signals, tmp_path: Pat
     while (left := [pid for pid in workers if Path(f"/proc/{pid}").exists()]) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left
+    assert len(leftovers(parent.pid)) == (how is signal.SIGKILL)
+    list(train_many(make_cells(data, [Recipe(epochs=1)] * 2), data, n_workers=2))
+    assert not leftovers(parent.pid), "the next one clears up what a killed one left"
+
+
+def leftovers(pid: int) -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob(f"spuriscope-workers-{pid}-*"))
 
 
 def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:

@@ -7,13 +7,11 @@ bundles of stacked models (see `bundle`), as large as pays on that card.
 """
 
 import os
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from pathlib import Path
 
 import torch
 
@@ -23,7 +21,7 @@ from spuriscope.training.bundle import best_size, bundle_cells, train_bundle
 from spuriscope.training.cell import Cell
 from spuriscope.training.loop import check_data, resolve_device, train_cell
 from spuriscope.training.trained import TrainedModel
-from spuriscope.training.workers import EpochDone, Failed, SharedData, Worker
+from spuriscope.training.workers import EpochDone, Failed, Worker, shared_data
 
 __all__ = ["FailedCell", "OnProgress", "Progress", "train_many"]
 
@@ -176,8 +174,7 @@ def _train_in_workers(
     queue: deque[Cell], data: ImageSet, n_workers: int, count: _Count
 ) -> Iterator[TrainedModel | FailedCell]:
     workers: list[Worker] = []
-    with tempfile.TemporaryDirectory(prefix="spuriscope-") as folder:
-        shared = SharedData.write(data, Path(folder))
+    with shared_data(data) as shared:
         try:
             while queue or workers:
                 while queue and len(workers) < n_workers:

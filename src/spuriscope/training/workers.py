@@ -6,8 +6,11 @@ and they never import the user's script. Messages between parent and worker neve
 """
 
 import multiprocessing
+import os
+import shutil
 import signal
 import sys
+import tempfile
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,7 +29,9 @@ from spuriscope.patterns import Pattern
 from spuriscope.training.cell import Cell
 from spuriscope.training.loop import train_cell
 
-__all__ = ["EpochDone", "Failed", "SharedData", "Worker"]
+__all__ = ["EpochDone", "Failed", "SharedData", "Worker", "shared_data"]
+
+PREFIX = "spuriscope-workers-"
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,30 @@ class SharedData:
         data = ImageSet(self.name, train, Split(train.images[:1], labels[:1]), self.class_names)
         data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the parent
         return data
+
+
+@contextmanager
+def shared_data(data: ImageSet) -> Iterator[SharedData]:
+    """The training part of a data set in a file of its own, which goes when the block ends.
+
+    What a process left that was killed goes when the next one comes.
+    """
+    for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        owner = old.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as folder:
+        yield SharedData.write(data, Path(folder))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 class Worker:
