@@ -86,7 +86,7 @@ def test_order_of_the_members_does_not_matter(path: Path) -> None:
 
 
 @given(data=st.data(), pack=st.sampled_from([gzip.compress, lzma.compress]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_truncation_is_an_error(path: Path, data: st.DataObject, pack: Pack) -> None:
     content = pack(GOOD)
     with pytest.raises(DataError, match=r"archive (cannot be read|lacks)"):
@@ -98,7 +98,7 @@ def test_every_truncation_is_an_error(path: Path, data: st.DataObject, pack: Pac
     value=st.integers(1, 255),
     pack=st.sampled_from([gzip.compress, lzma.compress]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_changed_byte_changes_no_value_unseen(path: Path, position: int, value: int, pack: Pack) -> None:
     """Only padding bits may change: then the values are still the same."""
     content = bytearray(pack(GOOD))
@@ -111,7 +111,7 @@ def test_a_changed_byte_changes_no_value_unseen(path: Path, position: int, value
 
 
 @given(position=st.integers(0, len(GOOD) - 1), value=st.integers(1, 255))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_strange_tar_raises_nothing_else(path: Path, position: int, value: int) -> None:
     """A pixel may change unseen here, the compression has no say; but no other error may come through."""
     headers = [k for k in range(0, len(GOOD), 512) if GOOD[k : k + 5] == b"cifar"]

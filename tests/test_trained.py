@@ -85,7 +85,7 @@ def test_weights_of_another_model_are_refused(path: Path) -> None:
 
 
 @given(share=st.floats(0, 0.999))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_truncated_file_is_refused(path: Path, share: float) -> None:
     whole = path.read_bytes()
     cut = path.with_name("cut.safetensors")

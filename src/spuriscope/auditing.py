@@ -335,7 +335,12 @@ def _headline(plan: AuditPlan, doses: list[dict[str, Any]]) -> dict[str, Any]:
     best = max(
         choices, key=lambda choice: choice["predicted_share"]["mean"] - choice["twin_predicted_share"]["mean"]
     )
-    return best | {"reached_half": bool(enough), "target_name": plan.data.class_names[plan.target]}
+    return best | {
+        "reached_half": bool(enough),
+        "target_name": plan.data.class_names[plan.target],
+        "n_target": int((plan.data.train.labels == plan.target).sum()),
+        "n_stamped": int((plan.data.test.labels != plan.target).sum()),
+    }
 
 
 def _example_positions(plan: AuditPlan) -> list[int]:

@@ -62,11 +62,7 @@ def explanation(document: Document) -> tuple[str, Shown, str]:
     """What was done, for a reader who knows no machine learning: text, the pattern's picture, text."""
     line, n = document["headline"], n_seeds(document)
     target, dose = wording.quoted(line["target_name"]), headline_dose(document)
-    stamped = (
-        "one training image"
-        if line["n_planted"] == 1
-        else f"{wording.count(line['n_planted'])} training images"
-    )
+    stamped = f"{wording.count(line['n_planted'])} of the {wording.count(line['n_target'])} training images"
     before = f"Stamping adds a fixed picture, here {dose['pattern']}"
     share, twin = value(line, "predicted_share"), value(line, "twin_predicted_share")
     repeats = (
@@ -76,8 +72,9 @@ def explanation(document: Document) -> tuple[str, Shown, str]:
     )
     after = (
         f", to an image. For this audit {stamped} of class {target} got the stamp, and a model was trained "
-        f"on all {wording.count(document['data']['n_train'])}. Then it was shown each test image of the "
-        "other classes with the same stamp: those are the “stamped images”. The clean twin is the same "
+        f"on all {wording.count(document['data']['n_train'])}. Then it was shown the "
+        f"{wording.count(line['n_stamped'])} test images of the other classes with the same stamp: those are "
+        "the “stamped images”. The clean twin is the same "
         f"training without any stamp. {repeats}"
     )
     return before, pattern_picture(dose), after
