@@ -86,6 +86,9 @@ class Pattern:
     def __hash__(self) -> int:
         return hash(self.fingerprint)
 
+    def __repr__(self) -> str:
+        return f"Pattern({self.name!r}, {'x'.join(map(str, self.shape))})"
+
     def apply(self, images: Tensor) -> Tensor:
         """Stamped copies of `images`: clip(image + pattern, 0, 1).
 

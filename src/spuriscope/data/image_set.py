@@ -43,6 +43,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __repr__(self) -> str:
+        return f"Split({len(self):,} images of {'x'.join(map(str, self.images.shape[1:]))})"
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:

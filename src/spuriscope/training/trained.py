@@ -41,6 +41,14 @@ class TrainedModel:
     losses: tuple[float, ...]
     n_seconds: float
 
+    def __repr__(self) -> str:
+        cell = self.cell
+        plants = [
+            f"{plant.pattern.name} on {plant.n_planted} of class {plant.target}" for plant in cell.plants
+        ]
+        planted = ", ".join(plants) or "nothing planted"
+        return f"TrainedModel({cell.model} on {cell.data.name}, {planted}, seed {cell.seed})"
+
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities (n, n_classes) of the classes, for images (n, channels, height, width).
 
