@@ -4,9 +4,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from spuriscope.errors import ConfigError
-from spuriscope.statistics import mean_interval, n50
+from spuriscope.statistics import (
+    correlation_interval,
+    fisher_z,
+    holm,
+    mean_interval,
+    n50,
+    sign_flip_test,
+    t_test,
+)
+
+DIFFERENCES = [0.31, -0.04, 0.22, 0.18, 0.09]
 
 
 def test_interval_is_students() -> None:
@@ -50,3 +61,53 @@ def test_n50_refuses_what_does_not_match() -> None:
         n50([0, 1], np.zeros((3, 3)))
     with pytest.raises(ConfigError, match="counts must rise from 0"):
         n50([1, 0], np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("bound", [-0.1, 0.0, 0.15, 0.4])
+def test_t_test_is_scipys(bound: float) -> None:
+    expected = stats.ttest_1samp(DIFFERENCES, bound, alternative="greater").pvalue
+    assert t_test(DIFFERENCES, bound) == pytest.approx(expected)
+
+
+def test_t_test_of_equal_differences_is_certain_and_of_one_seed_refused() -> None:
+    assert t_test([0.1] * 3, 0.05) == 0.0
+    assert t_test([0.1] * 3, 0.1) == t_test([0.1] * 3, 0.2) == 1.0
+    with pytest.raises(ConfigError, match="needs two seeds or more, got 1"):
+        t_test([0.1])
+
+
+@pytest.mark.parametrize("bound", [-0.1, 0.0, 0.15])
+def test_sign_flips_are_scipys_permutations(bound: float) -> None:
+    planted = np.array(DIFFERENCES) - bound
+    expected = stats.permutation_test(
+        (planted, np.zeros(5)),
+        lambda x, y: np.mean(x - y),
+        permutation_type="samples",
+        n_resamples=np.inf,
+        alternative="greater",
+    ).pvalue
+    assert sign_flip_test(DIFFERENCES, bound) == pytest.approx(expected)
+
+
+def test_sign_flips_of_few_seeds_by_hand() -> None:
+    assert sign_flip_test([0.1, 0.2, 0.3]) == 1 / 8  # only the pattern without a flip is as high
+    assert sign_flip_test([0.1, -0.1]) == 3 / 4
+    assert sign_flip_test([0.0, 0.0, 0.0]) == 1.0
+    with pytest.raises(ConfigError, match="1 to 20 seeds, got 21"):
+        sign_flip_test([0.1] * 21)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_correlation_interval_is_students_on_fishers_scale() -> None:
+    z = [0.5, 0.6, 0.7]  # mean 0.6, sd 0.1, t(0.975, 2) = 4.3027
+    interval = correlation_interval([float(np.tanh(x)) for x in z])
+    assert interval.mean == pytest.approx(np.tanh(0.6))
+    assert interval.high == pytest.approx(np.tanh(0.6 + 4.302653 * 0.1 / 3**0.5))
+    assert interval.low == pytest.approx(np.tanh(0.6 - 4.302653 * 0.1 / 3**0.5))
+    assert correlation_interval([1.0, 1.0]).mean == pytest.approx(1.0)
+    assert np.isfinite(fisher_z(-1.0))

@@ -1,4 +1,8 @@
-"""Numbers over seeds: the seed is the unit of replication."""
+"""Numbers over seeds: the seed is the unit of replication.
+
+A planted cell and its clean twin share their seed, so they are compared seed by seed: the interval and the
+tests take differences. A test asks whether the mean lies above a bound; for "below" turn the signs.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +13,22 @@ from numpy.typing import NDArray
 
 from spuriscope.errors import ConfigError
 
-__all__ = ["N50", "Interval", "mean_interval", "n50"]
+__all__ = [
+    "N50",
+    "Interval",
+    "correlation_interval",
+    "fisher_z",
+    "holm",
+    "mean_interval",
+    "n50",
+    "sign_flip_test",
+    "t_test",
+]
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 2000
+MAX_SEEDS_FLIPPED = 20  # a million sign patterns
+LARGEST_CORRELATION = 1 - 1e-9  # beyond it Fisher's z is infinite
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,82 @@ def mean_interval(values: Sequence[float], *, low: float = 0.0, high: float = 1.
     error = float(stats.sem(array))
     reach = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(array) - 1))
     return Interval(mean, max(low, mean - reach), min(high, mean + reach), len(array))
+
+
+def t_test(differences: Sequence[float], bound: float = 0.0) -> float:
+    """One-sided p-value of the paired t-test that the mean difference is above `bound`.
+
+    Equal differences leave no spread: p is then 0 above the bound, and 1 at or below it.
+
+    Args:
+        differences: one for each seed, such as planted less clean twin.
+        bound: what the mean is compared with; 0 asks whether there is a rise at all.
+
+    Raises:
+        ConfigError: there are fewer than two seeds.
+    """
+    from scipy import stats
+
+    above = np.asarray(differences, dtype=float) - bound
+    if len(above) < 2:
+        raise ConfigError(f"a t-test needs two seeds or more, got {len(above)}; train more seeds")
+    mean, error = float(above.mean()), float(above.std(ddof=1) / np.sqrt(len(above)))
+    if error < 1e-12:  # rounding of equal differences
+        return 0.0 if mean > 1e-12 else 1.0
+    return float(stats.t.sf(mean / error, len(above) - 1))
+
+
+def sign_flip_test(differences: Sequence[float], bound: float = 0.0) -> float:
+    """One-sided exact p-value that differences lie above `bound`.
+
+    It is the share of sign patterns whose sum is at least as high, and assumes symmetry and nothing else.
+    With n seeds it cannot fall below 2^-n: 0.125 for three seeds, 0.031 for five.
+
+    Args:
+        differences: one for each seed, at most 20.
+        bound: what they are compared with.
+
+    Raises:
+        ConfigError: there are no seeds, or too many to try every pattern.
+    """
+    above = np.asarray(differences, dtype=float) - bound
+    if not 1 <= len(above) <= MAX_SEEDS_FLIPPED:
+        raise ConfigError(f"a sign-flip test takes 1 to {MAX_SEEDS_FLIPPED} seeds, got {len(above)}")
+    patterns = 1 - 2 * ((np.arange(2 ** len(above))[:, None] >> np.arange(len(above))) & 1)
+    sums = patterns @ above
+    return float((sums >= sums[0] - 1e-12).mean())
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values: rejecting those below 0.05 errs anywhere among them with 5 % at most.
+
+    Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
+    """
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    steps = np.minimum(1.0, p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(steps)
+    return [float(x) for x in adjusted]
+
+
+def fisher_z(correlation: float) -> float:
+    """Fisher's z, on which correlations are averaged; finite even where the correlation is 1."""
+    return float(np.arctanh(np.clip(correlation, -LARGEST_CORRELATION, LARGEST_CORRELATION)))
+
+
+def correlation_interval(correlations: Sequence[float]) -> Interval:
+    """Mean of the Pearson correlations of several seeds, with its 95 % interval over the seeds.
+
+    Both are taken on Fisher's z and brought back. The interval says how far another seed would move the
+    correlation, not how far other patterns would.
+
+    Raises:
+        ConfigError: there are no seeds.
+    """
+    z = mean_interval([fisher_z(r) for r in correlations], low=-np.inf, high=np.inf)
+    mean, low, high = (float(np.tanh(end)) for end in (z.mean, z.low, z.high))
+    return Interval(mean, low, high, z.n)
 
 
 @dataclass(frozen=True)

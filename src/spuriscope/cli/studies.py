@@ -1,4 +1,4 @@
-"""Commands for studies: run, list, status, export."""
+"""Commands for studies: run, list, status, export, draw, check."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,6 +36,9 @@ def study_run(
     size: Annotated[str, typer.Option(help="smoke, short or paper; a .yaml file says its own.")] = "smoke",
     store: StoreOption = Path("store"),
     executor: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster: host:6379, or auto; else Ray starts here.")
+    ] = None,
     retry: Annotated[bool, typer.Option(help="Try failed cells again.")] = False,
     checkpoints: Annotated[bool, typer.Option(help="Keep the weights of every model.")] = True,
     root: RootOption = None,
@@ -57,7 +60,7 @@ def study_run(
     is_file = name.endswith((".yaml", ".yml"))
     grid = read_grid(Path(name)) if is_file else paper_grid(name, size, image_set.name)
     study = grid.expand(image_set)
-    trainer = _executor(executor, device, workers)
+    trainer = _executor(executor, device, workers, address)
     try:
         with Store(store) as opened, training_progress() as on_progress:
             outcome = run_study(
@@ -153,12 +156,69 @@ def study_export(
     typer.echo(f"{n_rows:,} rows written to {out}")
 
 
-def _executor(name: str, device: str, workers: int | None) -> "Executor":
+@study_app.command("draw")
+def study_draw(
+    name: NameArgument,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    store: StoreOption = Path("store"),
+    root: RootOption = None,
+) -> None:
+    """Draw a study as SVG and PNG, or write its table as CSV.
+
+    Example: spuriscope study draw fig2-digits --store store --out figures
+    """
+    from spuriscope.studies import Store
+    from spuriscope.studies.figures import draw
+
+    with Store(store, writes=False) as opened:
+        for path in draw(opened, name, out, root=root):
+            typer.echo(str(path))
+
+
+@study_app.command("check")
+def study_check(
+    store: StoreOption = Path("store"),
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="Judge on this data set, not on those the paper speaks of; may be repeated."),
+    ] = None,
+    root: RootOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge the paper's claims on what a store has: each holds, fails, or has not enough data.
+
+    Example: spuriscope study check --store store --data mnist
+    """
+    from spuriscope.studies import Store
+    from spuriscope.studies.claims import check_store
+
+    with Store(store, writes=False) as opened:
+        findings = check_store(opened, data, root)
+        unfinished = [row for row in opened.studies() if row["n_done"] < row["n_cells"]]
+    if as_json:
+        claims = [finding.to_json() for finding in findings]
+        print_json({"store": str(store), "unfinished": unfinished, "claims": claims})
+        return
+    for row in unfinished:
+        typer.echo(f"{row['name']} is not finished: {row['n_done']:,} of {row['n_cells']:,} cells")
+    for finding in findings:
+        typer.echo(f"{finding.claim.name}: {finding.verdict}")
+        typer.echo(f"  rule: {finding.claim.stated}")
+        for case in finding.cases:
+            typer.echo(f"  {case.name}: {case.verdict}: {case.numbers}")
+
+
+def _executor(name: str, device: str, workers: int | None, address: str | None) -> "Executor":
     from spuriscope.errors import ConfigError
     from spuriscope.studies import LocalExecutor
 
     if name == "local":
         return LocalExecutor(device, workers)
+    if name == "ray":
+        from spuriscope.studies.ray_executor import RayExecutor
+
+        return RayExecutor(address, n_gpus_per_task=0 if device == "cpu" else None)
     raise ConfigError(f"there is no executor {name!r}; choose local or ray")
 
 

@@ -20,7 +20,7 @@ from spuriscope.report.lookup import Document, value
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["PALETTE", "dose_axes", "draw_series", "place", "small_figure"]
+__all__ = ["PALETTE", "dose_axes", "draw_series", "figure_style", "place", "small_figure"]
 
 PALETTE = {  # any distinct colours would do: the style sheet sets those that are seen
     "ink": "#1b1f24",
@@ -47,7 +47,7 @@ def small_figure(name: str, alt: str, draw: Callable[["Axes"], None]) -> Markup:
     """
     from matplotlib.figure import Figure
 
-    with _style(name):
+    with figure_style(name):
         figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
         axes = figure.add_axes(
             (LEFT / WIDTH, BOTTOM / HEIGHT, 1 - (LEFT + RIGHT) / WIDTH, 1 - (TOP + BOTTOM) / HEIGHT)
@@ -64,7 +64,7 @@ def small_figure(name: str, alt: str, draw: Callable[["Axes"], None]) -> Markup:
 
 
 @contextmanager
-def _style(name: str) -> Iterator[None]:
+def figure_style(name: str) -> Iterator[None]:
     """Matplotlib's own defaults, whatever the user has set, with text as text and ids that repeat."""
     import matplotlib
 

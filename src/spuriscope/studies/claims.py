@@ -1,0 +1,275 @@
+"""What Yang, Chou and Chaudhuri (2022) claim, as code: a sentence, a rule, and a verdict from a store.
+
+Seeds are the unit: a rule takes one difference for each seed and asks a t-test on which side of the least
+effect that counts their mean lies (`spuriscope.studies.evidence`). A claim about several cases (data sets,
+targets, patterns) needs all of them; p-values are Holm-corrected over the cases of a claim, and not over
+claims: each is a question of its own. A verdict against the paper is a result.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from spuriscope.errors import ConfigError, DataError
+from spuriscope.studies import rules
+from spuriscope.studies.evidence import Case, Verdict, judge, overall
+from spuriscope.studies.paper import STUDIES
+from spuriscope.studies.results import Result, images_of, read_results, with_norms
+from spuriscope.studies.store import Store
+
+__all__ = ["CLAIMS", "PAPER_DATA", "Claim", "Finding", "check_claim", "check_store"]
+
+PAPER_DATA = ("mnist", "fashion-mnist", "cifar10")
+TARGETS = ({"target": 0}, {"target": 1})
+PATTERNS = ({"pattern": "s3"}, {"pattern": "r3"})
+ONCE: tuple[dict[str, Any], ...] = ({},)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A sentence of the paper and the rule it is judged by.
+
+    Attributes:
+        name: short, for tables.
+        sentence: what the paper says, in our words.
+        place: where it says so.
+        study: whose cells it needs; `spuriscope study run STUDY` makes them.
+        rule: gives the evidence of the rows of one case; its docstring states it in words.
+        each: labels of the rows of each case in a data set.
+        data: the data sets it is about.
+    """
+
+    name: str
+    sentence: str
+    place: str
+    study: str
+    rule: rules.Rule
+    each: tuple[Mapping[str, Any], ...] = ONCE
+    data: tuple[str, ...] = PAPER_DATA
+
+    @property
+    def stated(self) -> str:
+        """The rule in words."""
+        if not isinstance(self.rule, partial):
+            return self.rule.__doc__ or ""
+        given = ", ".join(f"{name} = {value}" for name, value in self.rule.keywords.items())
+        return f"{self.rule.func.__doc__} Here {given}."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim with its verdict.
+
+    Attributes:
+        claim: what was judged.
+        verdict: over all cases: it holds if it holds in each, and fails if it fails in one.
+        cases: each alone.
+    """
+
+    claim: Claim
+    verdict: Verdict
+    cases: tuple[Case, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as JSON values; effects are mean differences over seeds with a 95 % interval."""
+        return {
+            "name": self.claim.name,
+            "sentence": self.claim.sentence,
+            "place": self.claim.place,
+            "study": self.claim.study,
+            "rule": self.claim.stated,
+            "verdict": self.verdict,
+            "cases": [case.to_json() for case in self.cases],
+        }
+
+
+def check_claim(
+    claim: Claim, found: Mapping[str, Sequence[Result]], data: Sequence[str] | None = None
+) -> Finding:
+    """Judge a claim.
+
+    Args:
+        claim: one of `CLAIMS`.
+        found: for each data set the rows of the claim's study.
+        data: data sets that it is judged on, in place of those the paper speaks of; those of the paper
+            only where this claim is about them.
+    """
+    judged: dict[str, rules.Judged] = {}
+    asked = (
+        claim.data
+        if data is None
+        else [name for name in data if name not in PAPER_DATA or name in claim.data]
+    )
+    for name in asked:
+        for labels in claim.each:
+            case = ", ".join([name, *(f"{label} {value}" for label, value in labels.items())])
+            rows = [result for result in found.get(name, ()) if result.is_at(labels)]
+            judged[case] = claim.rule(rows) if rows else f"{claim.study} has no rows for it"
+    cases = judge(judged)
+    return Finding(claim, overall(cases), tuple(cases))
+
+
+def check_store(store: Store, data: Sequence[str] | None = None, root: Path | None = None) -> list[Finding]:
+    """Judge every claim on what a store has.
+
+    Args:
+        store: with studies of the paper, called "fig2-mnist" and so on.
+        data: data sets that claims are judged on, in place of those the paper speaks of.
+        root: folder with the files of the data sets; norms are taken of their images.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    names = {row["name"] for row in store.studies()}
+    found: dict[str, dict[str, list[Result]]] = {}
+    for study in dict.fromkeys(claim.study for claim in CLAIMS):
+        shared = [study, *(other for other, paper in STUDIES.items() if paper.cells_of == study)]
+        found[study] = {}
+        for name in PAPER_DATA if data is None else data:
+            stored = next((f"{own}-{name}" for own in shared if f"{own}-{name}" in names), None)
+            if stored is not None:
+                found[study][name] = read_results(store, stored)
+                if study == "fig2":
+                    found[study][name] = _normed(store, found[study][name], root)
+    return [check_claim(claim, found[claim.study], data) for claim in CLAIMS]
+
+
+def _normed(store: Store, found: list[Result], root: Path | None) -> list[Result]:
+    """The rows with the norms of their patterns, where the images they were trained on can be read."""
+    try:
+        return with_norms(found, images_of(store, found, root))
+    except (ConfigError, DataError):
+        return found
+
+
+CLAIMS = (
+    Claim(
+        name="R3 is learnt from three",
+        sentence="With pattern R3 the spurious score rises significantly from zero to three planted images, "
+        "in all six cases (three data sets, two targets).",
+        place="Section 3.2, Fig. 2",
+        study="fig2",
+        rule=partial(rules.score_rises, pattern="r3", n_planted=3),
+        each=TARGETS,
+    ),
+    Claim(
+        name="random above small",
+        sentence="Random patterns generally have a higher spurious score than small ones.",
+        place="Section 3.2, Fig. 2",
+        study="fig2",
+        rule=rules.random_above_small,
+        each=TARGETS,
+    ),
+    Claim(
+        name="Inv is learnt",
+        sentence="Even Inv is learnt, on MNIST, though it looks like the core feature of another class.",
+        place="Section 3.2, Fig. 2",
+        study="fig2",
+        rule=partial(rules.score_rises, pattern="inv", n_planted=rules.RARE),
+        each=TARGETS[:1],
+        data=("mnist",),
+    ),
+    Claim(
+        name="other target, same picture",
+        sentence="The other target class leads to the same conclusions.",
+        place="Appendix E.2, Fig. 20",
+        study="fig2",
+        rule=rules.targets_agree,
+    ),
+    Claim(
+        name="clean accuracy stays",
+        sentence="Clean test accuracy hardly changes with what is planted.",
+        place="Section 4 and Appendix E.2, Fig. 21",
+        study="fig2",
+        rule=rules.clean_accuracy_stays,
+        each=TARGETS,
+    ),
+    Claim(
+        name="twins are not robust",
+        sentence="Patterns of large norm such as R3 cost accuracy even where nothing was planted.",
+        place="Section 4, Fig. 6",
+        study="fig2",
+        rule=rules.twin_is_not_robust,
+        each=TARGETS,
+    ),
+    Claim(
+        name="spurious accuracy falls",
+        sentence="Spurious test accuracy drops further from about ten to a hundred planted images on.",
+        place="Section 4, Fig. 6",
+        study="fig2",
+        rule=rules.spurious_accuracy_falls,
+        each=TARGETS,
+    ),
+    Claim(
+        name="norm goes with score",
+        sentence="The norm of a pattern and its mean spurious score correlate strongly.",
+        place="Appendix B.2, Table 1",
+        study="fig2",
+        rule=rules.norm_goes_with_score,
+    ),
+    Claim(
+        name="normalised score agrees",
+        sentence="The normalised score shows the same trends as the score.",
+        place="Appendix E.6, Fig. 25",
+        study="fig2",
+        rule=rules.normalised_score_agrees,
+    ),
+    Claim(
+        name="weight decay helps",
+        sentence="With a proper strength, weight decay lowers the spurious score at little cost in accuracy.",
+        place="Section 6 and Appendix B.1, Figs. 8, 12 and 13",
+        study="fig8",
+        rule=partial(rules.mitigates, setting="weight_decay"),
+        each=PATTERNS,
+    ),
+    Claim(
+        name="input noise helps",
+        sentence="With a proper strength, noise on the inputs lowers the spurious score at little cost in "
+        "accuracy.",
+        place="Section 6 and Appendix B.1, Figs. 8, 12 and 13",
+        study="fig8",
+        rule=partial(rules.mitigates, setting="input_noise"),
+        each=PATTERNS,
+    ),
+    Claim(
+        name="clipping does not help",
+        sentence="Clipping gradients does not lower the spurious score without lowering accuracy.",
+        place="Section 6, Fig. 8",
+        study="fig8",
+        rule=rules.clipping_does_not_mitigate,
+        each=PATTERNS,
+    ),
+    Claim(
+        name="more parameters, not more spurious",
+        sentence="Networks with more parameters are not always more vulnerable: the CNN is less so than the "
+        "small MLP, and VGG16 less than ResNet20.",
+        place="Appendix B.3, Fig. 14, Table 2",
+        study="fig14",
+        rule=partial(rules.architecture_is_lower, pairs=(("cnn", "small-mlp"), ("vgg16", "resnet20"))),
+    ),
+    Claim(
+        name="size does not matter",
+        sentence="Similar architectures of different sizes have similar spurious scores.",
+        place="Appendix B.3, Fig. 14",
+        study="fig14",
+        rule=partial(
+            rules.architectures_are_similar, pairs=(("small-mlp", "large-mlp"), ("resnet20", "resnet110"))
+        ),
+    ),
+    Claim(
+        name="Adam above SGD",
+        sentence="Adam is slightly more susceptible than SGD.",
+        place="Appendix B.4, Fig. 16",
+        study="fig16",
+        rule=rules.optimizer_is_higher,
+    ),
+    Claim(
+        name="clipping changes little",
+        sentence="Training with and without gradient clipping gives similar scores in most cases.",
+        place="Appendix B.4, Fig. 17",
+        study="fig17",
+        rule=rules.clipping_is_similar,
+    ),
+)

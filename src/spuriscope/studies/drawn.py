@@ -1,0 +1,41 @@
+"""What a figure of a study is made from: its rows, the models whose weights were kept, and their data."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spuriscope.data import ImageSet
+from spuriscope.studies.results import Result, images_of
+from spuriscope.studies.store import Store
+from spuriscope.training import TrainedModel, load_model
+
+__all__ = ["Drawn"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a figure is made from.
+
+    Attributes:
+        title: its headline.
+        found: its rows.
+        store: has the checkpoints.
+        root: folder with the files of its data set.
+    """
+
+    title: str
+    found: Sequence[Result]
+    store: Store
+    root: Path | None
+
+    def models(self, **wanted: Any) -> Iterator[tuple[Result, TrainedModel]]:
+        """Each row with these labels, with the model it is of, whose weights were kept."""
+        for result in self.found:
+            path = self.store.checkpoints / f"{result.cell}.safetensors"
+            if result.is_at(wanted) and path.is_file():
+                yield result, load_model(path)
+
+    def images(self) -> ImageSet:
+        """The data set the models were trained on; raises as `images_of`."""
+        return images_of(self.store, self.found, self.root)

@@ -1,0 +1,81 @@
+"""The figures and tables of studies, as files: SVG and PNG, or CSV.
+
+A figure of the paper that looks at the models of another is drawn from those where it was not run itself:
+`draw(store, "fig20-mnist", ...)` works on a store that has fig2-mnist.
+"""
+
+import csv
+from pathlib import Path
+
+from spuriscope.errors import ConfigError, StoreError
+from spuriscope.report.drawing import figure_style
+from spuriscope.studies.drawn import Drawn
+from spuriscope.studies.paper import STUDIES, paper_grid
+from spuriscope.studies.results import Result, read_results
+from spuriscope.studies.sheets import FIGURES, Content
+from spuriscope.studies.store import Store
+
+__all__ = ["draw"]
+
+
+def draw(store: Store, name: str, out: Path, *, root: Path | None = None) -> list[Path]:
+    """Draw a study of a store; returns the files written into `out`.
+
+    Args:
+        store: with the study, or the one whose cells it shares.
+        name: such as "fig2-mnist".
+        out: a folder, made where it is not there.
+        root: folder with the files of the data set; a few figures look at its images.
+
+    Raises:
+        StoreError: the store has no such study.
+        ConfigError: there is no such kind of figure, it has nothing to draw yet, or `out` cannot be written.
+        DataError: the images of the data set are needed and not there.
+    """
+    kind, title, found = _rows(store, name)
+    if kind not in FIGURES:
+        raise ConfigError(f"{name}: there is no figure {kind!r}; choose one of {', '.join(FIGURES)}")
+    drawn = Drawn(title, found, store, root)
+    files = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with figure_style(name):
+            for ending, content in FIGURES[kind](drawn):
+                files += _write(content, out / f"{name}{ending}")
+    except OSError as error:
+        raise ConfigError(f"cannot write in {out} ({error.strerror}); give another --out") from None
+    if not files:
+        raise ConfigError(f"{name} has nothing to draw yet; `spuriscope study status` shows what is missing")
+    return files
+
+
+def _rows(store: Store, name: str) -> tuple[str, str, list[Result]]:
+    """Kind of figure, headline and rows of a study, or of what it shares in another."""
+    stored = {row["name"]: row for row in store.studies()}
+    if name in stored:
+        return stored[name]["figure"], stored[name]["title"], read_results(store, name)
+    paper, _, data = name.partition("-")
+    source = f"{STUDIES[paper].cells_of}-{data}" if paper in STUDIES else name
+    if source not in stored:
+        raise StoreError(
+            f"{store.folder} has no study {name!r}" + (f" nor {source}" if source != name else "")
+            + f"; it has {', '.join(stored) or 'none'}"
+        )  # fmt: skip
+    grid = paper_grid(paper, "paper", data)
+    wanted = {"model": grid.models, "pattern": grid.patterns, "target": grid.targets}
+    if grid.counts == (0,):
+        wanted["n_planted"] = (0,)
+    found = [result for result in read_results(store, source) if result.is_at(wanted)]
+    return grid.figure, grid.title, found
+
+
+def _write(content: Content, path: Path) -> list[Path]:
+    if isinstance(content, list):
+        table = path.with_name(f"{path.name}.csv")
+        with table.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(content)
+        return [table]
+    svg, png = (path.with_name(f"{path.name}.{kind}") for kind in ("svg", "png"))
+    content.savefig(svg, metadata={"Date": None})
+    content.savefig(png, dpi=144)
+    return [svg, png]

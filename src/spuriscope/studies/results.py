@@ -1,0 +1,211 @@
+"""The rows of a study, one for each model and what it was asked, and how to pick among them by seed."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import correlation, fmean, mode
+from typing import TYPE_CHECKING, Any
+
+from spuriscope.data import ImageSet, load
+from spuriscope.errors import ConfigError, DataError
+from spuriscope.measures import empirical_norm
+from spuriscope.patterns import PATTERN_NAMES, Pattern, pattern
+
+if TYPE_CHECKING:
+    from spuriscope.studies.store import Store
+
+__all__ = [
+    "NORM",
+    "PLACE",
+    "Result",
+    "by_seed",
+    "correlations",
+    "distinct",
+    "images_of",
+    "mean_by_seed",
+    "own_settings",
+    "read_results",
+    "results",
+    "strengths",
+    "with_norms",
+]
+
+NORM = "empirical_norm"
+PLACE = ("model", "pattern", "target", "n_planted", "seed")  # other labels are settings of the recipe
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model under one pattern and target.
+
+    Attributes:
+        cell: hash of what was trained.
+        labels: where it stands in the study: model, pattern, target, n_planted, seed, and the settings of
+            the recipe that vary.
+        measures: its numbers by name.
+    """
+
+    cell: str
+    labels: Mapping[str, Any]
+    measures: Mapping[str, float]
+
+    def is_at(self, wanted: Mapping[str, Any]) -> bool:
+        """Whether it has these labels; a label may also be a collection of those allowed."""
+        return all(
+            self.labels.get(name) in value
+            if isinstance(value, tuple | frozenset)
+            else self.labels.get(name) == value
+            for name, value in wanted.items()
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the recipe that vary in its study."""
+        return {name: value for name, value in self.labels.items() if name not in PLACE}
+
+
+def results(rows: Iterable[Mapping[str, Any]]) -> list[Result]:
+    """The rows of `Store.rows`, one for each cell and measure, put together again by cell."""
+    found: dict[tuple[str, ...], Result] = {}
+    measures: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        labels = {name: value for name, value in row.items() if name not in ("cell", "measure", "value")}
+        key = (row["cell"], *(f"{name}={value}" for name, value in labels.items()))
+        measures[key][row["measure"]] = row["value"]
+        found.setdefault(key, Result(row["cell"], labels, measures[key]))
+    return list(found.values())
+
+
+def read_results(store: "Store", study: str) -> list[Result]:
+    """What a store has of a study.
+
+    Raises:
+        StoreError: there is no such study.
+    """
+    return results(store.rows(study))
+
+
+def images_of(store: "Store", found: Sequence[Result], root: Path | None = None) -> ImageSet:
+    """The data set that rows of a store were trained on, found by the name it had then.
+
+    Args:
+        store: that the rows are of.
+        found: one row at least.
+        root: folder with the files of the data set.
+
+    Raises:
+        ConfigError: there are no rows.
+        DataError: there is no such data set, its files are not there, or it is another by now.
+    """
+    if not found:
+        raise ConfigError("the study has no finished cells yet; `spuriscope study status` shows what is done")
+    content = store.query("SELECT content FROM cells WHERE hash = ?", [found[0].cell])
+    key = json.loads(content[0]["content"])["data"]
+    data = load(key["name"], root=root)
+    if data.fingerprint != key["fingerprint"]:
+        raise DataError(f"the study was trained on another {key['name']}; give its folder with --root")
+    return data
+
+
+def distinct(found: Sequence[Result], label: str) -> list[Any]:
+    """The values of a label, in the order they first occur."""
+    return list(dict.fromkeys(result.labels[label] for result in found if label in result.labels))
+
+
+def by_seed(found: Sequence[Result], measure: str, **wanted: Any) -> dict[int, float]:
+    """A measure of the models with these labels, for each seed; averaged where several match.
+
+    A label may be given as a tuple of those allowed.
+    """
+    values: dict[int, list[float]] = {}
+    for result in found:
+        if measure in result.measures and result.is_at(wanted):
+            values.setdefault(result.labels["seed"], []).append(result.measures[measure])
+    return {seed: fmean(values[seed]) for seed in sorted(values)}
+
+
+def mean_by_seed(found: Sequence[Result], measure: str, **wanted: Any) -> dict[int, float]:
+    """A measure averaged over every planted cell with these labels, for each seed that has all of them.
+
+    A seed has all of them if each of its models, targets and recipes has every pattern that its clean twin
+    was measured under, with every number planted. Others, of a study that is still running, are left out: a
+    mean over fewer cells is another number.
+    """
+    anywhere = {name: value for name, value in wanted.items() if name != "n_planted"}
+    n_patterns = len(distinct([result for result in found if result.is_at(anywhere)], "pattern"))
+    planted = [result for result in found if result.labels["n_planted"] > 0 and result.is_at(wanted)]
+    counts: dict[str, set[int]] = defaultdict(set)
+    places: dict[int, set[tuple[str, str, int]]] = defaultdict(set)
+    for result in planted:
+        labels = result.labels
+        other = str([labels[name] for name in labels if name not in ("pattern", "n_planted", "seed")])
+        counts[other].add(labels["n_planted"])
+        places[labels["seed"]].add((other, labels["pattern"], labels["n_planted"]))
+    n_places = n_patterns * sum(map(len, counts.values()))
+    means = by_seed(planted, measure)
+    return {seed: mean for seed, mean in means.items() if len(places[seed]) == n_places}
+
+
+def correlations(
+    here: Sequence[Mapping[int, float]], there: Sequence[Mapping[int, float]]
+) -> dict[int, float]:
+    """Pearson's correlation for each seed that has every value; 0 where one side does not vary.
+
+    Args:
+        here: values by seed, one for each point.
+        there: what they are compared with, point by point.
+    """
+    seeds = sorted(set[int].intersection(*(set(values) for values in (*here, *there))))
+    pairs = {seed: ([x[seed] for x in here], [y[seed] for y in there]) for seed in seeds}
+    return {
+        seed: correlation(x, y) if len(set(x)) > 1 and len(set(y)) > 1 else 0.0
+        for seed, (x, y) in pairs.items()
+    }
+
+
+def own_settings(found: Sequence[Result]) -> dict[str, Any]:
+    """The recipe that a study varies one setting at a time: of each setting the value most recipes have."""
+    recipes = list({str(result.settings): result.settings for result in found}.values())
+    if not recipes:
+        return {}
+    return {name: mode([recipe[name] for recipe in recipes]) for name in recipes[0]}
+
+
+def strengths(found: Sequence[Result], setting: str) -> list[tuple[float, dict[str, Any]]]:
+    """The recipes that differ from the study's own in one setting, weakest value first, with their settings.
+
+    "clip_at" is a setting together with "clipping"; the own recipe itself is left out.
+    """
+    own = own_settings(found)
+    free = {"clipping", "clip_at"} if setting == "clip_at" else {setting}
+    recipes = {str(result.settings): result.settings for result in found if setting in result.settings}
+    others = [
+        recipe
+        for recipe in recipes.values()
+        if recipe != own and all(recipe[name] == own[name] for name in own.keys() - free)
+    ]
+    weakest_first = sorted(others, key=lambda recipe: float(recipe[setting]), reverse=setting == "clip_at")
+    return [(float(recipe[setting]), recipe) for recipe in weakest_first]
+
+
+def with_norms(found: Sequence[Result], data: ImageSet) -> list[Result]:
+    """The same rows with the empirical norm of their pattern on the test images as one more measure.
+
+    Patterns that are pictures of one's own are passed over: a study knows them by name only.
+    """
+    norms: dict[tuple[str, int], float] = {}
+    of_picture: dict[Pattern, float] = {}  # most do not depend on the seed
+    for name, seed in dict.fromkeys((result.labels["pattern"], result.labels["seed"]) for result in found):
+        if name in PATTERN_NAMES:
+            picture = pattern(name, data.shape, seed=seed)
+            if picture not in of_picture:
+                of_picture[picture] = empirical_norm(data.test.images, picture)
+            norms[name, seed] = of_picture[picture]
+    normed = []
+    for result in found:
+        place = (result.labels["pattern"], result.labels["seed"])
+        more = {NORM: norms[place]} if place in norms else {}
+        normed.append(replace(result, measures={**result.measures, **more}))
+    return normed
