@@ -2,6 +2,7 @@
 
 import csv
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def export(rows: list[dict[str, Any]], path: Path, form: str = "csv") -> int:
         ConfigError: the form is unknown, what it needs is not installed, or the file cannot be written.
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.parent / f".{path.name}.{os.getpid()}.partial"
     try:
         if form == "csv":
             with partial.open("w", newline="", encoding="utf-8") as file:
@@ -40,7 +41,8 @@ def export(rows: list[dict[str, Any]], path: Path, form: str = "csv") -> int:
     except OSError as error:
         raise ConfigError(f"cannot write {path} ({error.strerror}); give another --out") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # not there: it has its name now, or could not be made
+            partial.unlink()
     return len(rows)
 
 

@@ -1,15 +1,18 @@
 """Run a study: train what is missing, measure it, put it into the store."""
 
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from spuriscope.data.image_set import ImageSet
 from spuriscope.environment import environment
+from spuriscope.errors import CheckpointError
 from spuriscope.measures import measure
 from spuriscope.studies.executors import Executor
 from spuriscope.studies.store import Store
 from spuriscope.studies.study import Entry, Study
 from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel
+from spuriscope.training.loop import check_data
 
 __all__ = ["Outcome", "run_study"]
 
@@ -57,6 +60,8 @@ def run_study(
         StoreError: the store cannot be written to; what was finished before is in it.
     """
     cells = study.cells()
+    for cell in cells:
+        check_data(cell, data)
     store.add_study(study)
     if retry:
         store.forget_failures(cells)
@@ -64,25 +69,26 @@ def run_study(
     for entry in study.entries:
         rows[entry.cell].append(entry)
 
-    def finish(model: TrainedModel) -> None:
-        measures = [
+    def measured(model: TrainedModel) -> list[tuple[Entry, dict[str, float]]]:
+        return [
             (entry, asdict(measure(model.predict, data.test, entry.pattern, entry.target)))
             for entry in rows[model.cell]
         ]
-        store.finish(model, measures, here, keep_checkpoint=keep_checkpoints)
 
     here = environment()
-    kept = [cell for cell in store.missing(study) if store.checkpoint_path(cell).is_file()]
-    for cell in kept:
-        model = store.load(cell)
-        if model is not None:
-            finish(model)
+    n_measured = 0
+    for cell in store.missing(study):
+        with suppress(CheckpointError):  # damaged, or of another version: it is trained again
+            model = store.load(cell)
+            if model is not None:
+                store.add_measures(measured(model))
+                n_measured += 1
     missing = store.missing(study)
     n_trained = 0
     for result in executor.run(missing, data, on_progress) if missing else ():
         if isinstance(result, FailedCell):
             store.fail(result.cell, result.reason, here)
         else:
-            finish(result)
+            store.finish(result, measured(result), here, keep_checkpoint=keep_checkpoints)
             n_trained += 1
-    return Outcome(len(cells), n_trained, len(kept), len(store.failures(study.name)))
+    return Outcome(len(cells), n_trained, n_measured, len(store.failures(study.name)))

@@ -1,12 +1,13 @@
 """The store: one SQLite file, and checkpoints beside it, both keyed by the hash of a cell.
 
-A cell is in it once it is trained and measured, or has failed, and never in between: checkpoint first, then
-one transaction. A process that is killed at any moment leaves what was finished, whole. One process at a
-time writes; a second is told so. The schema is documented in docs/store.md; an older store is brought up to
-date when it is opened.
+A cell is in it once it is trained and measured, or has failed, and never in between: checkpoint first, on
+the disk, then one transaction. A process that is killed at any moment leaves what was finished, whole. One
+process at a time writes; a second is told so. The schema is documented in docs/store.md; an older store is
+brought up to date when it is opened.
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -86,23 +87,21 @@ class Store:
             raise StoreError(
                 f"{folder} holds no store; `spuriscope study run ... --store {folder}` makes one"
             )
-        try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            if writes:
-                self.lock.acquire()
-        except Timeout:
-            raise StoreError(
-                f"another process is writing to {folder}; wait until it has ended, or give another --store"
-            ) from None
-        except OSError as error:
-            raise StoreError(f"cannot write in {folder} ({error.strerror}); give another --store") from None
+        if writes:
+            try:
+                self.checkpoints.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(
+                    f"cannot write in {folder} ({error.strerror}); give another --store"
+                ) from None
+            self._take_lock()
         try:
             self.connection = self._open()
+            if writes:
+                self._remove_leftovers()
         except BaseException:
             self.lock.release()
             raise
-        if writes:
-            self._remove_leftovers()
 
     def __enter__(self) -> Self:
         return self
@@ -144,16 +143,18 @@ class Store:
         """
         cell = model.cell
         if keep_checkpoint:
+            path = self.checkpoint_path(cell)
             with _told_when_full(self.folder):
-                model.save(self.checkpoint_path(cell))
+                model.save(path)
+                _bring_to_disk(path)
         with self._transaction() as write:
             self._write_cell(write, cell, environment, n_seconds=model.n_seconds, losses=model.losses)
-            for entry, values in measures:
-                for name, value in values.items():
-                    write(
-                        "INSERT OR REPLACE INTO measures VALUES (?, ?, ?, ?, ?)",
-                        (cell.hash, *_place(entry), name, value),
-                    )
+            self._write_measures(write, measures)
+
+    def add_measures(self, measures: Iterable[tuple[Entry, Mapping[str, float]]]) -> None:
+        """Add measures, by name, to rows whose cells are in the store."""
+        with self._transaction() as write:
+            self._write_measures(write, measures)
 
     def fail(self, cell: Cell, reason: str, environment: Mapping[str, Any]) -> None:
         """Write down that a cell could not be trained, and why."""
@@ -249,28 +250,59 @@ class Store:
 
     # --- inside ----------------------------------------------------------------------------------
 
+    def _take_lock(self) -> None:
+        try:
+            self.lock.acquire()
+        except Timeout:
+            raise StoreError(
+                f"another process is writing to {self.folder}; wait until it has ended, "
+                "or give another --store"
+            ) from None
+        except OSError as error:
+            raise StoreError(
+                f"cannot write in {self.folder} ({error.strerror}); give another --store"
+            ) from None
+
     def _open(self) -> sqlite3.Connection:
         with _told_when_full(self.folder):
             connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > len(MIGRATIONS):
-                raise StoreError(
-                    f"{self.path} was made by a newer spuriscope (schema {version}, this one knows "
-                    f"{len(MIGRATIONS)}); update spuriscope"
-                )
+            try:
+                connection.row_factory = sqlite3.Row
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA foreign_keys = ON")
+                if self._version(connection) < len(MIGRATIONS):
+                    self._bring_up_to_date(connection)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise StoreError(
+                f"{self.path} was made by a newer spuriscope (schema {version}, this one knows "
+                f"{len(MIGRATIONS)}); update spuriscope"
+            )
+        return version
+
+    def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
+        """Take the steps that are missing, alone: one who only looks needs the lock for this too."""
+        self._take_lock()
+        try:
+            version = self._version(connection)  # again: another process may just have done it
             for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
                 connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
-            return connection
+        finally:
+            self.lock.release()  # one who writes has taken it twice, and keeps it
 
     def _remove_leftovers(self) -> None:
         """Checkpoints of cells that were not finished, left by a process that was killed."""
         done = {row["hash"] for row in self.query("SELECT hash FROM cells WHERE error IS NULL")}
-        for path in self.checkpoints.iterdir():
-            if path.suffix != ".safetensors" or path.stem not in done:
-                path.unlink()
+        with _told_when_full(self.folder):
+            for path in self.checkpoints.iterdir():
+                if path.suffix != ".safetensors" or path.stem not in done:
+                    path.unlink()
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
@@ -306,9 +338,27 @@ class Store:
             ),
         )  # fmt: skip
 
+    def _write_measures(self, write: Any, measures: Iterable[tuple[Entry, Mapping[str, float]]]) -> None:
+        for entry, values in measures:
+            for name, value in values.items():
+                write(
+                    "INSERT OR REPLACE INTO measures VALUES (?, ?, ?, ?, ?)",
+                    (entry.cell.hash, *_place(entry), name, value),
+                )
+
 
 def _place(entry: Entry) -> tuple[str, int]:
     return entry.pattern.fingerprint, entry.target
+
+
+def _bring_to_disk(path: Path) -> None:
+    """Wait until a file and its name are on the disk, so that a power cut loses neither."""
+    for place in (path, path.parent):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -317,12 +367,17 @@ def _told_when_full(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        if "full" in str(error):
-            raise StoreError(f"the disk of {folder} is full; make room and go on, nothing is lost") from None
-        raise StoreError(
-            f"the store in {folder} cannot be used ({error}); is it a store, and whole?"
-        ) from None
+        name = getattr(error, "sqlite_errorname", "")
+        if name == "SQLITE_FULL":
+            reason = "the disk is full"
+        elif name.startswith("SQLITE_IOERR"):
+            reason = "disk error; is the disk full?"
+        else:
+            raise StoreError(
+                f"the store in {folder} cannot be used ({error}); is it a store, and whole?"
+            ) from None
     except OSError as error:
-        raise StoreError(
-            f"cannot write in {folder} ({error.strerror}); mend that and go on, nothing is lost"
-        ) from None
+        reason = error.strerror or str(error)
+    else:
+        return
+    raise StoreError(f"cannot write in {folder} ({reason}); make room there and go on, nothing is lost")

@@ -6,7 +6,7 @@ planted, measured under every pattern and target.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import ConfigError
 from spuriscope.patterns import Pattern, pattern
 from spuriscope.planting import Plant
-from spuriscope.training import Cell, DataKey, paper_recipe
+from spuriscope.training import Cell, DataKey, Recipe, paper_recipe
 
 __all__ = ["Entry", "Grid", "Study", "read_grid"]
 
@@ -88,6 +88,9 @@ class Grid:
     recipes: tuple[Mapping[str, Any], ...] = ({},)
 
     def __post_init__(self) -> None:
+        for name in ("name", "title", "figure"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(f"study {self.name}: {name} must be text, got {getattr(self, name)!r}")
         for name in ("models", "patterns", "targets", "counts", "recipes"):
             values = getattr(self, name)
             if isinstance(values, str) or not isinstance(values, Sequence) or not values:
@@ -95,12 +98,25 @@ class Grid:
                     f"study {self.name}: {name} must be a list with something in it, got {values!r}"
                 )
             object.__setattr__(self, name, tuple(values))
-        if not isinstance(self.n_seeds, int) or self.n_seeds < 1:
-            raise ConfigError(f"study {self.name}: n_seeds must be 1 or more, got {self.n_seeds!r}")
-        if any(not isinstance(n, int) or n < 0 for n in self.counts):
+        for name in ("models", "patterns"):
+            if not all(isinstance(value, str) for value in getattr(self, name)):
+                raise ConfigError(f"study {self.name}: {name} must be names, got {getattr(self, name)}")
+        if not all(isinstance(changes, Mapping) for changes in self.recipes):
             raise ConfigError(
-                f"study {self.name}: counts must be whole numbers of 0 or more, got {self.counts}"
+                f"study {self.name}: recipes must be settings, such as 'weight_decay: 0.01', "
+                f"got {self.recipes}"
             )
+        if not _is_count(self.n_seeds) or self.n_seeds < 1:
+            raise ConfigError(f"study {self.name}: n_seeds must be 1 or more, got {self.n_seeds!r}")
+        if not _is_count(self.epochs):
+            raise ConfigError(
+                f"study {self.name}: epochs must be a whole number of 0 or more, got {self.epochs!r}"
+            )
+        for name in ("counts", "targets"):
+            if not all(_is_count(value) for value in getattr(self, name)):
+                raise ConfigError(
+                    f"study {self.name}: {name} must be whole numbers of 0 or more, got {getattr(self, name)}"
+                )
         object.__setattr__(self, "counts", tuple(sorted({0, *self.counts})))
 
     def expand(self, data: ImageSet) -> Study:
@@ -111,17 +127,22 @@ class Grid:
         Raises:
             ConfigError, ModelError, PatternError, PlantingError: a setting does not fit the data.
         """
+        if max(self.targets) >= data.n_classes:
+            raise ConfigError(
+                f"study {self.name}: {data.name} has no class {max(self.targets)}; "
+                f"choose targets of 0 to {data.n_classes - 1}"
+            )
         key = DataKey.of(data)
         n_of_class = data.train.labels.bincount(minlength=data.n_classes).tolist()
-        varying = sorted({setting for changes in self.recipes for setting in changes})
+        varying = sorted({setting for changes in self.recipes for setting in changes}, key=str)
         entries = []
         for model, changes, target, name, seed in product(
             self.models, self.recipes, self.targets, self.patterns, range(self.n_seeds)
         ):
-            recipe = paper_recipe(data.name, model, epochs=self.epochs, **dict(changes))
+            recipe = self._recipe(data, model, changes)
             picture = pattern(name, data.shape, seed=seed)
             for n_planted in self.counts:
-                if n_planted > (n_of_class[target] if target < data.n_classes else 0):
+                if n_planted > n_of_class[target]:
                     continue
                 plants = (Plant(picture, target, n_planted, seed),) if n_planted else ()
                 cell = Cell(data=key, plants=plants, model=model, recipe=recipe, seed=seed)
@@ -135,12 +156,28 @@ class Grid:
                 entries.append(Entry(cell, picture, target, labels))
         return Study(self.name, self.title or self.name, self.figure, tuple(entries))
 
+    def _recipe(self, data: ImageSet, model: str, changes: Mapping[str, Any]) -> Recipe:
+        """The paper's recipe with some settings changed; its rate follows the optimiser."""
+        for name in ("epochs", "batch_size"):
+            if name in changes and not _is_count(changes[name]):
+                raise ConfigError(f"study {self.name}: {name} must be a whole number, got {changes[name]!r}")
+        optimizer, epochs = changes.get("optimizer", "adam"), changes.get("epochs", self.epochs)
+        try:
+            recipe = paper_recipe(data.name, model, optimizer=optimizer, epochs=epochs)
+            return replace(recipe, **changes)
+        except TypeError as error:
+            raise ConfigError(f"study {self.name}: recipe {dict(changes)} does not fit: {error}") from None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
 
 def read_grid(path: Path) -> Grid:
     """The grid of a YAML file, whose keys are the attributes of `Grid`.
 
     Raises:
-        ConfigError: the file is not there, is not YAML, or has an unknown key.
+        ConfigError: the file is not there, is not YAML, or a key is unknown or of the wrong form.
     """
     import yaml
 
@@ -150,12 +187,12 @@ def read_grid(path: Path) -> Grid:
         raise ConfigError(
             f"cannot read {path} ({error.strerror}); give the path of a study in YAML"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2026-99-99
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     known = {attribute.name for attribute in fields(Grid)}
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold keys and values, such as 'patterns: [s3, r3]'")
-    unknown = sorted(set(content) - known)
+    unknown = sorted(map(str, set(content) - known))
     if unknown:
         raise ConfigError(
             f"{path}: there is no setting {', '.join(unknown)}; there are {', '.join(sorted(known))}"

@@ -1,0 +1,286 @@
+"""Cells on a Ray cluster: many machines, one driver.
+
+Cells travel in bundles, a bundle to a task with one CPU and one thread; the data set lies in Ray's object
+store, once on each node, and tasks read it there without a copy. Each model comes back as the bytes of a
+checkpoint as soon as it is trained. Every node needs this version of spuriscope; nothing else is shared.
+
+Ray itself would repeat a whole bundle when a node is lost. Here what had come back by then is kept, and the
+rest is sent again, each cell alone, so that a cell that kills its worker costs no other.
+"""
+
+import os
+import socket
+import warnings
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from spuriscope.data.image_set import ImageSet, Split
+from spuriscope.errors import ConfigError
+from spuriscope.patterns import Pattern
+from spuriscope.training import Cell, FailedCell, OnProgress, Progress, TrainedModel, train_many
+from spuriscope.training.loop import check_data
+
+__all__ = ["RayExecutor"]
+
+# Ray neither asks about nor sends usage statistics, and leaves CUDA_VISIBLE_DEVICES of CPU tasks alone.
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+Parcel = tuple[dict[str, Any], list[tuple[str, np.ndarray]]]  # a cell, and the pixels of its patterns
+
+
+@dataclass
+class RayExecutor:
+    """A Ray cluster. Use it for one study at a time; `close` lets go of the cluster.
+
+    A cell trains to the same bits as `train_cell` on a machine of the same kind.
+
+    Attributes:
+        address: of a running cluster, "host:6379" or "auto"; None starts Ray on this machine alone (or takes
+            the cluster that the environment variable RAY_ADDRESS names). Where the program is connected to
+            Ray already, that connection is used, and kept.
+        cells_per_task: most cells in a bundle; fewer when there are few cells for each CPU.
+        n_gpus_per_task: share of a GPU that a task gets, such as 0.25; by default a whole one where the
+            cluster has GPUs, and 0 elsewhere. On a GPU a bundle is trained as stacked models, so large
+            bundles pay.
+        max_retries: how often a cell is sent again when its worker or node is lost.
+    """
+
+    address: str | None = None
+    cells_per_task: int = 16
+    n_gpus_per_task: float | None = None
+    max_retries: int = 3
+    _running: "dict[Any, dict[int, Cell]]" = field(default_factory=dict, init=False, repr=False)
+    _is_ours: bool = field(default=False, init=False, repr=False)  # the connection
+
+    def __post_init__(self) -> None:
+        if self.cells_per_task < 1:
+            raise ConfigError(f"cells_per_task must be 1 or more, got {self.cells_per_task}")
+        if self.n_gpus_per_task is not None and self.n_gpus_per_task < 0:
+            raise ConfigError(f"n_gpus_per_task must be 0 or more, got {self.n_gpus_per_task}")
+        if self.max_retries < 0:
+            raise ConfigError(f"max_retries must be 0 or more, got {self.max_retries}")
+
+    def run(
+        self, cells: Sequence[Cell], data: ImageSet, on_progress: OnProgress | None = None
+    ) -> Iterator[TrainedModel | FailedCell]:
+        """Train the cells; yields each as it is finished, in no fixed order.
+
+        Leaving the loop early, with Ctrl-C for one, cancels what runs. A model that diverges is a
+        `FailedCell` at once; a cell whose worker or node is lost is one after `max_retries` more tries.
+
+        Args:
+            cells: what to train; all made for `data`.
+            data: the one data set they share.
+            on_progress: called after each finished cell.
+
+        Raises:
+            CheckpointError: a cell was made for other data.
+            ConfigError: Ray is not installed, the cluster does not answer, or its nodes lack spuriscope.
+        """
+        cells = list(cells)
+        for cell in cells:
+            check_data(cell, data)
+        ray = self._connect()
+        n_gpus = self._gpus(ray)
+        return self._train(ray, cells, data, n_gpus, on_progress)
+
+    def close(self) -> None:
+        """Cancel what runs, and let go of the cluster."""
+        if self._running:
+            self._cancel(_ray())
+        if self._is_ours:
+            _ray().shutdown()
+            self._is_ours = False
+
+    def _connect(self) -> Any:
+        ray = _ray()
+        if ray.is_initialized():
+            return ray
+        try:
+            _knock(self.address)
+            ray.init(
+                self.address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                include_dashboard=None if self.address else False,
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ConfigError(
+                f"there is no Ray cluster at {self.address or 'this machine'} ({reason}); "
+                "start one with `ray start --head`, or give another --address"
+            ) from None
+        self._is_ours = True
+        return ray
+
+    def _gpus(self, ray: Any) -> float:
+        has_gpus = ray.cluster_resources().get("GPU", 0) > 0
+        if self.n_gpus_per_task is None:
+            return 1.0 if has_gpus else 0.0
+        if self.n_gpus_per_task and not has_gpus:
+            raise ConfigError(
+                f"n_gpus_per_task is {self.n_gpus_per_task}, but the cluster has no GPU; leave it out"
+            )
+        return self.n_gpus_per_task
+
+    def _train(
+        self, ray: Any, cells: Sequence[Cell], data: ImageSet, n_gpus: float, on_progress: OnProgress | None
+    ) -> Iterator[TrainedModel | FailedCell]:
+        task = ray.remote(num_cpus=1, num_gpus=n_gpus, max_retries=0, num_returns="streaming")(_train_bundle)
+        shipped = ray.put(_Shipped.of(data))
+        device = "cuda" if n_gpus else "cpu"
+        queue, n_lost = deque(cells), Counter[Cell]()
+        tell = _Count(cells, data, on_progress)
+        try:
+            while queue or self._running:
+                n_slots = _slots(ray, n_gpus)
+                while queue and len(self._running) < 2 * n_slots:  # one at work, one waiting, in each slot
+                    few = max(1, min(self.cells_per_task, len(queue) // (2 * n_slots)))
+                    bundle = [queue.popleft() for _ in range(1 if n_lost[queue[0]] else few)]
+                    stream = task.remote(shipped, [_parcel(cell) for cell in bundle], device)
+                    self._running[stream] = dict(enumerate(bundle))
+                (stream,), _ = ray.wait(list(self._running), num_returns=1, fetch_local=False)
+                for result in self._received(ray, stream, queue, n_lost):
+                    tell(result)
+                    yield result
+        finally:
+            self._cancel(ray)
+
+    def _received(
+        self, ray: Any, stream: Any, queue: deque[Cell], n_lost: Counter[Cell]
+    ) -> Iterator[TrainedModel | FailedCell]:
+        """What a task has to say: the next of its models, that it has ended, or that it was lost."""
+        due = self._running[stream]
+        try:
+            position, content = ray.get(next(stream))
+        except StopIteration:
+            del self._running[stream]
+        except ray.exceptions.RayTaskError as error:
+            raise ConfigError(
+                f"a Ray task could not run ({str(error).splitlines()[-1].strip()}); "
+                "is this version of spuriscope installed on every node?"
+            ) from error
+        except ray.exceptions.RayError as error:
+            del self._running[stream]
+            for cell in reversed(due.values()):
+                n_lost[cell] += 1
+                if n_lost[cell] <= self.max_retries:
+                    queue.appendleft(cell)
+                else:
+                    yield FailedCell(cell, _loss(error, n_lost[cell]))
+        else:
+            cell = due.pop(position)
+            yield (
+                TrainedModel.from_bytes(content) if isinstance(content, bytes) else FailedCell(cell, content)
+            )
+
+    def _cancel(self, ray: Any) -> None:
+        for stream in self._running:
+            ray.cancel(stream, force=True)
+        self._running.clear()
+
+
+class _Count:
+    """Counts what is done, and tells whoever wants to know; a failed model's epochs count as done."""
+
+    def __init__(self, cells: Sequence[Cell], data: ImageSet, on_progress: OnProgress | None) -> None:
+        self.n_models, self.n_epochs = len(cells), sum(cell.recipe.epochs for cell in cells)
+        self.models_done = self.epochs_done = self.images_seen = 0
+        self.n_images = len(data.train)
+        self.start = perf_counter()
+        self.on_progress = on_progress
+
+    def __call__(self, result: TrainedModel | FailedCell) -> None:
+        self.models_done += 1
+        self.epochs_done += result.cell.recipe.epochs
+        if isinstance(result, TrainedModel):
+            self.images_seen += result.cell.recipe.epochs * self.n_images
+        if self.on_progress is not None:
+            rate = self.images_seen / max(perf_counter() - self.start, 1e-9)
+            self.on_progress(Progress(self.models_done, self.n_models, self.epochs_done, self.n_epochs, rate))
+
+
+@dataclass(frozen=True)
+class _Shipped:
+    """The training part of a data set as arrays, which every task of a node reads in one place."""
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+    @classmethod
+    def of(cls, data: ImageSet) -> "_Shipped":
+        images, labels = data.train.images.contiguous().numpy(), data.train.labels.contiguous().numpy()
+        return cls(data.name, images, labels, data.class_names, data.fingerprint)
+
+    def unpacked(self) -> ImageSet:
+        """The data set as a task sees it. Trainings do not touch the test part: it is one image."""
+        with warnings.catch_warnings():  # the arrays are read-only, which suits a data set
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            train = Split(torch.from_numpy(self.images), torch.from_numpy(self.labels))
+        data = ImageSet(self.name, train, Split(train.images[:1], train.labels[:1]), self.class_names)
+        data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the driver
+        return data
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError or ValueError where nobody answers: Ray itself would try for ten minutes."""
+    if address in (None, "auto"):
+        return
+    host, _, port = str(address).rpartition(":")
+    if not host or "/" in host:
+        raise ValueError("an address is host:port, such as 10.0.0.1:6379, or auto")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+def _parcel(cell: Cell) -> Parcel:
+    return cell.to_json(), [(picture.name, picture.pixels.numpy()) for picture in cell.patterns]
+
+
+def _train_bundle(
+    shipped: _Shipped, parcels: Sequence[Parcel], device: str
+) -> Iterator[tuple[int, bytes | str]]:
+    """What a task does: of each cell, once done, its position and a checkpoint, or why there is none."""
+    torch.set_num_threads(1)
+    positions: dict[Cell, list[int]] = {}
+    for position, (content, pictures) in enumerate(parcels):
+        patterns = [Pattern(name, torch.tensor(pixels)) for name, pixels in pictures]
+        positions.setdefault(Cell.from_json(content, patterns), []).append(position)
+    cells = [cell for cell, places in positions.items() for _ in places]
+    for result in train_many(cells, shipped.unpacked(), device=device, n_workers=1):
+        answer = result.to_bytes() if isinstance(result, TrainedModel) else result.reason
+        yield positions[result.cell].pop(), answer
+
+
+def _slots(ray: Any, n_gpus: float) -> int:
+    """Tasks that the cluster can run at once, now: nodes come and go."""
+    resources = ray.cluster_resources()
+    n_slots = resources.get("CPU", 0)
+    return max(1, int(min(n_slots, resources.get("GPU", 0) / n_gpus) if n_gpus else n_slots))
+
+
+def _loss(error: Exception, n_tries: int) -> str:
+    return (
+        f"its Ray worker or node was lost {n_tries} times ({type(error).__name__}); "
+        "if memory ran out, give each task more, then train the cell again"
+    )
+
+
+def _ray() -> Any:
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError(
+            "Ray is not installed; pip install 'spuriscope[ray]', or choose the executor local"
+        ) from None
+    return ray

@@ -1,0 +1,151 @@
+"""Grids: what they expand to, and which files are refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spuriscope.data import ImageSet, Split
+from spuriscope.errors import ConfigError, ModelError, PatternError, SpuriscopeError
+from spuriscope.patterns import pattern
+from spuriscope.studies import Grid, read_grid
+
+GOOD = """
+title: Noise
+models: [small-mlp, mlp]
+patterns: [s3, r3]
+targets: [0, 1]
+counts: [3, 1]
+n_seeds: 2
+epochs: 4
+recipes:
+  - {}
+  - {weight_decay: 0.01}
+  - {optimizer: sgd, batch_size: 32}
+"""
+
+
+@pytest.fixture
+def data() -> ImageSet:
+    """Ten images, of which class 0 has two and class 1 has eight."""
+    images = torch.zeros(10, 1, 28, 28, dtype=torch.uint8)
+    labels = torch.tensor([0, 0, 1, 1, 1, 1, 1, 1, 1, 1])
+    return ImageSet("ten", Split(images, labels), Split(images, labels), ("zero", "one"))
+
+
+def read(text: str, folder: Path) -> Grid:
+    path = folder / "noise.yaml"
+    path.write_text(text)
+    return read_grid(path)
+
+
+def test_a_grid_is_the_product_of_its_settings(data: ImageSet, tmp_path: Path) -> None:
+    study = read(GOOD, tmp_path).expand(data)
+    assert (study.name, study.title) == ("noise", "Noise")
+    expected = {
+        (model, name, target, n_planted, seed, weight_decay, optimizer)
+        for model in ("small-mlp", "mlp")
+        for name in ("s3", "r3")
+        for target in (0, 1)
+        for n_planted in (0, 1, 3)
+        for seed in (0, 1)
+        for weight_decay, optimizer in ((0.0, "adam"), (0.01, "adam"), (0.0, "sgd"))
+        if not (target == 0 and n_planted == 3)  # class 0 has two images
+    }
+    found = [
+        tuple(
+            entry.labels[name]
+            for name in ("model", "pattern", "target", "n_planted", "seed", "weight_decay", "optimizer")
+        )
+        for entry in study.entries
+    ]
+    assert len(found) == len(expected)
+    assert set(found) == expected
+
+
+def test_a_row_says_what_its_cell_is(data: ImageSet, tmp_path: Path) -> None:
+    for entry in read(GOOD, tmp_path).expand(data).entries:
+        cell, labels = entry.cell, entry.labels
+        assert (cell.model, cell.seed) == (labels["model"], labels["seed"])
+        assert entry.pattern == pattern(labels["pattern"], data.shape, seed=labels["seed"])
+        assert [(p.pattern, p.target, p.n_planted, p.seed) for p in cell.plants] == (
+            [(entry.pattern, labels["target"], labels["n_planted"], cell.seed)] if labels["n_planted"] else []
+        )
+        is_sgd = labels["optimizer"] == "sgd"
+        assert cell.recipe.epochs == 4
+        assert cell.recipe.milestones == (3, 4)  # 4, 5 and 6 sevenths, rounded up
+        assert cell.recipe.weight_decay == labels["weight_decay"]
+        assert (cell.recipe.batch_size, labels["batch_size"]) == ((32, 32) if is_sgd else (128, 128))
+
+
+def test_clean_twins_are_shared(data: ImageSet) -> None:
+    study = Grid(name="x", patterns=("s1", "s2", "r3"), targets=(0, 1), counts=(1,), n_seeds=2).expand(data)
+    clean = [cell for cell in study.cells() if not cell.plants]
+    assert len(study.entries) == 3 * 2 * 2 * 2
+    assert (len(clean), len(study.cells())) == (2, 2 + 3 * 2 * 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("colours: [red]", "there is no setting colours; there are counts, epochs, figure"),
+        ("1: 2\nx: 3", "there is no setting 1, x"),
+        ("counts: 3", "counts must be a list with something in it, got 3"),
+        ("counts: []", r"counts must be a list with something in it, got \[\]"),
+        ("counts: [1, two]", "counts must be whole numbers of 0 or more"),
+        ("counts: [-1]", "counts must be whole numbers of 0 or more"),
+        ("counts: [true]", "counts must be whole numbers of 0 or more"),
+        ("counts: {a: 1}", "counts must be a list"),
+        ("targets: [one]", "targets must be whole numbers of 0 or more"),
+        ("targets: [0, 2]", "ten has no class 2; choose targets of 0 to 1"),
+        ("models: mlp", "models must be a list with something in it, got 'mlp'"),
+        ("models: [[mlp]]", "models must be names"),
+        ("models: [gpt]", "there is no model 'gpt'"),
+        ("patterns: [x9]", "there is no pattern 'x9'"),
+        ("patterns: [3]", "patterns must be names"),
+        ("n_seeds: many", "n_seeds must be 1 or more, got 'many'"),
+        ("n_seeds: 0", "n_seeds must be 1 or more, got 0"),
+        ("epochs: long", "epochs must be a whole number of 0 or more, got 'long'"),
+        ("epochs: 1.5", "epochs must be a whole number of 0 or more, got 1.5"),
+        ("name: 3", "name must be text, got 3"),
+        ("title: [a]", r"title must be text, got \['a'\]"),
+        ("recipes: [fast]", "recipes must be settings"),
+        ("recipes: [{speed: 3}]", "speed"),
+        ("recipes: [{1: 3}]", "does not fit"),
+        ("recipes: [{learning_rate: fast}]", "does not fit"),
+        ("recipes: [{learning_rate: -1}]", "learning_rate must be a number of 0 or more, got -1"),
+        ("recipes: [{optimizer: lion}]", "optimizer must be one of adam, sgd, got 'lion'"),
+        ("recipes: [{epochs: few}]", "epochs must be a whole number, got 'few'"),
+        ("recipes: [{batch_size: 1.5}]", "batch_size must be a whole number, got 1.5"),
+        ("[1, 2]", "must hold keys and values, such as 'patterns"),
+        ("", "must hold keys and values"),
+        ("a: [1", "is not YAML"),
+        ("a: \x07", "is not YAML"),
+        ("title: 2026-99-99", "is not YAML"),
+        ("? [1, 2]\n: 3", "is not YAML"),
+        ("title: !!python/object/apply:os.getcwd []", "is not YAML"),
+    ],
+)
+def test_a_bad_grid_is_refused_in_one_line(text: str, message: str, data: ImageSet, tmp_path: Path) -> None:
+    with pytest.raises((ConfigError, ModelError, PatternError), match=message) as caught:
+        read(text, tmp_path).expand(data)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    for path, content in ((tmp_path / "binary.yaml", b"\xff\xfe\xfa"), (tmp_path / "no.yaml", None)):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(ConfigError, match=rf"{path.name} (is not YAML|\(No such file)"):
+            read_grid(path)
+    with pytest.raises(ConfigError, match="Is a directory"):
+        read_grid(tmp_path)
+
+
+@pytest.mark.parametrize("settings", [{"counts": (5,)}, {"patterns": ("s3",), "n_seeds": 3}])
+def test_equal_grids_make_equal_cells(settings: dict[str, Any], data: ImageSet) -> None:
+    first, second = (Grid(name=name, **settings).expand(data) for name in ("a", "b"))
+    assert [cell.hash for cell in first.cells()] == [cell.hash for cell in second.cells()]
+    with pytest.raises(SpuriscopeError, match="counts must be a list"):
+        Grid(name="c", **(settings | {"counts": 3}))
