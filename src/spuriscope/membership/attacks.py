@@ -15,6 +15,7 @@ members. `ATTACKS` has them by name; a user adds one by writing such a function.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ __all__ = [
     "Rehearsal",
     "ShadowAttack",
     "confidence",
+    "rehearsed",
 ]
 
 N_FOR_OWN_SPREAD = 16  # with fewer shadow models on a side, images share one spread
@@ -154,16 +156,18 @@ class ShadowAttack:
         return torch.cat([logits.double().sort(dim=1).values, is_right[:, None]], dim=1).numpy()
 
 
+@lru_cache(maxsize=1)
+def rehearsed(rehearsal: Rehearsal) -> ShadowAttack:
+    """The shadow attack that learnt on a rehearsal; the last one is kept, for many targets share it."""
+    return ShadowAttack().fit(rehearsal.logits, rehearsal.labels, rehearsal.was_in)
+
+
 def shadow(knowledge: Knowledge) -> Tensor:
     """Log-odds (n,) by a `ShadowAttack` that learnt on the rehearsal."""
     own = knowledge.rehearsal
     if own is None:
         raise MembershipError("the shadow attack needs a rehearsal: a shadow model on images of its own")
-    return (
-        ShadowAttack()
-        .fit(own.logits, own.labels, own.was_in)
-        .scores(knowledge.target_logits, knowledge.labels)
-    )
+    return rehearsed(own).scores(knowledge.target_logits, knowledge.labels)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from spuriscope.errors import MembershipError
-from spuriscope.membership.attacks import Rehearsal, ShadowAttack
+from spuriscope.membership.attacks import Rehearsal, rehearsed
 from spuriscope.statistics import Interval, mean_interval
 
 __all__ = [
@@ -356,7 +356,7 @@ def paper_columns(
         raise MembershipError(
             f"the notebook has as many members as outsiders, got {n_members} of {len(is_member)} images"
         )
-    attack = ShadowAttack().fit(rehearsal.logits, rehearsal.labels, rehearsal.was_in)
+    attack = rehearsed(rehearsal)
     features = attack.features(logits, labels)
     inside = is_member.numpy()
     members, mixed = features[inside], features[inside].copy()
