@@ -12,6 +12,7 @@ from spuriscope.membership.game import Game, Played, attack_game, draw_pool, jud
 from spuriscope.patterns import pattern
 from spuriscope.training import Cell, DataKey, FailedCell, Recipe, TrainedModel, train_cell
 from spuriscope.training.each import train_each
+from spuriscope.training.many import Progress
 
 WILD = Recipe(optimizer="sgd", learning_rate=1e30, epochs=2, milestones=())
 
@@ -32,7 +33,7 @@ def small_game(**changes: object) -> Game:
 
 @pytest.fixture(scope="module")
 def played() -> Played:
-    return play(small_game())
+    return play([small_game()])[0]
 
 
 def test_every_half_has_half_of_the_stamped_images_and_its_complement_the_rest() -> None:
@@ -93,11 +94,12 @@ def test_all_attacks_are_judged_and_a_users_own_beside_them(played: Played) -> N
 
 
 def test_the_document_of_a_game_is_json_and_finds_the_pattern() -> None:
-    done: list[tuple[int, int]] = []
+    done: list[Progress] = []
     game = small_game(n_models=6, n_planted=20, has_rehearsal=False)
-    found = attack_game(game, n_clean=10, on_model=lambda n, of: done.append((n, of)))
+    found = attack_game(game, n_clean=10, on_progress=done.append)
     assert json.loads(json.dumps(found))["n_planted"] == 20
-    assert done[-1] == (16, 16)
+    assert (done[-1].models_done, done[-1].n_models) == (16, 16)
+    assert done[-1].epochs_done == done[-1].n_epochs == 16 * 20
     names = [attack["name"] for attack in found["attacks"]]
     assert names == ["gap", "loss", "lira-online", "lira-offline", "rmia"]
     score = found["presence"][0]
@@ -115,7 +117,7 @@ def test_what_cannot_be_played_is_refused() -> None:
     with pytest.raises(PlantingError, match="class 0 has .. in a half of the images"):
         draw_pool(small_game(n_planted=400))
     with pytest.raises(TrainingError, match="lower the learning rate"):
-        play(small_game(recipe=WILD), n_workers=1)
+        play([small_game(recipe=WILD)], n_workers=1)
 
 
 def test_each_data_set_trains_its_own_model_and_a_failure_is_one_cells_own() -> None:

@@ -154,7 +154,7 @@ def train(
     seed: Annotated[
         int,
         typer.Option(
-            help="Draws weights, batches, noise; also planted images and random patterns, unless a set's name does."
+            help="Draws weights, batches, noise; and planted images and random patterns, if DATA does not."
         ),
     ] = 0,
     twin: Annotated[bool, typer.Option(help="Train the clean twin too, where something is planted.")] = True,

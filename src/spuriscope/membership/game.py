@@ -9,7 +9,8 @@ attacker's rehearsal has the other two (see `quarters`).
 The stamp is rounded to 8 bits, since an image's copy in the pool is one of a data set like any other.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -19,18 +20,19 @@ from torch import Tensor
 
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.errors import MembershipError, PlantingError, TrainingError
+from spuriscope.measures import Predict
 from spuriscope.membership.attacks import ATTACKS, Attack, Knowledge, Rehearsal
 from spuriscope.membership.evaluation import Evaluation, Trial, evaluate
 from spuriscope.membership.presence import PRESENCE_STATISTICS, presence, presence_statistics
 from spuriscope.membership.quarters import check_disjoint, quarters
 from spuriscope.patterns import Pattern
-from spuriscope.training import Cell, DataKey, Recipe, TrainedModel
+from spuriscope.training import Cell, DataKey, OnProgress, Recipe, TrainedModel
 from spuriscope.training.each import train_each
 
 __all__ = ["Game", "Played", "Pool", "attack_game", "draw_pool", "judge", "play", "probe_images"]
 
 N_PROBES = 500
-OnModel = Callable[[int, int], None]  # models done, models in all
+N_SEEDS = 1000  # trainings of one game at most: seeds of games of other seeds begin beyond
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,53 +201,56 @@ def probe_images(data: ImageSet, target: int) -> Tensor:
 
 
 def play(
-    game: Game,
+    games: Sequence[Game],
     *,
-    rehearsal: Rehearsal | None = None,
     device: str = "auto",
     n_workers: int | None = None,
-    on_model: OnModel | None = None,
-) -> Played:
-    """Train the models of a game and ask them about its images.
+    on_progress: OnProgress | None = None,
+) -> list[Played]:
+    """Train the models of some games, all together, and ask them about their images.
 
     Args:
-        game: what to play.
-        rehearsal: one that was made before on the same parts, to save its training.
+        games: what to play.
         device: "cpu", "cuda", or "auto".
         n_workers: processes on the CPU; as many as cores by default.
-        on_model: called after each model with how many are done, and how many there are.
+        on_progress: called after each epoch of any model.
 
     Raises:
         PlantingError: see `draw_pool`.
         TrainingError: a model could not be trained.
     """
-    pool = draw_pool(game)
-    names = game.data.class_names
-    sets = [
-        ImageSet(game.data.name, _take(pool.images, row), _take(pool.images, ~row), names)
-        for row in pool.was_in
-    ]
-    if rehearsal is None and pool.own_train is not None and pool.own_test is not None:
-        sets.append(ImageSet(game.data.name, pool.own_train, pool.own_test, names))
-    pairs = [
-        (
-            Cell(data=DataKey.of(data), model=game.model, recipe=game.recipe, seed=1000 * game.seed + number),
-            data,
-        )
-        for number, data in enumerate(sets)
-    ]
+    pools = [draw_pool(game) for game in games]
+    pairs = [_pairs(game, pool) for game, pool in zip(games, pools, strict=True)]
+    every = {cell: data for of_game in pairs for cell, data in of_game}
     models: dict[Cell, TrainedModel] = {}
-    for model in train_each(pairs, device=device, n_workers=n_workers):
+    for model in train_each(list(every.items()), device=device, n_workers=n_workers, on_progress=on_progress):
         if not isinstance(model, TrainedModel):
             raise TrainingError(model.reason)
         models[model.cell] = model
-        if on_model is not None:
-            on_model(len(models), len(pairs))
-    trained = [models[cell] for cell, _ in pairs]
-    if len(trained) > game.n_models:
-        rehearsal = _rehearse(trained.pop(), sets[-1])
-    logits = torch.stack([model.logits(pool.images.images) for model in trained])
-    return Played(game, pool, tuple(trained), logits, rehearsal)
+    found = []
+    rehearsals: dict[Cell, Rehearsal] = {}  # games of one seed share theirs
+    for game, pool, of_game in zip(games, pools, pairs, strict=True):
+        trained = [models[cell] for cell, _ in of_game]
+        own = None
+        if game.has_rehearsal:
+            model = trained.pop()
+            own = rehearsals.setdefault(model.cell, _rehearse(model, of_game[-1][1]))
+        logits = torch.stack([model.logits(pool.images.images) for model in trained])
+        found.append(Played(game, pool, tuple(trained), logits, own))
+    return found
+
+
+def _pairs(game: Game, pool: Pool) -> list[tuple[Cell, ImageSet]]:
+    """The trainings of a game: one for each half, and the attacker's own last."""
+    name, names = game.data.name, game.data.class_names
+    sets = [ImageSet(name, _take(pool.images, row), _take(pool.images, ~row), names) for row in pool.was_in]
+    if pool.own_train is not None and pool.own_test is not None:
+        sets.append(ImageSet(name, pool.own_train, pool.own_test, names))
+    first = N_SEEDS * game.seed
+    return [
+        (Cell(data=DataKey.of(data), model=game.model, recipe=game.recipe, seed=first + number), data)
+        for number, data in enumerate(sets)
+    ]
 
 
 def _rehearse(model: TrainedModel, data: ImageSet) -> Rehearsal:
@@ -285,56 +290,52 @@ def attack_game(
     game: Game,
     *,
     n_clean: int = 10,
-    n_targets: int | None = None,
+    asked: Mapping[str, Predict] | None = None,
     device: str = "auto",
     n_workers: int | None = None,
-    on_model: OnModel | None = None,
+    on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Play a game, attack every model, and ask for the presence of the pattern; all as JSON values.
 
     Args:
         game: what to play.
-        n_clean: models trained without the pattern, the null of the presence attack; rounded up to an even
-            number of 6 or more.
-        n_targets: how many models are attacked; all by default.
+        n_clean: models trained without the pattern, the null of the presence attack: an even number of 6
+            or more.
+        asked: other models, by name, to ask for the presence of the pattern.
         device: "cpu", "cuda", or "auto".
         n_workers: processes on the CPU; as many as cores by default.
-        on_model: called after each model with how many are done, and how many there are.
+        on_progress: called after each epoch of any model.
 
     Returns:
         What docs/audit-json.md calls `membership`.
     """
-    n_null = max(6, n_clean + n_clean % 2)
-    null_game = replace(game, n_planted=0, n_models=n_null, has_rehearsal=False, seed=game.seed + 1)
-    n_all = game.n_models + game.has_rehearsal + n_null
-
-    def tell(n_before: int) -> OnModel | None:
-        return None if on_model is None else lambda n_done, _: on_model(n_before + n_done, n_all)
-
-    played = play(game, device=device, n_workers=n_workers, on_model=tell(0))
-    null = play(
-        null_game, device=device, n_workers=n_workers, on_model=tell(game.n_models + game.has_rehearsal)
-    )
+    null_game = replace(game, n_planted=0, n_models=n_clean, has_rehearsal=False, seed=game.seed + 1)
+    played, null = play([game, null_game], device=device, n_workers=n_workers, on_progress=on_progress)
     with_pattern, without = played.presence(), null.presence(game.pattern)
-    return {
+    images = probe_images(game.data, game.target)
+    others = {
+        name: presence_statistics(predict, images, game.pattern, game.target)
+        for name, predict in (asked or {}).items()
+    }
+    found = {
         "pattern": game.pattern.name,
         "target": game.target,
         "n_planted": game.n_planted,
         "n_models": game.n_models,
         "n_shadows": game.n_models - 2,
         "n_train": int(played.pool.was_in[0].sum()),
-        "n_null": n_null,
+        "n_null": n_clean,
         "seed": game.seed,
-        "attacks": [
-            {"name": name, **asdict(found)} for name, found in judge([played], n_targets=n_targets).items()
-        ],
+        "attacks": [{"name": name, **asdict(found)} for name, found in judge([played]).items()],
         "presence": [
             {
                 "statistic": name,
                 "with_pattern": [found[name] for found in with_pattern],
                 "without": [found[name] for found in without],
+                "asked": {model: found[name] for model, found in others.items()},
                 **asdict(presence([f[name] for f in with_pattern], [f[name] for f in without])),
             }
             for name in PRESENCE_STATISTICS
         ],
     }
+    return dict(json.loads(json.dumps(found)))  # tuples become lists
