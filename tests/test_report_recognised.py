@@ -19,9 +19,8 @@ def test_a_leak_of_presence_is_not_called_one_of_membership() -> None:
     assert "no attack was seen to tell which of the images" in section.claim
     assert "If it is a secret that some image carried the cue" in section.advice
     row = next(a for a in found["attacks"] if a["name"] == "loss")["cells"][1]
-    assert f"it calls {100 * row['stamped_members']['value']:.0f} %" in plain(section.sure).replace(
-        "more than 99", "100"
-    )
+    share = f"{100 * row['stamped_members']['value']:.0f} %"
+    assert f"it takes for members {share}" in plain(section.sure).replace("more than 99", "100")
     assert "alone proves no recognition" in section.sure
 
 

@@ -161,8 +161,9 @@ def _sure(found: Document) -> str:
     if simplest["stamped_members"]["value"] is not None:
         members, outsiders = (simplest[f"stamped_{side}"] for side in ("members", "outsiders"))
         parts.append(
-            f"Where the loss accuses 1{wording.NBSP}% of all outsiders, it calls {_share(members)} of the "
-            f"stamped members members, and {_share(outsiders)} of the stamped outsiders: the first number "
+            "Members are images that were trained on, outsiders those that were not. Where the loss accuses "
+            f"1{wording.NBSP}% of all outsiders, it takes for members {_share(members)} of the stamped "
+            f"members and {_share(outsiders)} of the stamped outsiders: the first number "
             "alone proves no recognition."
         )
     if area is not None:
