@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from spuriscope.data import ImageSet, load
+from spuriscope.data import ImageSet, Split, load
 from spuriscope.environment import environment
 from spuriscope.membership.attacks import ATTACKS
 from spuriscope.membership.evaluation import Rate, auc, paper_columns, rate
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--models", type=int, default=6)
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--images", type=int, help="training images in all four quarters (default: all)")
     parser.add_argument("--minutes", type=float, default=60, help="start no new seed after so many")
     options = parser.parse_args()
     if options.show:
@@ -57,11 +58,20 @@ def main() -> None:
         for name in options.data:
             if time.perf_counter() - start > 60 * options.minutes:
                 return
-            data = load(name, root=options.root)
+            data = some(load(name, root=options.root), options.images, seed)
             for row in rows(data, seed, options.models, options.epochs):
                 with options.out.open("a") as file:
                     file.write(json.dumps(row) + "\n")
             print(f"seed {seed}, {name}: {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def some(data: ImageSet, n_images: int | None, seed: int) -> ImageSet:
+    """The data set with so many of its training images, drawn at random."""
+    if n_images is None:
+        return data
+    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))[:n_images]
+    train = Split(data.train.images[order], data.train.labels[order])
+    return ImageSet(data.name, train, data.test, data.class_names)
 
 
 def rows(data: ImageSet, seed: int, n_models: int, epochs: int) -> list[dict[str, Any]]:
@@ -140,43 +150,70 @@ def show(rows: list[dict[str, Any]]) -> None:
     first = rows[0]
     print(
         f"{first['environment']['processor']}, torch {first['environment']['torch']}; models of a game: "
-        f"{first['n_models']}, images each: {first['n_train']:,}, epochs: {first['epochs']}\n"
+        f"{first['n_models']}, images each: {first['n_train']:,}, epochs: {first['epochs']}"
     )
-    for data in DATA:
-        for name in PATTERNS:
-            for n in COUNTS:
-                of = [r for r in rows if (r["data"], r["pattern"], r["n_planted"]) == (data, name, n)]
-                if of:
-                    show_cell(f"{data} {name} n={n}", of)
-
-
-def show_cell(title: str, rows: list[dict[str, Any]]) -> None:
-    print(f"## {title}, {len(rows)} seeds")
-    for attack in ATTACKS:
-        found = [row["attacks"][attack] for row in rows]
-        texts = [
-            *(interval([mean(f[group]) for f in found]) for group in ("stamped", "unstamped", "all")),
-            *(
-                share(rate(sum(f["hits"][k] for f in found), sum(f["totals"][k] for f in found)))
-                for k in range(4)
-            ),
-        ]
-        print(f"| {attack} | " + " | ".join(texts) + " |")
-    columns = ("accuracy_on_all", "accuracy_on_spurious")
-    means = [sum(row["notebook"][key] for row in rows) / len(rows) for key in columns]
-    print(f"as in the paper's notebook: {means[0]:.3f} / {means[1]:.3f}")
-    for statistic in PRESENCE_STATISTICS:
-        ours, null = ([s[statistic] for row in rows for s in row[key]] for key in ("presence", "null"))
-        areas = []
-        for row in rows:
-            area = presence(*([s[statistic] for s in row[key]] for key in ("presence", "null"))).auc
-            areas += [area.mean] if area else []
-        print(
-            f"presence by {statistic}: AUC {interval(areas)}, at 10 % false alarms "
-            f"{share(presence(ours, null).recognised[1].rate)}; with {min(ours):.3f} to {max(ours):.3f}, "
-            f"without {min(null):.3f} to {max(null):.3f} ({len(ours)} and {len(null)} models)"
+    places = [(data, name, n) for data in DATA for name in PATTERNS for n in COUNTS]
+    games = {
+        place: found
+        for place in places
+        if (found := [row for row in rows if (row["data"], row["pattern"], row["n_planted"]) == place])
+    }
+    print("\n## Four cells: the loss attack at 1 % false alarms overall, beside the notebook's columns\n")
+    print_rows(
+        "seeds | stamped members | stamped outsiders | unstamped members | unstamped outsiders | notebook",
+        {place: [str(len(of)), *rates(of, "loss"), columns(of)] for place, of in games.items()},
+    )
+    for group, title in (
+        ("stamped", "stamped images"),
+        ("unstamped", "unstamped, same class"),
+        ("all", "all"),
+    ):
+        print(f"\n## AUC, {title}\n")
+        print_rows(
+            " | ".join(ATTACKS),
+            {place: [area(of, attack, group) for attack in ATTACKS] for place, of in games.items()},
         )
-    print()
+    for statistic in PRESENCE_STATISTICS:
+        print(f"\n## Presence by {statistic}\n")
+        print_rows(
+            "AUC | at 10 % false alarms | with it | without | models",
+            {place: told(of, statistic) for place, of in games.items()},
+        )
+
+
+def print_rows(header: str, cells: dict[tuple[str, str, int], list[str]]) -> None:
+    print(f"| data | pattern | planted | {header} |")
+    print("| --- " * (header.count("|") + 4) + "|")
+    for place, texts in cells.items():
+        print("| " + " | ".join([*map(str, place), *texts]) + " |")
+
+
+def rates(rows: list[dict[str, Any]], attack: str) -> list[str]:
+    found = [row["attacks"][attack] for row in rows]
+    return [
+        share(rate(sum(f["hits"][k] for f in found), sum(f["totals"][k] for f in found))) for k in range(4)
+    ]
+
+
+def columns(rows: list[dict[str, Any]]) -> str:
+    """As in the paper's notebook: accuracy on all / on spurious examples."""
+    keys = ("accuracy_on_all", "accuracy_on_spurious")
+    return " / ".join(f"{mean(row['notebook'][key] for row in rows):.3f}" for key in keys)
+
+
+def area(rows: list[dict[str, Any]], attack: str, group: str) -> str:
+    return interval([mean(row["attacks"][attack][group]) for row in rows])
+
+
+def told(rows: list[dict[str, Any]], statistic: str) -> list[str]:
+    areas = []
+    for row in rows:
+        found = presence(*([s[statistic] for s in row[key]] for key in ("presence", "null"))).auc
+        areas += [found.mean] if found else []
+    ours, null = ([s[statistic] for row in rows for s in row[key]] for key in ("presence", "null"))
+    ends = [f"{min(values):.3f} to {max(values):.3f}" for values in (ours, null)]
+    at = share(presence(ours, null).recognised[1].rate)
+    return [interval(areas), at, *ends, f"{len(ours)} and {len(null)}"]
 
 
 def interval(values: list[float]) -> str:
