@@ -140,6 +140,19 @@ def test_a_users_own_npz_and_picture(spuriscope: Any, tmp_path: Path) -> None:
     assert (tmp_path / "audit" / "report.html").stat().st_size > 10_000
 
 
+def test_attack_a_run_and_data(spuriscope: Any, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    small = ("--model", "small-mlp", "--epochs", 6)
+    spuriscope("train", "digits", "--pattern", "r3", "--planted", 5, *small, "--out", out)
+    found = spuriscope("attack", out, "--models", 6, "--clean", 6, "--json").json
+    assert (found["pattern"], found["n_planted"], found["model"]) == ("r3", 5, "small-mlp")
+    assert set(found["presence"][0]["asked"]) == {"run", "clean twin"}
+    assert {attack["name"] for attack in found["attacks"]} >= {"gap", "shadow", "lira-online"}
+    shown = spuriscope("attack", "digits", "--planted", 2, *small, "--models", 6, "--clean", 6)
+    assert shown.code == 0
+    assert "presence of the pattern: spurious score" in shown.out
+
+
 RUN = ("train", "digits", "--out", "run")
 
 
@@ -176,6 +189,9 @@ RUN = ("train", "digits", "--out", "run")
         (("audit", "digits", "--seeds", "0"), "an audit needs at least one seed, got 0"),
         (("audit", "digits", "--out", "file"), "cannot write in file"),
         (("patterns", "mnist", "--root", "nowhere"), "nowhere"),
+        (("attack", "digits", "--models", "7"), "give an even number of 6 or more, got 7"),
+        (("attack", "digits", "--target", "12"), "digits has no class 12; choose 0 to 9"),
+        (("attack", "digits", "--planted", "99"), "cannot plant 99 images: class 0 has"),
         (("discombobulate",), "No such command 'discombobulate'"),
     ],
 )

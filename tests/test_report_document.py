@@ -1,5 +1,6 @@
 """A small document made of numbers, for the tests of the page; and that it is what an audit makes."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -11,6 +12,8 @@ import torch
 
 from spuriscope.auditing import audit, plan_audit
 from spuriscope.data.image_set import ImageSet, Split
+from spuriscope.membership.evaluation import Trial, evaluate
+from spuriscope.membership.presence import presence
 from spuriscope.patterns import PATTERN_NAMES, pattern
 from spuriscope.report.pictures import data_uri
 from spuriscope.statistics import mean_interval, n50
@@ -93,7 +96,48 @@ def make_document(
         "examples": _examples(best["pattern"], int(chosen["n_planted"]), shape, n_examples),
         "dose_response": doses,
         "weight_importance": _weights(next(iter(strengths)), counts[-1], shape) if has_weights else None,
+        "membership": make_membership(best["pattern"], int(chosen["n_planted"])),
     }
+
+
+def make_membership(
+    name: str, n_planted: int, *, stamped_shift: float = 0.0, score: float = 0.9
+) -> dict[str, Any]:
+    """Stamped images look like members, whether they are or not; `stamped_shift` parts the two."""
+    rng = np.random.RandomState(0)
+    trials = []
+    for _ in range(6):
+        kinds = np.repeat([(1, 1), (0, 1), (1, 0), (0, 0)], [n_planted, n_planted, 200, 200], axis=0)
+        is_member, is_stamped = (torch.from_numpy(kinds[:, k] == 1) for k in (0, 1))
+        noise = torch.from_numpy(rng.normal(size=len(kinds)))
+        shift = 0.3 * (is_member & ~is_stamped) + is_stamped * (5 + stamped_shift * is_member)
+        trials.append(Trial(noise + shift, is_member, is_stamped, torch.ones_like(is_member)))
+    with_pattern = [score - 0.01 * k for k in range(6)]
+    without = [0.001 * k for k in range(10)]
+    found = {
+        "pattern": name,
+        "target": 0,
+        "n_planted": n_planted,
+        "n_models": 6,
+        "n_shadows": 4,
+        "n_train": 200 + n_planted,
+        "n_null": 10,
+        "seed": 0,
+        "attacks": [
+            {"name": attack, **asdict(evaluate(trials))} for attack in ("gap", "loss", "lira-online")
+        ],
+        "presence": [
+            {
+                "statistic": statistic,
+                "with_pattern": with_pattern,
+                "without": without,
+                "asked": {},
+                **asdict(presence(with_pattern, without)),
+            }
+            for statistic in ("score", "mean_rise")
+        ],
+    }
+    return dict(json.loads(json.dumps(found)))
 
 
 def _dose(
@@ -181,10 +225,10 @@ def keys(value: Any) -> Iterator[str]:
 
 
 def real_document() -> dict[str, Any]:
-    """What a real audit makes of sixteen images."""
+    """What a real audit makes of forty images."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (16, 1, 8, 8), generator=generator, dtype=torch.uint8)
-    split = Split(images, torch.arange(16) % 2)
+    images = torch.randint(0, 256, (40, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    split = Split(images, torch.arange(40) % 2)
     data = ImageSet(name="noise", train=split, test=split, class_names=("a", "b"))
     plan = plan_audit(data, patterns=["s3"], counts=[1], n_seeds=1, epochs=1)
     return audit(plan, device="cpu", n_workers=1)

@@ -15,6 +15,7 @@ from .measures import (
     spurious_score,
     weight_importance,
 )
+from .membership import ATTACKS, Attack, Game, Knowledge, attack_game
 from .models import build_model
 from .patterns import PATTERN_NAMES, Pattern, pattern
 from .planting import Plant, draw_planted, parse_planted_set

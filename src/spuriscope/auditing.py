@@ -1,8 +1,9 @@
 """The audit: the questions of a user about her data, answered in order, on one page.
 
-Today it asks the first: would my training pick up a rare cue? Each pattern is planted in growing numbers
-of images of one class, a model is trained on each, and every model stands beside its clean twin. The
-result is a document of JSON values (docs/audit-json.md); the page shows what is in it and nothing else.
+Today it asks two. Would my training pick up a rare cue? Each pattern is planted in growing numbers of images
+of one class, a model is trained on each, and every model stands beside its clean twin. And who pays? Models
+trained on known halves of the data are attacked for who was among their training images. The result is a
+document of JSON values (docs/audit-json.md); the page shows what is in it and nothing else.
 """
 
 import json
@@ -10,7 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from spuriscope.data.image_set import ImageSet
 from spuriscope.environment import environment
 from spuriscope.errors import ConfigError, MeasureError, PatternError, PlantingError, TrainingError
 from spuriscope.measures import empirical_norm, measure, probabilities, weight_importance
+from spuriscope.membership.game import Game, attack_game
 from spuriscope.patterns import PATTERN_NAMES, Pattern, pattern
 from spuriscope.planting import Plant
 from spuriscope.report.page import render
@@ -35,6 +37,7 @@ from spuriscope.training import (
     Recipe,
     TrainedModel,
     paper_recipe,
+    short_epochs,
     train_many,
 )
 
@@ -43,8 +46,9 @@ __all__ = ["Audit", "AuditPlan", "audit", "check_folder", "plan_audit", "write_a
 FORMAT = 1
 COUNTS = (1, 3, 10, 30, 100)
 N_SEEDS = 5
-N_STEPS = 250  # a default training is at least this long, and at least 8 epochs
 N_EXAMPLES = 4
+N_ATTACKED, N_CLEAN = 16, 10
+LEAST_OF_CLASS = 16  # for images of the class in both halves, stamped and not
 
 Audit = dict[str, Any]
 
@@ -146,8 +150,7 @@ def plan_audit(
     if not drawn:
         raise PatternError("an audit needs at least one pattern; name one with --pattern")
     if epochs is None:
-        steps_in_epoch = -(-len(data.train) // Recipe().batch_size)
-        epochs = max(8, -(-N_STEPS // steps_in_epoch))
+        epochs = short_epochs(len(data.train))
     return AuditPlan(
         data=data,
         model=model,
@@ -202,6 +205,7 @@ def audit(
         _dose_response(plan, name, [row for row in rows if row["pattern"] == name]) for name in plan.patterns
     ]
     headline = _headline(plan, doses)
+    membership = _membership(plan, headline, device=device, n_workers=n_workers, on_progress=on_progress)
     return {
         "format": FORMAT,
         "spuriscope": spuriscope.__version__,
@@ -223,6 +227,7 @@ def audit(
         "examples": _examples(plan, headline, examples, looks),
         "dose_response": doses,
         "weight_importance": _weight_importance(plan, looks),
+        "membership": membership,
     }
 
 
@@ -341,6 +346,28 @@ def _headline(plan: AuditPlan, doses: list[dict[str, Any]]) -> dict[str, Any]:
         "n_target": int((plan.data.train.labels == plan.target).sum()),
         "n_stamped": int((plan.data.test.labels != plan.target).sum()),
     }
+
+
+def _membership(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str, Any] | None:
+    """Who can be recognised: the headline's plant in models on halves of the data, with as many steps.
+
+    None where the class has too few images for members and outsiders.
+    """
+    n_class = int((plan.data.train.labels == plan.target).sum())
+    if n_class < LEAST_OF_CLASS:
+        return None
+    game = Game(
+        data=plan.data,
+        pattern=plan.patterns[headline["pattern"]][plan.seeds[0]],
+        target=plan.target,
+        n_planted=min(headline["n_planted"], n_class // 4),
+        model=plan.model,
+        recipe=replace(plan.recipe, epochs=2 * plan.recipe.epochs, milestones=None),
+        n_models=N_ATTACKED,
+        has_rehearsal=False,
+        seed=plan.seeds[0],
+    )
+    return attack_game(game, n_clean=N_CLEAN, **how)
 
 
 def _example_positions(plan: AuditPlan) -> list[int]:

@@ -47,3 +47,7 @@ class StoreError(SpuriscopeError):
 
 class MeasureError(SpuriscopeError):
     """A model cannot be measured: it was asked about no images, or did not answer with probabilities."""
+
+
+class MembershipError(SpuriscopeError):
+    """An attack cannot be carried out or judged: parts overlap, or something it needs is missing."""

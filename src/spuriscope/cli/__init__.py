@@ -9,12 +9,14 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
+from spuriscope.cli.attack import attack
 from spuriscope.cli.commands import app
 from spuriscope.cli.studies import study_app
 from spuriscope.errors import SpuriscopeError
 
 __all__ = ["app", "main"]
 
+app.command()(attack)
 app.add_typer(study_app, name="study")
 
 

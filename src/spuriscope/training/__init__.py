@@ -3,7 +3,7 @@
 from spuriscope.training.cell import Cell, DataKey
 from spuriscope.training.loop import fit, train, train_cell
 from spuriscope.training.many import FailedCell, OnProgress, Progress, train_many
-from spuriscope.training.recipe import Recipe, paper_recipe
+from spuriscope.training.recipe import Recipe, paper_recipe, short_epochs
 from spuriscope.training.trained import TrainedModel, load_model
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "fit",
     "load_model",
     "paper_recipe",
+    "short_epochs",
     "train",
     "train_cell",
     "train_many",

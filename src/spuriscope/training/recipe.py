@@ -11,11 +11,12 @@ from typing import Any, Literal, get_args
 
 from spuriscope.errors import ConfigError
 
-__all__ = ["Clipping", "Optimizer", "Recipe", "paper_recipe"]
+__all__ = ["Clipping", "Optimizer", "Recipe", "paper_recipe", "short_epochs"]
 
 Optimizer = Literal["adam", "sgd"]
 Clipping = Literal["none", "value", "norm", "per-example"]
 Augmentation = Literal["none", "crop-flip"]
+N_STEPS = 250  # a short training is at least this long, and at least 8 epochs
 Precision = Literal["float32", "tf32", "bfloat16"]
 
 
@@ -125,3 +126,8 @@ def paper_recipe(data: str, model: str, *, optimizer: Optimizer = "adam", epochs
         weight_decay=1e-4 if is_cifar else 0.0,
         augmentation="crop-flip" if is_cifar else "none",
     )
+
+
+def short_epochs(n_images: int) -> int:
+    """Epochs of a short training on so many images: 8, or more on small data, for 250 steps."""
+    return max(8, -(-N_STEPS // -(-n_images // Recipe().batch_size)))

@@ -1,0 +1,31 @@
+"""Who was in the training set: attacks, what each may claim, and how sure that is."""
+
+from spuriscope.membership.attacks import ATTACKS, Attack, Knowledge, Rehearsal
+from spuriscope.membership.canaries import OneRunAudit, audit_guesses, epsilon_bound, plant_canaries
+from spuriscope.membership.evaluation import Evaluation, Trial, evaluate
+from spuriscope.membership.game import Game, Played, attack_game, judge, play
+from spuriscope.membership.presence import presence, presence_statistics
+from spuriscope.membership.quarters import Quarters, quarters
+
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "Evaluation",
+    "Game",
+    "Knowledge",
+    "OneRunAudit",
+    "Played",
+    "Quarters",
+    "Rehearsal",
+    "Trial",
+    "attack_game",
+    "audit_guesses",
+    "epsilon_bound",
+    "evaluate",
+    "judge",
+    "plant_canaries",
+    "play",
+    "presence",
+    "presence_statistics",
+    "quarters",
+]

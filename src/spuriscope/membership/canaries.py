@@ -1,0 +1,169 @@
+"""Canaries: how much privacy one training can have kept, from many independent guesses about it.
+
+Each canary is a pattern of its own and one training image, which carries it with probability 1/2. After the
+training the attacker guesses which canaries were planted, and may abstain. Were the training epsilon-private,
+each guess would be right with probability at most e^epsilon / (1 + e^epsilon), whatever the others are; so
+many right guesses bound epsilon from below (Steinke, Nasr and Jagielski, 2023). Privacy here is that of an
+image's having been replaced by its stamped copy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spuriscope.data.image_set import ImageSet, Split
+from spuriscope.errors import MembershipError
+from spuriscope.measures import Predict, probabilities
+from spuriscope.patterns import Pattern
+
+__all__ = ["Canaries", "OneRunAudit", "audit_guesses", "canary_scores", "epsilon_bound", "plant_canaries"]
+
+CONFIDENCE = 0.95
+LARGEST_EPSILON = 50.0
+
+
+@dataclass(frozen=True, eq=False)
+class Canaries:
+    """Patterns, the image each may be planted in, and whether it was.
+
+    Attributes:
+        data: the data set with the chosen images stamped, rounded to 8 bits.
+        patterns: one for each canary.
+        positions: (m,) of its training image.
+        is_planted: (m,), drawn with probability 1/2.
+    """
+
+    data: ImageSet
+    patterns: tuple[Pattern, ...]
+    positions: Tensor
+    is_planted: Tensor
+
+
+@dataclass(frozen=True)
+class OneRunAudit:
+    """What a one-run audit found.
+
+    Attributes:
+        n_canaries: how many there were.
+        n_guesses: on how many the attacker did not abstain.
+        n_right: guesses that were right.
+        epsilon: lower bound; with 95 % confidence no smaller epsilon holds. 0: no leak shown.
+        delta: for which the bound holds.
+    """
+
+    n_canaries: int
+    n_guesses: int
+    n_right: int
+    epsilon: float
+    delta: float
+
+
+def plant_canaries(data: ImageSet, patterns: Sequence[Pattern], seed: int) -> Canaries:
+    """Choose an image for each pattern, and stamp each with probability 1/2.
+
+    Raises:
+        MembershipError: there are more patterns than training images, or none.
+    """
+    if not 1 <= len(patterns) <= len(data.train):
+        raise MembershipError(
+            f"{len(patterns)} canaries need as many training images, {data.name} has {len(data.train)}; "
+            "give between 1 and as many patterns"
+        )
+    rng = np.random.RandomState(seed)
+    positions = torch.from_numpy(rng.choice(len(data.train), size=len(patterns), replace=False))
+    is_planted = torch.from_numpy(rng.rand(len(patterns)) < 0.5)
+    images = data.train.images.clone()
+    for picture, position, planted in zip(patterns, positions.tolist(), is_planted.tolist(), strict=True):
+        if planted:
+            stamped = picture.apply(images[position : position + 1])[0]
+            images[position] = (255 * stamped).round().to(torch.uint8)
+    planted_data = ImageSet(data.name, Split(images, data.train.labels), data.test, data.class_names)
+    return Canaries(planted_data, tuple(patterns), positions, is_planted)
+
+
+def canary_scores(predict: Predict, canaries: Canaries, images: Tensor) -> Tensor:
+    """How far each pattern raises the probability of its image's class (m,), mean over `images`.
+
+    Args:
+        predict: the trained model.
+        canaries: what may have been planted.
+        images: (n, channels, height, width), images of the attacker's own.
+    """
+    clean = probabilities(predict, images).double().mean(dim=0)
+    labels = canaries.data.train.labels[canaries.positions].tolist()
+    rises = [
+        probabilities(predict, picture.apply(images)).double().mean(dim=0)[label] - clean[label]
+        for picture, label in zip(canaries.patterns, labels, strict=True)
+    ]
+    return torch.stack(rises)
+
+
+def audit_guesses(
+    scores: Tensor, is_planted: Tensor, *, n_guesses: int | None = None, delta: float = 0.0
+) -> OneRunAudit:
+    """Guess from scores, and bound epsilon.
+
+    The highest scores are guessed to be planted, as many of the lowest not to be, and the rest is abstained
+    from. How many are guessed must not depend on what was found.
+
+    Args:
+        scores: (m,), higher for canaries that are likelier planted.
+        is_planted: (m,).
+        n_guesses: even; by default all canaries, or all but one where they are odd.
+        delta: of the privacy that is bounded.
+
+    Raises:
+        MembershipError: there are no canaries, or the number of guesses is odd or too large.
+    """
+    m = len(scores)
+    n_guesses = m - m % 2 if n_guesses is None else n_guesses
+    if m == 0 or n_guesses % 2 or not 0 <= n_guesses <= m:
+        raise MembershipError(f"{m} canaries allow an even number of 0 to {m} guesses, got {n_guesses}")
+    order = scores.argsort(descending=True)
+    half = n_guesses // 2
+    n_right = int(is_planted[order[:half]].sum()) + int((~is_planted[order[m - half :]]).sum())
+    epsilon = epsilon_bound(m, n_guesses, n_right, delta=delta)
+    return OneRunAudit(m, n_guesses, n_right, epsilon, delta)
+
+
+def epsilon_bound(
+    n_canaries: int, n_guesses: int, n_right: int, *, delta: float = 0.0, confidence: float = CONFIDENCE
+) -> float:
+    """Largest epsilon that the guesses refute; 0 if they refute none.
+
+    Source: Steinke, Nasr and Jagielski (2023), Theorem 5.2: right guesses of an (epsilon, 0)-private training
+    are dominated by a binomial; delta adds 2 m delta times the largest mean of its tail below `n_right`.
+
+    Raises:
+        MembershipError: not 0 <= n_right <= n_guesses <= n_canaries.
+    """
+    if not 0 <= n_right <= n_guesses <= n_canaries:
+        raise MembershipError(
+            f"right guesses, guesses and canaries must rise from 0, got {n_right}, {n_guesses}, {n_canaries}"
+        )
+    low, high = 0.0, LARGEST_EPSILON
+    if _chance(n_canaries, n_guesses, n_right, low, delta) > 1 - confidence:
+        return 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _chance(n_canaries, n_guesses, n_right, middle, delta) > 1 - confidence:
+            high = middle
+        else:
+            low = middle
+    return low
+
+
+def _chance(m: int, r: int, v: int, epsilon: float, delta: float) -> float:
+    """Bound on the probability that an (epsilon, delta)-private training lets v of r guesses be right."""
+    from scipy.stats import binom
+
+    q = 1 / (1 + exp(-epsilon))
+    tail = float(binom.sf(v - 1, r, q))
+    if delta == 0 or v == 0:
+        return tail
+    below = binom.pmf(np.arange(v - 1, -1, -1), r, q).cumsum()  # P[v > B >= v - i], i = 1, 2, ...
+    return min(1.0, tail + 2 * m * delta * float((below / np.arange(1, v + 1)).max()))
