@@ -4,12 +4,11 @@ On a CPU each gets a worker process with one thread, as in `train_many`, and a f
 one is trained after the other.
 """
 
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from multiprocessing.connection import wait
-from pathlib import Path
 
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import ConfigError, SpuriscopeError
@@ -17,7 +16,7 @@ from spuriscope.training.cell import Cell
 from spuriscope.training.loop import check_data, resolve_device, train_cell
 from spuriscope.training.many import FailedCell, OnProgress, Progress, n_cores
 from spuriscope.training.trained import TrainedModel
-from spuriscope.training.workers import EpochDone, Failed, SharedData, Worker
+from spuriscope.training.workers import EpochDone, Failed, Worker, shared_data
 
 __all__ = ["train_each"]
 
@@ -99,13 +98,16 @@ def _one_after_the_other(
 def _in_workers(
     pairs: Sequence[tuple[Cell, ImageSet]], n_workers: int, tell: _Teller
 ) -> Iterator[TrainedModel | FailedCell]:
-    queue, workers = deque(pairs), list[tuple[Worker, tempfile.TemporaryDirectory[str]]]()
+    queue, workers = deque(pairs), list[tuple[Worker, ExitStack]]()
     try:
         while queue or workers:
             while queue and len(workers) < n_workers:
-                workers.append(_start(*queue.popleft()))
+                cell, data = queue.popleft()
+                with ExitStack() as held:
+                    worker = Worker(held.enter_context(shared_data(data)), cell)
+                    workers.append((worker, held.pop_all()))
             ready = wait([worker.pipe for worker, _ in workers])
-            for worker, folder in [pair for pair in workers if pair[0].pipe in ready]:
+            for worker, held in [pair for pair in workers if pair[0].pipe in ready]:
                 try:
                     message = worker.pipe.recv()
                 except (EOFError, ConnectionResetError):
@@ -113,25 +115,15 @@ def _in_workers(
                 if isinstance(message, EpochDone):
                     tell.epoch(worker.cell)
                     continue
-                workers.remove((worker, folder))
+                workers.remove((worker, held))
                 worker.end()
-                folder.cleanup()
+                held.close()
                 tell.model(worker.cell)
                 if isinstance(message, Failed):
                     yield FailedCell(worker.cell, message.reason)
                 else:
                     yield TrainedModel.from_bytes(message)
     finally:
-        for worker, folder in workers:
+        for worker, held in workers:
             worker.end()
-            folder.cleanup()
-
-
-def _start(cell: Cell, data: ImageSet) -> "tuple[Worker, tempfile.TemporaryDirectory[str]]":
-    """A worker at its cell, and the folder with its images."""
-    folder = tempfile.TemporaryDirectory(prefix="spuriscope-")
-    try:
-        return Worker(SharedData.write(data, Path(folder.name)), cell), folder
-    except BaseException:
-        folder.cleanup()
-        raise
+            held.close()
