@@ -161,7 +161,8 @@ def test_leaving_the_loop_ends_all_workers(data: ImageSet) -> None:
 
 
 SCRIPT = """
-import sys
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 import spuriscope as ss
 data = ss.load("digits")
 key, recipe = ss.DataKey.of(data), ss.Recipe(epochs={epochs})
@@ -176,22 +177,19 @@ for model in ss.train_many(cells, data, n_workers=2, on_progress=lambda p: print
 def test_stopping_the_parent_ends_the_workers(how: signal.Signals, tmp_path: Path, data: ImageSet) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(epochs=100_000))
-    parent = subprocess.Popen(
-        [sys.executable, str(script)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert parent.stdout is not None
-    parent.stdout.readline()  # training has begun
-    workers = worker_pids(parent.pid)
-    assert workers
-    if how is signal.SIGINT:
-        os.killpg(parent.pid, how)  # as a terminal does
-    else:
-        parent.kill()
-    parent.communicate(timeout=60)
+    command = [sys.executable, str(script)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as parent:
+        try:
+            assert parent.stdout is not None
+            parent.stdout.readline()  # training has begun
+            workers = worker_pids(parent.pid)
+            assert workers
+            if how is signal.SIGINT:
+                os.killpg(parent.pid, how)  # as a terminal does
+                parent.communicate(timeout=60)
+        finally:
+            parent.kill()
     deadline = time.monotonic() + 30
     while (left := [pid for pid in workers if Path(f"/proc/{pid}").exists()]) and time.monotonic() < deadline:
         time.sleep(0.05)
