@@ -242,7 +242,7 @@ def test_what_does_not_fit_is_refused_before_anything_runs(cluster: Any, data: I
         RayExecutor(cluster.address).run([other], data)
 
 
-def test_without_ray_it_says_how_to_get_it(data: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"Ray is not installed; pip install 'spuriscope\[ray\]'"):
-        RayExecutor().run(make_cells(data, [Recipe(epochs=1)]), data)
+        RayExecutor()

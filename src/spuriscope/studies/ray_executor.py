@@ -65,6 +65,7 @@ class RayExecutor:
             raise ConfigError(f"n_gpus_per_task must be 0 or more, got {self.n_gpus_per_task}")
         if self.max_retries < 0:
             raise ConfigError(f"max_retries must be 0 or more, got {self.max_retries}")
+        _ray()  # missing, it is said before a store is made
 
     def run(
         self, cells: Sequence[Cell], data: ImageSet, on_progress: OnProgress | None = None
