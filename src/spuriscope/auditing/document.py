@@ -1,0 +1,120 @@
+"""The audit: the questions of a user about her data, answered in order, on one page.
+
+Each question has a module beside this one. The result is a document of JSON values (docs/audit-json.md);
+the page shows what is in it and nothing else.
+"""
+
+import json
+import os
+import tempfile
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import spuriscope
+from spuriscope.auditing.doses import train_doses
+from spuriscope.auditing.membership import membership
+from spuriscope.auditing.plan import AuditPlan
+from spuriscope.data.image_set import ImageSet
+from spuriscope.environment import environment
+from spuriscope.errors import ConfigError
+from spuriscope.report.page import render
+from spuriscope.training import OnProgress
+
+__all__ = ["Audit", "audit", "check_folder", "write_audit"]
+
+FORMAT = 1
+
+Audit = dict[str, Any]
+
+
+def audit(
+    plan: AuditPlan,
+    *,
+    device: str = "auto",
+    n_workers: int | None = None,
+    on_progress: OnProgress | None = None,
+    command: str | None = None,
+) -> Audit:
+    """Train what the plan says, measure it, and put the answers into one document.
+
+    Args:
+        plan: see `plan_audit`.
+        device: "cpu", "cuda", or "auto".
+        n_workers: processes on the CPU; as many as cores by default.
+        on_progress: called after each epoch of any model.
+        command: the command that repeats the audit, for the page.
+
+    Returns:
+        The document of docs/audit-json.md, JSON values only.
+
+    Raises:
+        TrainingError: a model could not be trained.
+    """
+    start = time.perf_counter()
+    how: dict[str, Any] = {"device": device, "n_workers": n_workers, "on_progress": on_progress}
+    doses = train_doses(plan, **how)
+    answers = asdict(doses) | {"membership": membership(plan, doses.headline, **how)}
+    return {
+        "format": FORMAT,
+        "spuriscope": spuriscope.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "seconds": round(time.perf_counter() - start, 1),
+        "environment": environment(device),
+        "data": _describe_data(plan.data),
+        "settings": {
+            "model": plan.model,
+            "recipe": plan.recipe.to_json(),
+            "target": plan.target,
+            "patterns": list(plan.patterns),
+            "counts": [0, *plan.counts],
+            "seeds": list(plan.seeds),
+            "threshold": plan.threshold,
+        },
+        **answers,
+    }
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse, before anything is trained, a folder that could not be written to.
+
+    Raises:
+        ConfigError: it is a file, or cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write in {folder} ({error.strerror}); choose another folder with --out"
+        ) from None
+
+
+def write_audit(document: Audit, folder: Path) -> Path:
+    """Write `audit.json` and `report.html` into `folder`; each replaces its forerunner once complete.
+
+    Returns:
+        The path of the page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    page = render(document)
+    for name, text in (("audit.json", json.dumps(document, indent=1) + "\n"), ("report.html", page)):
+        partial = folder / f".{name}.{os.getpid()}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(folder / name)
+    return folder / "report.html"
+
+
+def _describe_data(data: ImageSet) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "fingerprint": data.fingerprint,
+        "shape": list(data.shape),
+        "n_train": len(data.train),
+        "n_test": len(data.test),
+        "class_names": list(data.class_names),
+    }

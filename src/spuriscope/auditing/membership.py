@@ -1,0 +1,34 @@
+"""Who pays: whose images can be recognised as trained on, and does the model betray the pattern."""
+
+from dataclasses import replace
+from typing import Any
+
+from spuriscope.auditing.plan import AuditPlan
+from spuriscope.membership.game import Game, attack_game
+
+__all__ = ["membership"]
+
+N_ATTACKED, N_CLEAN = 16, 10
+LEAST_OF_CLASS = 16  # for images of the class in both halves, stamped and not
+
+
+def membership(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str, Any] | None:
+    """The headline's plant in models on halves of the data, with as many steps, and attacks on them.
+
+    None where the class has too few images for members and outsiders.
+    """
+    n_class = int((plan.data.train.labels == plan.target).sum())
+    if n_class < LEAST_OF_CLASS:
+        return None
+    game = Game(
+        data=plan.data,
+        pattern=plan.patterns[headline["pattern"]][plan.seeds[0]],
+        target=plan.target,
+        n_planted=min(headline["n_planted"], n_class // 4),
+        model=plan.model,
+        recipe=replace(plan.recipe, epochs=2 * plan.recipe.epochs, milestones=None),
+        n_models=N_ATTACKED,
+        has_rehearsal=False,
+        seed=plan.seeds[0],
+    )
+    return attack_game(game, n_clean=N_CLEAN, **how)

@@ -1,0 +1,125 @@
+"""What an audit will train, settled and refused before anything is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from spuriscope.data.image_set import ImageSet
+from spuriscope.errors import ConfigError, PatternError, PlantingError
+from spuriscope.patterns import PATTERN_NAMES, Pattern, pattern
+from spuriscope.planting import Plant
+from spuriscope.training import Cell, DataKey, Recipe, paper_recipe, short_epochs
+
+__all__ = ["AuditPlan", "plan_audit"]
+
+COUNTS = (1, 3, 10, 30, 100)
+N_SEEDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditPlan:
+    """What an audit will train.
+
+    Attributes:
+        data: the data set.
+        model: name of the architecture.
+        recipe: how each model is trained.
+        target: the class whose images carry the pattern.
+        patterns: for each name and seed, the pattern: noise is drawn anew for each seed.
+        counts: how many images carry it, rising, without 0.
+        seeds: one replication each.
+        threshold: least rise of a probability that counts for the spurious score.
+    """
+
+    data: ImageSet = field(repr=False)
+    model: str
+    recipe: Recipe
+    target: int
+    patterns: dict[str, dict[int, Pattern]] = field(repr=False)
+    counts: tuple[int, ...]
+    seeds: tuple[int, ...]
+    threshold: float
+
+    def cell(self, name: str, n_planted: int, seed: int) -> Cell:
+        """The cell with `n_planted` images of the target class carrying the pattern; 0: the clean twin."""
+        plants = (Plant(self.patterns[name][seed], self.target, n_planted, seed),) if n_planted else ()
+        return Cell(
+            data=DataKey.of(self.data), plants=plants, model=self.model, recipe=self.recipe, seed=seed
+        )
+
+    def cells(self) -> dict[Cell, tuple[str, int, int] | int]:
+        """Every training: cell to (pattern name, number planted, seed), or to the seed of a clean twin."""
+        twins: dict[Cell, tuple[str, int, int] | int] = {
+            self.cell(next(iter(self.patterns)), 0, seed): seed for seed in self.seeds
+        }
+        return twins | {
+            self.cell(name, n_planted, seed): (name, n_planted, seed)
+            for name in self.patterns
+            for n_planted in self.counts
+            for seed in self.seeds
+        }
+
+
+def plan_audit(
+    data: ImageSet,
+    *,
+    model: str = "mlp",
+    target: int = 0,
+    patterns: Sequence[str] | None = None,
+    counts: Sequence[int] | None = None,
+    n_seeds: int = N_SEEDS,
+    epochs: int | None = None,
+    threshold: float = 0.1,
+) -> AuditPlan:
+    """Settle what an audit will train, and refuse what cannot be trained before anything is.
+
+    Args:
+        data: any data set.
+        model: name of an architecture.
+        target: the class whose images will carry the pattern.
+        patterns: names or paths of pictures; by default the seven of the paper that fit the images.
+        counts: how many images carry it; by default 1, 3, 10, 30, 100, as far as the class goes.
+        n_seeds: replications; each has its own initial weights, batch order, planted images and noise.
+        epochs: passes over the data; by default 8, or more on small data, for 250 steps.
+        threshold: least rise of a probability that counts for the spurious score.
+
+    Raises:
+        ConfigError, PatternError, PlantingError: a setting is out of range or does not fit the data.
+    """
+    if not 0 <= target < data.n_classes:
+        raise PlantingError(f"{data.name} has no class {target}; choose 0 to {data.n_classes - 1}")
+    if n_seeds < 1:
+        raise ConfigError(f"an audit needs at least one seed, got {n_seeds}")
+    if not 0 < threshold < 1:
+        raise ConfigError(f"threshold is a rise of a probability, between 0 and 1, got {threshold}")
+    n_class = int((data.train.labels == target).sum())
+    if counts is None:
+        counts = [n for n in COUNTS if n <= n_class]
+    if not counts or min(counts) < 1 or max(counts) > n_class:
+        raise PlantingError(
+            f"class {target} of {data.name} has {n_class} training images; choose counts from 1 to "
+            f"{n_class}, got {', '.join(map(str, counts)) or 'none'}"
+        )
+    seeds = tuple(range(n_seeds))
+    drawn = {}
+    for name in PATTERN_NAMES if patterns is None else patterns:
+        try:
+            of_seed = {seed: pattern(name, data.shape, seed=seed) for seed in seeds}
+        except PatternError:
+            if patterns is None:
+                continue
+            raise
+        drawn[of_seed[0].name] = of_seed
+    if not drawn:
+        raise PatternError("an audit needs at least one pattern; name one with --pattern")
+    if epochs is None:
+        epochs = short_epochs(len(data.train))
+    return AuditPlan(
+        data=data,
+        model=model,
+        recipe=paper_recipe(data.name, model, epochs=epochs),
+        target=target,
+        patterns=drawn,
+        counts=tuple(sorted(set(counts))),
+        seeds=seeds,
+        threshold=threshold,
+    )
