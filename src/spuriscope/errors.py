@@ -51,3 +51,7 @@ class MeasureError(SpuriscopeError):
 
 class MembershipError(SpuriscopeError):
     """An attack cannot be carried out or judged: parts overlap, or something it needs is missing."""
+
+
+class DiscoveryError(SpuriscopeError):
+    """A search cannot be carried out: too few images, or what was handed over does not fit together."""

@@ -1,0 +1,5 @@
+"""Finding a cue without being told: the class, the pattern, and the training images that brought it."""
+
+from spuriscope.discovery.group import Group
+
+__all__ = ["Group"]

@@ -1,0 +1,44 @@
+"""A group: images of one class that may share a cue, and nothing known about them yet.
+
+Both routes of discovery hand over groups; what becomes of a group is for the intervention to say.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spuriscope.errors import DiscoveryError
+
+__all__ = ["Group"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Group:
+    """Images that look alike in something that the rest of their class does not have.
+
+    Attributes:
+        target: the class: their label (trace), or what the model calls them (probe).
+        positions: (n,) int64, rising, their positions in what was searched.
+        strength: how much they stand out, larger is more; groups of one source are ranked by it.
+        source: the route that found them, "trace" or "probe".
+
+    Raises:
+        DiscoveryError: there are no positions, or one stands twice.
+    """
+
+    target: int
+    positions: NDArray[np.int64]
+    strength: float
+    source: str
+
+    def __post_init__(self) -> None:
+        positions = np.unique(np.asarray(self.positions, dtype=np.int64))
+        if len(positions) == 0 or len(positions) != len(self.positions):
+            raise DiscoveryError(
+                f"a group holds different positions, at least one; got {list(self.positions)[:10]}"
+            )
+        object.__setattr__(self, "positions", positions)
+
+    def __len__(self) -> int:
+        return len(self.positions)
