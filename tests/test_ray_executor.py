@@ -20,7 +20,7 @@ from spuriscope.errors import CheckpointError, ConfigError
 from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
 from spuriscope.studies.ray_executor import RayExecutor
-from spuriscope.training import Cell, DataKey, FailedCell, Progress, Recipe, TrainedModel, train_cell
+from spuriscope.training import Cell, DataKey, FailedCell, Part, Progress, Recipe, TrainedModel, train_cell
 
 LONG = Recipe(epochs=100_000)
 
@@ -68,6 +68,7 @@ def make_cells(data: ImageSet, recipes: Sequence[Recipe]) -> list[Cell]:
         Cell(
             data=DataKey.of(data),
             plants=(Plant(pattern("r3", data.shape, seed=seed), 0, seed % 3, seed),) if seed % 3 else (),
+            part=Part.of(range(seed, len(data.train))) if seed % 2 else None,
             model="small-mlp",
             recipe=recipe,
             seed=seed,

@@ -24,6 +24,7 @@ from .training import (
     Cell,
     DataKey,
     FailedCell,
+    Part,
     Recipe,
     TrainedModel,
     load_model,

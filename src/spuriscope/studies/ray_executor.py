@@ -22,16 +22,14 @@ import torch
 
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.errors import ConfigError
-from spuriscope.patterns import Pattern
 from spuriscope.training import Cell, FailedCell, OnProgress, Progress, TrainedModel, train_many
+from spuriscope.training.cell import Parcel, pack, unpack
 from spuriscope.training.loop import check_data
 
 __all__ = ["RayExecutor"]
 
 # Ray neither asks about nor sends usage statistics, and leaves CUDA_VISIBLE_DEVICES of CPU tasks alone.
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-
-Parcel = tuple[dict[str, Any], list[tuple[str, np.ndarray]]]  # a cell, and the pixels of its patterns
 
 
 @dataclass
@@ -144,7 +142,7 @@ class RayExecutor:
                 while queue and len(self._running) < 2 * n_slots:  # one at work, one waiting, in each slot
                     few = max(1, min(self.cells_per_task, len(queue) // (2 * n_slots)))
                     bundle = [queue.popleft() for _ in range(1 if n_lost[queue[0]] else few)]
-                    stream = task.remote(shipped, [_parcel(cell) for cell in bundle], device)
+                    stream = task.remote(shipped, [pack(cell) for cell in bundle], device)
                     self._running[stream] = dict(enumerate(bundle))
                 (stream,), _ = ray.wait(list(self._running), num_returns=1, fetch_local=False)
                 for result in self._received(ray, stream, queue, n_lost):
@@ -193,7 +191,7 @@ class _Count:
     def __init__(self, cells: Sequence[Cell], data: ImageSet, on_progress: OnProgress | None) -> None:
         self.n_models, self.n_epochs = len(cells), sum(cell.recipe.epochs for cell in cells)
         self.models_done = self.epochs_done = self.images_seen = 0
-        self.n_images = len(data.train)
+        self.data = data
         self.start = perf_counter()
         self.on_progress = on_progress
 
@@ -201,7 +199,7 @@ class _Count:
         self.models_done += 1
         self.epochs_done += result.cell.recipe.epochs
         if isinstance(result, TrainedModel):
-            self.images_seen += result.cell.recipe.epochs * self.n_images
+            self.images_seen += result.cell.recipe.epochs * result.cell.n_images(self.data)
         if self.on_progress is not None:
             rate = self.images_seen / max(perf_counter() - self.start, 1e-9)
             self.on_progress(Progress(self.models_done, self.n_models, self.epochs_done, self.n_epochs, rate))
@@ -242,19 +240,14 @@ def _knock(address: str | None) -> None:
     socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
-def _parcel(cell: Cell) -> Parcel:
-    return cell.to_json(), [(picture.name, picture.pixels.numpy()) for picture in cell.patterns]
-
-
 def _train_bundle(
     shipped: _Shipped, parcels: Sequence[Parcel], device: str
 ) -> Iterator[tuple[int, bytes | str]]:
     """What a task does: of each cell, once done, its position and a checkpoint, or why there is none."""
     torch.set_num_threads(1)
     positions: dict[Cell, list[int]] = {}
-    for position, (content, pictures) in enumerate(parcels):
-        patterns = [Pattern(name, torch.tensor(pixels)) for name, pixels in pictures]
-        positions.setdefault(Cell.from_json(content, patterns), []).append(position)
+    for position, parcel in enumerate(parcels):
+        positions.setdefault(unpack(parcel), []).append(position)
     cells = [cell for cell, places in positions.items() for _ in places]
     for result in train_many(cells, shipped.unpacked(), device=device, n_workers=1):
         answer = result.to_bytes() if isinstance(result, TrainedModel) else result.reason

@@ -3,6 +3,7 @@
 from spuriscope.training.cell import Cell, DataKey
 from spuriscope.training.loop import fit, train, train_cell
 from spuriscope.training.many import FailedCell, OnProgress, Progress, train_many
+from spuriscope.training.part import Part
 from spuriscope.training.recipe import Recipe, paper_recipe, short_epochs
 from spuriscope.training.trained import TrainedModel, load_model
 
@@ -11,6 +12,7 @@ __all__ = [
     "DataKey",
     "FailedCell",
     "OnProgress",
+    "Part",
     "Progress",
     "Recipe",
     "TrainedModel",

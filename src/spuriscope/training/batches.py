@@ -14,6 +14,7 @@ from torch import Tensor
 from spuriscope.data.image_set import Split, unit_float
 from spuriscope.planting import Plant, draw_planted, stamp
 from spuriscope.training.cell import seeded_generator
+from spuriscope.training.part import Part
 from spuriscope.training.recipe import Recipe
 
 __all__ = ["Batches", "crop_and_flip"]
@@ -25,7 +26,14 @@ class Batches:
     """The training images of one cell, batch by batch, in the order its seed draws."""
 
     def __init__(
-        self, split: Split, plants: Sequence[Plant], recipe: Recipe, seed: int, device: torch.device
+        self,
+        split: Split,
+        plants: Sequence[Plant],
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        *,
+        part: Part | None = None,
     ) -> None:
         self.images = split.images.to(device)
         self.labels = split.labels.to(device)
@@ -35,20 +43,24 @@ class Batches:
         for number, indices in enumerate(draw_planted(plants, split.labels), start=1):
             carries[indices] = number
         self.carries = carries.to(device) if carries.any() else None
+        self.part = None if part is None else part.positions.to(device)
+        self.n_images = len(split) if part is None else len(part)
         self.order = seeded_generator(seed, "order")
         self.noise = seeded_generator(seed, "noise", device)
         self.augmentation = seeded_generator(seed, "augmentation", device)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return ceil(len(self.labels) / self.recipe.batch_size)
+        return ceil(self.n_images / self.recipe.batch_size)
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass over all images in a new order: (images, labels) of each batch.
+        """One pass over the images in a new order: (images, labels) of each batch.
 
         Images are (batch, channels, height, width), float32; in [0, 1] unless noise is added.
         """
-        order = torch.randperm(len(self.labels), generator=self.order).to(self.labels.device)
+        order = torch.randperm(self.n_images, generator=self.order).to(self.labels.device)
+        if self.part is not None:
+            order = self.part[order]
         for indices in order.split(self.recipe.batch_size):
             yield self.gather(indices), self.labels.index_select(0, indices)
 

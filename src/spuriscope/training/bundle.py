@@ -36,7 +36,8 @@ OnEpoch = Callable[[int], None]  # how many models finished an epoch
 
 
 def bundle_cells(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Cells in groups that can be stacked: one architecture, one kind of recipe, one length.
+    """Cells in groups that can be stacked: one architecture, one kind of recipe, one length, and as many
+    images.
 
     Cells that clip each example's gradient are groups of their own: they are vectorised over examples.
     """
@@ -46,7 +47,8 @@ def bundle_cells(cells: Iterable[Cell]) -> list[list[Cell]]:
         alone = cell.hash if recipe.clipping == "per-example" else ""
         return (
             cell.model, recipe.optimizer, recipe.momentum, recipe.epochs, recipe.batch_size,
-            recipe.clipping, recipe.augmentation, recipe.precision, alone,
+            recipe.clipping, recipe.augmentation, recipe.precision,
+            len(cell.part) if cell.part is not None else 0, alone,
         )  # fmt: skip
 
     return [list(group) for _, group in groupby(sorted(cells, key=key), key=key)]
@@ -80,7 +82,7 @@ def train_bundle(
         for position, (cell, total) in enumerate(zip(cells, totals.cpu(), strict=True)):
             if position not in failures:
                 try:
-                    losses[position].append(mean_loss(total, len(data.train), epoch, cell.recipe))
+                    losses[position].append(mean_loss(total, images.n_images, epoch, cell.recipe))
                 except DivergenceError as error:
                     failures[position] = error
         if on_epoch is not None:
@@ -153,6 +155,8 @@ class _BundleImages:
     def __init__(self, cells: Sequence[Cell], data: ImageSet, device: torch.device) -> None:
         self.images = data.train.images.to(device)
         self.labels = data.train.labels.to(device)
+        self.parts = [None if cell.part is None else cell.part.positions.to(device) for cell in cells]
+        self.n_images = cells[0].n_images(data)
         self.recipes = [cell.recipe for cell in cells]
         self.orders = [seeded_generator(cell.seed, "order") for cell in cells]
         self.noises = [seeded_generator(cell.seed, "noise", device) for cell in cells]
@@ -168,9 +172,12 @@ class _BundleImages:
 
     def epoch(self) -> Iterable[tuple[Tensor, Tensor]]:
         """(images, labels) of each step: (models, batch, channels, height, width) and (models, batch)."""
-        n = len(self.labels)
-        order = torch.stack([torch.randperm(n, generator=generator) for generator in self.orders])
-        for indices in order.to(self.labels.device).split(self.recipes[0].batch_size, dim=1):
+        order = torch.stack([torch.randperm(self.n_images, generator=g) for g in self.orders])
+        order = order.to(self.labels.device)
+        if any(part is not None for part in self.parts):
+            pairs = zip(self.parts, order, strict=True)
+            order = torch.stack([drawn if part is None else part[drawn] for part, drawn in pairs])
+        for indices in order.split(self.recipes[0].batch_size, dim=1):
             yield self.gather(indices), self.labels[indices]
 
     def gather(self, indices: Tensor) -> Tensor:

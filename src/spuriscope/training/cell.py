@@ -1,7 +1,8 @@
 """A cell: one training, named by the hash of everything that decides its result.
 
-Data, plants, model, recipe and seed; equal cells train equal models. The clean twin of a cell is the cell
-with nothing planted: it starts from the same weights and sees the same batches and the same noise.
+Data, the part of it, plants, model, recipe and seed; equal cells train equal models. The clean twin of a
+cell is the cell with nothing planted: it starts from the same weights and sees the same batches and the same
+noise.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,9 +20,10 @@ from spuriscope.errors import CheckpointError, ConfigError, PatternError, Planti
 from spuriscope.models import check_model_name
 from spuriscope.patterns import Pattern
 from spuriscope.planting import Plant
+from spuriscope.training.part import Part
 from spuriscope.training.recipe import Recipe
 
-__all__ = ["Cell", "DataKey", "seeded_generator"]
+__all__ = ["Cell", "DataKey", "Parcel", "pack", "seeded_generator", "unpack"]
 
 STREAMS = ("weights", "order", "noise", "augmentation", "dropout")
 
@@ -55,6 +57,8 @@ class Cell:
     Attributes:
         data: what it is trained on.
         plants: what is planted there; none for a clean training.
+        part: which of the training images are trained on; None for all. Plants are drawn from all of them
+            and then the part is taken: a stamped image that is not in it is not seen.
         model: name of the architecture.
         recipe: how it is trained.
         seed: draws initial weights, batch order, input noise, augmentation and dropout, each from a
@@ -66,6 +70,7 @@ class Cell:
 
     data: DataKey
     plants: tuple[Plant, ...] = ()
+    part: Part | None = None
     model: str
     recipe: Recipe
     seed: int = 0
@@ -96,19 +101,25 @@ class Cell:
         """The same cell with nothing planted."""
         return replace(self, plants=())
 
+    def n_images(self, data: ImageSet) -> int:
+        """How many training images it is trained on."""
+        return len(data.train) if self.part is None else len(self.part)
+
     @cached_property
     def hash(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of the cell's content; names do not enter."""
         content = self.to_json()
         content["data"] = self.data.fingerprint
+        if self.part is not None:
+            content["part"] = self.part.fingerprint
         for plant in content["plants"]:
             del plant["pattern"]["name"]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """The cell as JSON values; patterns by name and fingerprint (their pixels are kept beside it)."""
-        return {
+        """The cell as JSON values; patterns and part by fingerprint, their content is kept beside it."""
+        content: dict[str, Any] = {
             "data": {
                 "name": self.data.name,
                 "fingerprint": self.data.fingerprint,
@@ -128,15 +139,26 @@ class Cell:
             "recipe": self.recipe.to_json(),
             "seed": self.seed,
         }
+        if self.part is not None:  # left out otherwise: the hash of a cell on all images is older than parts
+            content["part"] = {"n_images": len(self.part), "fingerprint": self.part.fingerprint}
+        return content
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], patterns: Sequence[Pattern]) -> "Cell":
-        """The cell that `to_json` wrote, given the patterns of its plants.
+    def from_json(
+        cls, content: Mapping[str, Any], patterns: Sequence[Pattern], part: Part | None = None
+    ) -> "Cell":
+        """The cell that `to_json` wrote, given the patterns of its plants and its part.
 
         Raises:
-            CheckpointError: something is missing, or a pattern is not the one the cell was made with.
+            CheckpointError: something is missing, or a pattern or the part is not the one it was made with.
         """
         try:
+            expected = content["part"]["fingerprint"] if "part" in content else None
+            if expected != (None if part is None else part.fingerprint):
+                raise CheckpointError(
+                    "the part of the training images is not the one the cell was trained on; "
+                    "the file was changed"
+                )
             data = content["data"]
             plants = []
             for plant, picture in zip(content["plants"], patterns, strict=True):
@@ -151,12 +173,35 @@ class Cell:
                     data["name"], data["fingerprint"], tuple(data["shape"]), tuple(data["class_names"])
                 ),
                 plants=tuple(plants),
+                part=part,
                 model=content["model"],
                 recipe=Recipe.from_json(content["recipe"]),
                 seed=content["seed"],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"this is not a cell: {error!r} is missing or of another form") from None
+
+
+class Parcel(NamedTuple):
+    """A cell as it travels between processes: plain values, and arrays."""
+
+    content: dict[str, Any]
+    pictures: list[tuple[str, np.ndarray]]
+    positions: np.ndarray | None
+
+
+def pack(cell: Cell) -> Parcel:
+    """A cell, ready to be sent."""
+    pictures = [(picture.name, picture.pixels.numpy()) for picture in cell.patterns]
+    return Parcel(cell.to_json(), pictures, None if cell.part is None else cell.part.positions.numpy())
+
+
+def unpack(parcel: Parcel) -> Cell:
+    """The cell that was sent."""
+    content, pictures, positions = parcel
+    patterns = [Pattern(name, torch.tensor(pixels)) for name, pixels in pictures]
+    part = None if positions is None else Part(torch.tensor(positions))
+    return Cell.from_json(content, patterns, part)
 
 
 def seeded_generator(seed: int, stream: str, device: str | torch.device = "cpu") -> torch.Generator:

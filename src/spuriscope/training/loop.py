@@ -20,6 +20,7 @@ from spuriscope.training.batches import Batches
 from spuriscope.training.cell import Cell, DataKey, seeded_generator
 from spuriscope.training.gradient import set_gradient
 from spuriscope.training.optimizer import Optimizer
+from spuriscope.training.part import Part
 from spuriscope.training.recipe import Recipe
 from spuriscope.training.trained import TrainedModel
 
@@ -32,6 +33,7 @@ def train(
     data: ImageSet,
     plants: Plant | Sequence[Plant] = (),
     *,
+    part: Part | None = None,
     model: str = "mlp",
     recipe: Recipe | None = None,
     seed: int = 0,
@@ -46,6 +48,7 @@ def train(
     Args:
         data: trained on its training part.
         plants: one plant, several, or none.
+        part: train on these of the training images only; the plants are drawn from all of them.
         model: name of an architecture, see `spuriscope.models.ARCHITECTURES`.
         recipe: how to train; the paper's recipe for MNIST and Fashion by default.
         seed: draws initial weights, batch order, noise, augmentation and dropout.
@@ -59,6 +62,7 @@ def train(
     cell = Cell(
         data=DataKey.of(data),
         plants=(plants,) if isinstance(plants, Plant) else tuple(plants),
+        part=part,
         model=model,
         recipe=recipe or Recipe(),
         seed=seed,
@@ -74,18 +78,25 @@ def train_cell(
     place = resolve_device(device)
     start = time.perf_counter()
     module = build_model(cell.model, data.shape, data.n_classes, seed=weights_seed(cell.seed)).to(place)
-    batches = Batches(data.train, cell.plants, cell.recipe, cell.seed, place)
+    batches = Batches(data.train, cell.plants, cell.recipe, cell.seed, place, part=cell.part)
     losses = fit(module, batches, cell.recipe, seed=cell.seed, on_epoch=on_epoch)
     return TrainedModel(cell, module.eval().cpu(), losses, time.perf_counter() - start)
 
 
 def check_data(cell: Cell, data: ImageSet) -> None:
-    """Raise CheckpointError unless `data` is what the cell was made for."""
+    """Raise unless `data` is what the cell was made for.
+
+    Raises:
+        CheckpointError: it is other data.
+        ConfigError: the cell's part reaches beyond it.
+    """
     if data.fingerprint != cell.data.fingerprint:
         raise CheckpointError(
             f"the cell was made for {cell.data.name} with fingerprint {cell.data.fingerprint[:12]}, "
             f"this {data.name} has {data.fingerprint[:12]}; give the data it was made for"
         )
+    if cell.part is not None:
+        cell.part.check(len(data.train))
 
 
 def fit(
@@ -119,7 +130,7 @@ def fit(
             for images, labels in batches.epoch():
                 total += set_gradient(module, images, labels, recipe) * len(labels)
                 optimizer.step(rate)
-            losses.append(mean_loss(total, len(batches.labels), epoch, recipe))
+            losses.append(mean_loss(total, batches.n_images, epoch, recipe))
             if on_epoch is not None:
                 on_epoch(epoch + 1, losses[-1])
     return tuple(losses)

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import wait
 
 import torch
@@ -85,7 +86,7 @@ def train_many(
 
     Raises:
         CheckpointError: a cell was made for other data.
-        ConfigError: the device is not there, or `n_workers` is below 1.
+        ConfigError: the device is not there, `n_workers` is below 1, or a part is not in the data.
     """
     queue = deque(cells)
     for cell in queue:
@@ -114,15 +115,15 @@ class _Count:
     def __init__(self, cells: Collection[Cell], data: ImageSet, on_progress: OnProgress | None) -> None:
         self.models_done, self.n_models = 0, len(cells)
         self.epochs_done, self.n_epochs = 0, sum(cell.recipe.epochs for cell in cells)
-        self.n_images = len(data.train)
+        self.data = data
         self.images_seen = 0
         self.start = time.perf_counter()
         self.on_progress = on_progress
 
-    def epoch(self, n_models: int = 1) -> None:
-        """So many models have been trained one epoch more."""
+    def epoch(self, cell: Cell, n_models: int = 1) -> None:
+        """So many models like that of this cell have been trained one epoch more."""
         self.epochs_done += n_models
-        self.images_seen += n_models * self.n_images
+        self.images_seen += n_models * cell.n_images(self.data)
         self.tell()
 
     def model(self, epochs_missed: int = 0) -> None:
@@ -144,7 +145,7 @@ def _train_here(
         before = count.epochs_done
         result: TrainedModel | FailedCell
         try:
-            result = train_cell(cell, data, device=device, on_epoch=lambda *_: count.epoch())
+            result = train_cell(cell, data, device=device, on_epoch=lambda *_, cell=cell: count.epoch(cell))
         except SpuriscopeError as error:
             result = FailedCell(cell, str(error))
         count.model(epochs_missed=before + cell.recipe.epochs - count.epochs_done)
@@ -162,7 +163,7 @@ def _train_in_bundles(
         for begin in range(0, len(group), size):
             bundle = group[begin : begin + size]
             before = count.epochs_done
-            results = train_bundle(bundle, data, device, on_epoch=count.epoch)
+            results = train_bundle(bundle, data, device, on_epoch=partial(count.epoch, bundle[0]))
             missed = before + sum(cell.recipe.epochs for cell in bundle) - count.epochs_done
             for cell, result in zip(bundle, results, strict=True):
                 count.model(epochs_missed=missed)
@@ -187,7 +188,7 @@ def _train_in_workers(
                         message = Failed(worker.death())
                     if isinstance(message, EpochDone):
                         worker.epochs += 1
-                        count.epoch()
+                        count.epoch(worker.cell)
                         continue
                     cell, epochs_missed = worker.cell, worker.cell.recipe.epochs - worker.epochs
                     if queue and not isinstance(message, Failed):

@@ -1,7 +1,8 @@
 """A trained model and its file.
 
-A checkpoint is one safetensors file: the weights, the pixels of the planted patterns, and in the header
-the cell in full, so that loading needs nothing else. Nothing is unpickled.
+A checkpoint is one safetensors file: the weights, the pixels of the planted patterns, the positions of the
+cell's part if it has one, and in the header the cell in full, so that loading needs nothing else. Nothing
+is unpickled.
 """
 
 import json
@@ -13,16 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from spuriscope.data.image_set import unit_float
-from spuriscope.errors import CheckpointError
+from spuriscope.errors import CheckpointError, ConfigError
 from spuriscope.models import build_model
 from spuriscope.patterns import Pattern
 from spuriscope.training.cell import Cell
+from spuriscope.training.part import Part
 
 __all__ = ["TrainedModel", "load_model"]
 
 FORMAT = "1"
 PREDICT_BATCH = 500
-WEIGHTS, PATTERN = "weights.", "pattern."
+WEIGHTS, PATTERN, PART = "weights.", "pattern.", "part"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,8 @@ class TrainedModel:
             f"{plant.pattern.name} on {plant.n_planted} of class {plant.target}" for plant in cell.plants
         ]
         planted = ", ".join(plants) or "nothing planted"
-        return f"TrainedModel({cell.model} on {cell.data.name}, {planted}, seed {cell.seed})"
+        data = cell.data.name if cell.part is None else f"{len(cell.part):,} images of {cell.data.name}"
+        return f"TrainedModel({cell.model} on {data}, {planted}, seed {cell.seed})"
 
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities (n, n_classes) of the classes, for images (n, channels, height, width).
@@ -70,6 +73,8 @@ class TrainedModel:
         tensors = {WEIGHTS + name: value.contiguous() for name, value in self.module.state_dict().items()}
         for number, picture in enumerate(self.cell.patterns):
             tensors[f"{PATTERN}{number}"] = picture.pixels.clone()  # two plants may share one
+        if self.cell.part is not None:
+            tensors[PART] = self.cell.part.positions
         header = {
             "spuriscope": FORMAT,
             "cell": json.dumps(self.cell.to_json()),
@@ -96,7 +101,11 @@ class TrainedModel:
             losses, n_seconds = tuple(json.loads(header["losses"])), float(json.loads(header["n_seconds"]))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{source}: the header lacks {error}; train it again") from None
-        cell = Cell.from_json(cell_content, patterns)
+        try:
+            part = Part(tensors[PART]) if PART in tensors else None
+        except ConfigError as error:
+            raise CheckpointError(f"{source}: its part is damaged ({error}); train it again") from None
+        cell = Cell.from_json(cell_content, patterns, part)
         module = build_model(cell.model, cell.data.shape, len(cell.data.class_names))
         weights = {name.removeprefix(WEIGHTS): tensors[name] for name in tensors if name.startswith(WEIGHTS)}
         try:

@@ -25,8 +25,7 @@ import torch
 
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.errors import SpuriscopeError, TrainingError
-from spuriscope.patterns import Pattern
-from spuriscope.training.cell import Cell
+from spuriscope.training.cell import Cell, pack, unpack
 from spuriscope.training.loop import train_cell
 
 __all__ = ["EpochDone", "Failed", "SharedData", "Worker", "shared_data"]
@@ -129,7 +128,7 @@ class Worker:
         self.cell = cell
         self.epochs = 0
         with suppress(OSError):  # it died meanwhile; the next look at its pipe says so
-            self.pipe.send((cell.to_json(), [(p.name, p.pixels.numpy()) for p in cell.patterns]))
+            self.pipe.send(pack(cell))
 
     def death(self) -> str:
         """Why the process is no more."""
@@ -156,8 +155,7 @@ def _work(pipe: Connection, shared: SharedData) -> None:
     data = shared.map()
     try:
         while True:
-            content, pictures = pipe.recv()
-            cell = Cell.from_json(content, [Pattern(name, torch.from_numpy(p)) for name, p in pictures])
+            cell = unpack(pipe.recv())
             try:
                 model = train_cell(cell, data, device="cpu", on_epoch=lambda *_: pipe.send(EpochDone()))
             except SpuriscopeError as error:
