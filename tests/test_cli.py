@@ -153,6 +153,23 @@ def test_attack_a_run_and_data(spuriscope: Any, tmp_path: Path) -> None:
     assert "presence of the pattern: spurious score" in shown.out
 
 
+THEORY = ("theory", "--gamma", 0.1, "--m", 1, "--t", 2.236, "--s1", 0.5, "--s2", 0.1)
+
+
+def test_theory_in_closed_form_and_simulated(spuriscope: Any) -> None:
+    found = spuriscope(*THEORY, "--lam", 0, "--simulate", 20_000, "--json").json
+    names = ("clean_accuracy", "spurious_accuracy", "prediction_difference")
+    for name, expected in zip(names, (0.9207, 0.8146, 0.2532), strict=True):
+        assert found[name] == pytest.approx(expected, abs=5e-5)
+        sd = found["simulated"]["sd_over_seeds"][name]
+        assert found["simulated"][name] == pytest.approx(expected, abs=4 * sd)
+    assert found["critical_gamma"] == pytest.approx(0.04, rel=1e-3)
+    assert spuriscope(*THEORY[:-2], "--s2", 1, "--t", 0, "--json").json["critical_gamma"] is None
+    shown = spuriscope(*THEORY, "--simulate", 100, "--seeds", 1)
+    assert "0.9207" in shown.out
+    assert "critical gamma: 0.04" in shown.out
+
+
 RUN = ("train", "digits", "--out", "run")
 
 
@@ -192,6 +209,11 @@ RUN = ("train", "digits", "--out", "run")
         (("attack", "digits", "--models", "7"), "give an even number of 6 or more, got 7"),
         (("attack", "digits", "--target", "12"), "digits has no class 12; choose 0 to 9"),
         (("attack", "digits", "--planted", "99"), "cannot plant 99 images: class 0 has"),
+        ((*THEORY, "--gamma", "1.1"), "gamma must be a share in [0, 1], got 1.1"),
+        ((*THEORY, "--s2", "-1"), "s2 must be a variance of 0 or more, got -1.0"),
+        ((*THEORY, "--t", "nan"), "t must be a finite number, got nan"),
+        ((*THEORY, "--gamma", "0", "--s2", "0"), "leave the weights open"),
+        ((*THEORY, "--simulate", "0"), "1 image and 1 seed at least, got n=0"),
         (("discombobulate",), "No such command 'discombobulate'"),
     ],
 )

@@ -12,11 +12,13 @@ from typer.exceptions import TyperException
 from spuriscope.cli.attack import attack
 from spuriscope.cli.commands import app
 from spuriscope.cli.studies import study_app
+from spuriscope.cli.theory import theory
 from spuriscope.errors import SpuriscopeError
 
 __all__ = ["app", "main"]
 
 app.command()(attack)
+app.command()(theory)
 app.add_typer(study_app, name="study")
 
 
