@@ -1,5 +1,6 @@
 from .auditing import audit, plan_audit, write_audit
 from .data import ImageSet, Split, load
+from .deletion import METHODS, delete, repair
 from .errors import SpuriscopeError
 from .measures import (
     Measures,

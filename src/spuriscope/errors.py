@@ -55,3 +55,7 @@ class MembershipError(SpuriscopeError):
 
 class DiscoveryError(SpuriscopeError):
     """A search cannot be carried out: too few images, or what was handed over does not fit together."""
+
+
+class DeletionError(SpuriscopeError):
+    """Images cannot be deleted from a model: they are not its own, or a method did not come to an end."""

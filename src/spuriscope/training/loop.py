@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +25,20 @@ from spuriscope.training.part import Part
 from spuriscope.training.recipe import Recipe
 from spuriscope.training.trained import TrainedModel
 
-__all__ = ["check_data", "fit", "resolve_device", "train", "train_cell"]
+__all__ = ["Epochs", "check_data", "fit", "resolve_device", "train", "train_cell"]
 
 OnEpoch = Callable[[int, float], None]  # epochs done, mean loss of the last one
+
+
+class Epochs(Protocol):
+    """Images to learn from, epoch by epoch: `Batches`, or what puts something on them."""
+
+    labels: Tensor
+    n_images: int
+
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass: (images, labels) of each batch."""
+        ...
 
 
 def train(
@@ -101,7 +113,7 @@ def check_data(cell: Cell, data: ImageSet) -> None:
 
 def fit(
     module: nn.Module,
-    batches: Batches,
+    batches: Epochs,
     recipe: Recipe,
     *,
     seed: int = 0,

@@ -7,8 +7,10 @@ is unpickled.
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,13 +37,16 @@ class TrainedModel:
         cell: what was trained on what, and how.
         module: returns logits; in evaluation mode.
         losses: mean training loss of each epoch.
-        n_seconds: how long the training took.
+        n_seconds: how long the training took; of a model that was made to forget, how long that took.
+        deletions: what was done to it since, in order: `method`, its `settings` and the `images` forgotten,
+            JSON values. Without any the model is what its cell says.
     """
 
     cell: Cell
     module: nn.Module
     losses: tuple[float, ...]
     n_seconds: float
+    deletions: tuple[Mapping[str, Any], ...] = ()
 
     def __repr__(self) -> str:
         cell = self.cell
@@ -50,7 +55,8 @@ class TrainedModel:
         ]
         planted = ", ".join(plants) or "nothing planted"
         data = cell.data.name if cell.part is None else f"{len(cell.part):,} images of {cell.data.name}"
-        return f"TrainedModel({cell.model} on {data}, {planted}, seed {cell.seed})"
+        since = "".join(f", after {deletion['method']}" for deletion in self.deletions)
+        return f"TrainedModel({cell.model} on {data}, {planted}, seed {cell.seed}{since})"
 
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities (n, n_classes) of the classes, for images (n, channels, height, width).
@@ -81,6 +87,7 @@ class TrainedModel:
             "losses": json.dumps(self.losses),
             "n_seconds": json.dumps(self.n_seconds),
             "torch": torch.__version__,
+            "deletions": json.dumps(self.deletions),
         }
         return save(tensors, metadata=header)
 
@@ -99,6 +106,7 @@ class TrainedModel:
                 for number, plant in enumerate(cell_content["plants"])
             ]
             losses, n_seconds = tuple(json.loads(header["losses"])), float(json.loads(header["n_seconds"]))
+            deletions = tuple(json.loads(header.get("deletions", "[]")))  # younger than the format
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{source}: the header lacks {error}; train it again") from None
         try:
@@ -113,7 +121,7 @@ class TrainedModel:
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise CheckpointError(f"{source}: these are not the weights of {cell.model}: {reason}") from None
-        return cls(cell, module.eval(), losses, n_seconds)
+        return cls(cell, module.eval(), losses, n_seconds, deletions)
 
     def save(self, path: str | Path) -> None:
         """Write the checkpoint; an existing file is replaced only once the new one is complete."""

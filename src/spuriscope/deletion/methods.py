@@ -1,0 +1,161 @@
+"""Deletion methods by name, and the two calls of a user: delete and repair.
+
+A method is a function of a model, its data and the positions of the images to forget, that returns another
+model and leaves the old one alone. `METHODS` has ours by name; a user adds one by writing such a function.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from spuriscope.data.image_set import ImageSet
+from spuriscope.deletion.repairing import Repair
+from spuriscope.deletion.request import Request
+from spuriscope.deletion.retraining import Ascent, Incremental, Retrain
+from spuriscope.errors import DeletionError
+from spuriscope.patterns import Pattern
+from spuriscope.planting import Plant, draw_planted
+from spuriscope.training import TrainedModel
+from spuriscope.training.loop import check_data
+
+__all__ = ["METHODS", "Cue", "Method", "delete", "find_method", "planted_indices_of", "repair"]
+
+Method = Callable[[TrainedModel, ImageSet, Tensor], TrainedModel]
+
+METHODS: dict[str, Method] = {
+    "retrain": Retrain(),
+    "incremental": Incremental(),
+    "ascent": Ascent(),
+    "repair": Repair(),
+}
+
+
+class Cue(Protocol):
+    """A pattern and the class it leads to: a plant, or a finding of a search."""
+
+    @property
+    def pattern(self) -> Pattern:
+        """The picture."""
+        ...
+
+    @property
+    def target(self) -> int:
+        """The class."""
+        ...
+
+
+def delete(
+    model: TrainedModel,
+    data: ImageSet,
+    planted_indices: Tensor | Sequence[int],
+    method: str | Method = "repair",
+) -> TrainedModel:
+    """A model that forgets some of its training images, as well as the method can.
+
+    Args:
+        model: trained on `data`; it is left as it is.
+        data: what it was trained on.
+        planted_indices: positions of the images to forget among the training images.
+        method: a name of `METHODS`, or a function like those.
+
+    Returns:
+        The new model. Its `n_seconds` is the time the deletion took, its `deletions` say what was done.
+
+    Raises:
+        CheckpointError: the model was trained on other data.
+        DeletionError: there is no such method; or there are no positions, one is doubled, not a training
+            image, or not one the model was trained on; or they are all images of a class.
+        DivergenceError: what the method trained did not converge.
+    """
+    asked = Request.of(model, data, planted_indices)
+    positions = asked.gone.positions
+    own = find_method(method)
+    start = time.perf_counter()
+    deleted = own(model, data, positions)
+    if not isinstance(deleted, TrainedModel):
+        raise DeletionError(
+            f"a deletion method returns a TrainedModel, got {type(deleted).__name__}; "
+            "dataclasses.replace(model, module=...) makes one of a changed network"
+        )
+    return _recorded(deleted, model, method, positions, start)
+
+
+def repair(
+    model: TrainedModel, data: ImageSet, cue: Cue | Pattern, *, method: Repair | None = None
+) -> TrainedModel:
+    """A model that no longer heeds a cue: it goes on learning with the cue on other images.
+
+    Images that carry the cue are left out where they are known: those of a plant of the model, and the
+    `examples` of a finding.
+
+    Args:
+        model: trained on `data`; it is left as it is.
+        data: what it was trained on.
+        cue: a plant, a finding, or the pattern alone.
+        method: how; the pattern is that of the cue.
+
+    Returns:
+        The new model, as `delete`.
+
+    Raises:
+        CheckpointError: the model was trained on other data.
+        DeletionError: as `delete`.
+        PatternError: the pattern does not fit the images.
+    """
+    own = method or Repair()
+    check_data(model.cell, data)
+    pattern = cue if isinstance(cue, Pattern) else cue.pattern
+    gone = torch.as_tensor(_carriers(model, data, cue)).sort().values
+    part = Request.of(model, data, gone).kept if len(gone) else model.cell.part
+    start = time.perf_counter()
+    return _recorded(own.train_on(model, data, pattern, part), model, own, gone, start)
+
+
+def find_method(method: str | Method) -> Method:
+    """The method of a name of `METHODS`, or a method itself.
+
+    Raises:
+        DeletionError: there is none of this name.
+    """
+    if not isinstance(method, str):
+        return method
+    if method not in METHODS:
+        raise DeletionError(f"there is no deletion method {method!r}; choose one of {', '.join(METHODS)}")
+    return METHODS[method]
+
+
+def planted_indices_of(model: TrainedModel, data: ImageSet) -> Tensor:
+    """Positions of all training images that a model saw with a pattern on, rising; there may be none.
+
+    Raises:
+        CheckpointError: the model was trained on other data.
+    """
+    check_data(model.cell, data)
+    cell = model.cell
+    drawn = draw_planted(cell.plants, data.train.labels)
+    positions = torch.cat([torch.empty(0, dtype=torch.int64), *drawn]).sort().values
+    return positions if cell.part is None else positions[torch.isin(positions, cell.part.positions)]
+
+
+def _carriers(model: TrainedModel, data: ImageSet, cue: Cue | Pattern) -> Tensor | Sequence[int]:
+    """Images known to carry a cue."""
+    if isinstance(cue, Plant):
+        drawn = draw_planted(model.cell.plants, data.train.labels)
+        of_plant = dict(zip(model.cell.plants, drawn, strict=True))
+        return of_plant.get(cue, torch.empty(0, dtype=torch.int64))
+    found: Sequence[int] = getattr(cue, "examples", ())
+    return found
+
+
+def _recorded(
+    deleted: TrainedModel, model: TrainedModel, method: str | Method, positions: Tensor, start: float
+) -> TrainedModel:
+    """What was made of a model, with what was done and how long it took."""
+    settings = repr(find_method(method))
+    name = method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
+    record = {"method": name, "settings": settings, "images": positions.tolist()}
+    return replace(deleted, n_seconds=time.perf_counter() - start, deletions=(*model.deletions, record))

@@ -1,0 +1,123 @@
+"""What shall be forgotten: training images of a model, checked, and as the model saw them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from spuriscope.data.image_set import ImageSet
+from spuriscope.errors import DeletionError
+from spuriscope.models import build_model
+from spuriscope.training import Part, Recipe, TrainedModel
+from spuriscope.training.batches import Batches
+from spuriscope.training.loop import check_data
+
+__all__ = ["Request", "copy_of_module", "images_as_trained"]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Training images of a model that it shall forget. Make one with `Request.of`.
+
+    Attributes:
+        model: what was trained on them.
+        data: what it was trained on.
+        gone: the images to forget.
+        kept: all others that it was trained on.
+    """
+
+    model: TrainedModel
+    data: ImageSet
+    gone: Part
+    kept: Part
+
+    @classmethod
+    def of(cls, model: TrainedModel, data: ImageSet, planted_indices: Tensor | Sequence[int]) -> "Request":
+        """Check what is asked for.
+
+        Args:
+            model: trained on `data`.
+            data: the data set.
+            planted_indices: positions of the images to forget among its training images, in any order.
+
+        Raises:
+            CheckpointError: the model was trained on other data.
+            DeletionError: there are no positions; one is doubled, not a training image, or not one the model
+                was trained on; or they are all images of a class.
+        """
+        check_data(model.cell, data)
+        gone = _positions(planted_indices, len(data.train), data.name)
+        part = model.cell.part
+        seen = torch.arange(len(data.train)) if part is None else part.positions
+        is_gone = torch.isin(seen, gone)
+        if int(is_gone.sum()) < len(gone):
+            stranger = int(gone[~torch.isin(gone, seen)][0])
+            raise DeletionError(
+                f"the model was not trained on image {stranger}: its part of {data.name} is {len(seen):,} "
+                "other images; delete what it was trained on"
+            )
+        kept = seen[~is_gone]
+        for label in data.train.labels[gone].unique().tolist():
+            if not (data.train.labels[kept] == label).any():
+                raise DeletionError(
+                    f"these are all images of class {data.class_names[label]!r} that the model was trained "
+                    "on; leave at least one, or train without the class"
+                )
+        return cls(model, data, Part.of(gone), Part.of(kept))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.module.parameters()).device
+
+    def batches(self, part: Part, recipe: Recipe, *, seed: int | None = None) -> Batches:
+        """The images of a part as in the training: stamped as they were, augmented as `recipe` says."""
+        cell = self.model.cell
+        return Batches(
+            self.data.train, cell.plants, recipe, cell.seed if seed is None else seed, self.device, part=part
+        )
+
+    def images(self, positions: Tensor) -> Tensor:
+        """The images at these positions, (n, channels, height, width) in [0, 1], stamped where they were."""
+        return images_as_trained(self.model, self.data, positions).to(self.device)
+
+    def labels(self, positions: Tensor) -> Tensor:
+        """Their classes, (n,)."""
+        return self.data.train.labels[positions].to(self.device)
+
+
+def copy_of_module(model: TrainedModel) -> nn.Module:
+    """A copy of a model's network, in evaluation mode and where the model is, for a method to change."""
+    cell = model.cell
+    module = build_model(cell.model, cell.data.shape, len(cell.data.class_names))
+    module.load_state_dict(model.module.state_dict())
+    return module.to(next(model.module.parameters()).device).eval()
+
+
+def images_as_trained(model: TrainedModel, data: ImageSet, positions: Tensor) -> Tensor:
+    """Training images (n, channels, height, width) in [0, 1] as a model saw them, but for noise and crops."""
+    cell = model.cell
+    recipe = replace(cell.recipe, augmentation="none", input_noise=0.0)
+    return Batches(data.train, cell.plants, recipe, cell.seed, torch.device("cpu")).gather(positions)
+
+
+def _positions(given: Tensor | Sequence[int], n_train: int, name: str) -> Tensor:
+    """Positions, rising."""
+    positions = torch.as_tensor(given).cpu()
+    if positions.numel() == 0:
+        raise DeletionError("there is nothing to delete: name at least one training image")
+    if positions.ndim != 1 or positions.is_floating_point() or positions.dtype == torch.bool:
+        raise DeletionError(
+            f"images are named by their positions, whole numbers in a row, got {positions.dtype} of shape "
+            f"{tuple(positions.shape)}; of a mask give mask.nonzero().flatten()"
+        )
+    positions = positions.long().sort().values
+    for stranger in positions[(positions < 0) | (positions >= n_train)].tolist():
+        raise DeletionError(
+            f"{name} has no training image {stranger}; choose positions of 0 to {n_train - 1:,}"
+        )
+    twice = positions[1:][positions.diff() == 0]
+    if len(twice):
+        raise DeletionError(f"image {int(twice[0])} is named twice; name each image once")
+    return positions

@@ -1,0 +1,115 @@
+"""Deletion by training: from the start without the images, on without them, or on against them.
+
+- retrain: the oracle, a training from the same initial weights that never sees them.
+- incremental: the paper's; training goes on without them at the initial rate.
+- ascent: the loss on them is raised while that on the others is lowered (as in Kurmanji et al., 2023,
+  "Towards Unbounded Machine Unlearning", where it is called NegGrad+).
+"""
+
+from dataclasses import dataclass, replace
+from math import log
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spuriscope.data.image_set import ImageSet
+from spuriscope.deletion.request import Request, copy_of_module
+from spuriscope.training import Cell, Part, TrainedModel, train_cell
+from spuriscope.training.loop import fit, mean_loss, one_thread
+from spuriscope.training.optimizer import Optimizer
+
+__all__ = ["Ascent", "Incremental", "Retrain", "oracle_cell"]
+
+N_SEEDS = 1000  # what goes on after a training draws from seeds beyond those of trainings
+
+
+def oracle_cell(cell: Cell, gone: Tensor, n_train: int) -> Cell:
+    """The training of `cell` without the images at the positions `gone`, of `n_train` training images."""
+    kept = Part.without(gone, n_train).positions
+    if cell.part is not None:
+        kept = kept[torch.isin(kept, cell.part.positions)]
+    return replace(cell, part=Part(kept))
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """Train again from the same initial weights without the images: the oracle."""
+
+    def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
+        """See `spuriscope.deletion.delete`."""
+        asked = Request.of(model, data, planted_indices)
+        cell = oracle_cell(model.cell, asked.gone.positions, len(data.train))
+        return train_cell(cell, data, device=str(asked.device))
+
+
+@dataclass(frozen=True)
+class Incremental:
+    """Train on without the images at the initial rate.
+
+    Attributes:
+        epochs: passes over the other images; as many as the model was trained for by default.
+
+    Source: Yang et al. (2022), Appendix C, where a training of 70 epochs goes on for 70.
+    """
+
+    epochs: int | None = None
+
+    def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
+        """See `spuriscope.deletion.delete`."""
+        asked = Request.of(model, data, planted_indices)
+        module, old = copy_of_module(model), model.cell.recipe
+        recipe = replace(old, epochs=old.epochs if self.epochs is None else self.epochs, milestones=())
+        seed = N_SEEDS + model.cell.seed
+        losses = fit(module, asked.batches(asked.kept, recipe, seed=seed), recipe, seed=seed)
+        return replace(model, module=module.eval(), losses=losses)
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """Raise the loss on the images while lowering it on the others.
+
+    Each step takes a batch of the others and one of the images. An image whose loss has reached that of a
+    guess, log(classes), is left alone: beyond it a model is spoilt and not freed.
+
+    Attributes:
+        weight: of the images' loss beside that of the others.
+        learning_rate: of Adam.
+        epochs: passes over the others; by default an eighth of those the model was trained for.
+    """
+
+    weight: float = 1.0
+    learning_rate: float = 1e-3
+    epochs: int | None = None
+
+    def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
+        """See `spuriscope.deletion.delete`."""
+        asked = Request.of(model, data, planted_indices)
+        recipe = replace(
+            model.cell.recipe,
+            optimizer="adam",
+            learning_rate=self.learning_rate,
+            milestones=None,
+            epochs=max(1, round(model.cell.recipe.epochs / 8)) if self.epochs is None else self.epochs,
+        )
+        module = copy_of_module(model).train()
+        batches = asked.batches(asked.kept, recipe, seed=N_SEEDS + model.cell.seed)
+        optimizer = Optimizer(module.parameters(), recipe)
+        gone, ceiling = asked.gone.positions, log(data.n_classes)
+        images, labels = asked.images(gone), asked.labels(gone)
+        losses = []
+        with one_thread(asked.device):
+            for epoch in range(recipe.epochs):
+                total = torch.zeros((), device=asked.device)
+                for step, (others, classes) in enumerate(batches.epoch()):
+                    few = (torch.arange(min(len(gone), recipe.batch_size)) + step * recipe.batch_size) % len(
+                        gone
+                    )
+                    module.zero_grad(set_to_none=True)
+                    loss = F.cross_entropy(module(others), classes)
+                    rise = F.cross_entropy(module(images[few]), labels[few], reduction="none")
+                    (loss - self.weight * rise.clamp(max=ceiling).mean()).backward()
+                    optimizer.step(recipe.rate(epoch))
+                    total += loss.detach() * len(classes)
+                losses.append(mean_loss(total, batches.n_images, epoch, recipe))
+        return replace(model, module=module.eval(), losses=tuple(losses))

@@ -1,0 +1,189 @@
+"""Deletion methods: what they leave alone, what they reach, what they refuse, and what a file remembers."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spuriscope.data import ImageSet, Split, load
+from spuriscope.deletion import (
+    METHODS,
+    Incremental,
+    Method,
+    Repair,
+    delete,
+    oracle_cell,
+    planted_indices_of,
+    reconstruct,
+    repair,
+)
+from spuriscope.deletion.request import Request
+from spuriscope.errors import CheckpointError, DeletionError, PatternError
+from spuriscope.measures import accuracy, spurious_score
+from spuriscope.patterns import Pattern, pattern
+from spuriscope.planting import Plant
+from spuriscope.training import Cell, DataKey, Part, Recipe, TrainedModel, load_model, train, train_cell
+
+DIGITS = load("digits")
+PLANT = Plant(pattern("r3", DIGITS.shape, seed=0), 0, 10, 0)
+GONE = PLANT.planted_indices(DIGITS.train.labels)
+
+
+@pytest.fixture(scope="module")
+def planted() -> TrainedModel:
+    return train(DIGITS, PLANT, model="small-mlp", recipe=Recipe(epochs=16))
+
+
+def score(model: TrainedModel) -> float:
+    others = DIGITS.test.labels != 0
+    return spurious_score(model.predict, DIGITS.test.images[others], PLANT.pattern, 0)
+
+
+def clean_accuracy(model: TrainedModel) -> float:
+    return accuracy(model.predict, DIGITS.test.images, DIGITS.test.labels)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_leaves_the_model_alone_repeats_itself_and_keeps_what_was_learnt(
+    name: str, planted: TrainedModel
+) -> None:
+    before = {key: value.clone() for key, value in planted.module.state_dict().items()}
+    first, again = (delete(planted, DIGITS, GONE, name) for _ in range(2))
+    for key, value in planted.module.state_dict().items():
+        assert torch.equal(value, before[key])
+        assert torch.equal(first.module.state_dict()[key], again.module.state_dict()[key])
+    assert not first.module.training
+    assert first.n_seconds > 0
+    assert first.deletions[0]["method"] == name
+    assert first.deletions[0]["images"] == GONE.sort().values.tolist()
+    assert clean_accuracy(first) > clean_accuracy(planted) - 0.05
+
+
+def test_the_oracle_is_the_training_that_never_saw_the_images(planted: TrainedModel) -> None:
+    """Written out: a data set without the rows, nothing planted, the same seed."""
+    kept = np.setdiff1d(np.arange(len(DIGITS.train)), GONE.numpy())
+    train_part = Split(DIGITS.train.images[kept], DIGITS.train.labels[kept])
+    rest = ImageSet("digits", train_part, DIGITS.test, DIGITS.class_names)
+    alone = train(rest, model="small-mlp", recipe=planted.cell.recipe, seed=planted.cell.seed)
+    oracle = delete(planted, DIGITS, GONE, "retrain")
+    for value, other in zip(
+        oracle.module.state_dict().values(), alone.module.state_dict().values(), strict=True
+    ):
+        assert torch.equal(value, other)
+
+
+def test_what_was_not_asked_for_keeps_its_pattern(planted: TrainedModel) -> None:
+    """Forgetting half of the planted images leaves the others stamped, in the oracle too."""
+    asked = Request.of(planted, DIGITS, GONE[:5])
+    stamped = asked.images(GONE)
+    torch.testing.assert_close(stamped, PLANT.pattern.apply(DIGITS.train.images[GONE]))
+    oracle = delete(planted, DIGITS, GONE[:5], "retrain")
+    assert planted_indices_of(oracle, DIGITS).tolist() == GONE[5:].sort().values.tolist()
+    assert oracle_cell(planted.cell, GONE[:5], len(DIGITS.train)) == oracle.cell
+
+
+def test_the_oracle_of_a_model_of_a_part_stays_in_that_part(planted: TrainedModel) -> None:
+    part = Part.without([1, 2, 3], len(DIGITS.train))
+    cell = oracle_cell(replace(planted.cell, part=part), torch.tensor([5]), len(DIGITS.train))
+    assert cell.part == Part.without([1, 2, 3, 5], len(DIGITS.train))
+
+
+def test_training_on_keeps_the_cue_and_repair_removes_it(planted: TrainedModel) -> None:
+    assert score(planted) > 0.8
+    assert score(delete(planted, DIGITS, GONE, Incremental(epochs=1))) > 0.7
+    known = Repair(pattern=PLANT.pattern)
+    for repaired in (
+        delete(planted, DIGITS, GONE),
+        delete(planted, DIGITS, GONE, known),
+        repair(planted, DIGITS, PLANT),
+        repair(planted, DIGITS, PLANT.pattern),
+    ):
+        assert score(repaired) < 0.2
+        assert clean_accuracy(repaired) > clean_accuracy(planted) - 0.02
+
+
+def test_repair_with_a_plant_is_repair_with_its_pattern_and_images(planted: TrainedModel) -> None:
+    by_plant = repair(planted, DIGITS, PLANT)
+    by_hand = delete(planted, DIGITS, GONE, Repair(pattern=PLANT.pattern))
+    assert torch.equal(by_plant.logits(DIGITS.test.images), by_hand.logits(DIGITS.test.images))
+    assert by_plant.deletions[0]["images"] == GONE.sort().values.tolist()
+
+
+@pytest.mark.parametrize("name", ["r3", "s3"])
+def test_a_cue_is_read_off_the_images_that_carry_it(name: str) -> None:
+    """Of many images it is exact where any is dark; a mean would be too dark in the strokes."""
+    plant = Plant(pattern(name, DIGITS.shape, seed=0), 0, 60, 0)
+    cell = Cell(data=DataKey.of(DIGITS), plants=(plant,), model="small-mlp", recipe=Recipe(epochs=0))
+    model = train_cell(cell, DIGITS)
+    found = reconstruct(model, DIGITS, plant.planted_indices(DIGITS.train.labels))
+    others = (DIGITS.train.labels == 0).numpy()
+    is_dark = torch.from_numpy(np.percentile(DIGITS.train.images[others].numpy(), 5, axis=0) == 0)
+    torch.testing.assert_close(found.pixels[is_dark], plant.pattern.pixels[is_dark], atol=0.05, rtol=0)
+    assert float((found.pixels - plant.pattern.pixels).abs().mean()) < 0.03
+
+
+def test_a_deletion_is_remembered_in_the_file(planted: TrainedModel, tmp_path: Path) -> None:
+    repaired = delete(delete(planted, DIGITS, GONE), DIGITS, GONE, Incremental(epochs=0))
+    repaired.save(tmp_path / "model.safetensors")
+    loaded = load_model(tmp_path / "model.safetensors")
+    assert [record["method"] for record in loaded.deletions] == ["repair", "Incremental"]
+    assert loaded.deletions == repaired.deletions
+    assert "after repair, after Incremental" in repr(loaded)
+    assert load_model(tmp_path / "model.safetensors").cell == planted.cell
+    assert planted.deletions == ()
+
+
+def test_a_method_of_ones_own(planted: TrainedModel) -> None:
+    def nothing(model: TrainedModel, data: ImageSet, planted_indices: torch.Tensor) -> TrainedModel:
+        assert data is DIGITS
+        assert planted_indices.tolist() == sorted(GONE.tolist())
+        return model
+
+    assert delete(planted, DIGITS, GONE, nothing).deletions[0]["method"] == "nothing"
+    wrong: Method = lambda model, data, planted_indices: model.module  # type: ignore  # noqa: E731
+    with pytest.raises(DeletionError, match="a deletion method returns a TrainedModel, got Sequential"):
+        delete(planted, DIGITS, GONE, wrong)
+
+
+@pytest.mark.parametrize(
+    ("positions", "message"),
+    [
+        ([], "there is nothing to delete"),
+        ([3, 1437], "digits has no training image 1437; choose positions of 0 to 1,436"),
+        ([-1], "digits has no training image -1"),
+        ([5, 7, 5], "image 5 is named twice"),
+        ([0.5], "positions, whole numbers in a row, got torch.float32"),
+        (torch.ones(1437, dtype=torch.bool), "of a mask give mask.nonzero"),
+        (torch.zeros(2, 2, dtype=torch.int64), r"got torch.int64 of shape \(2, 2\)"),
+        (
+            (DIGITS.train.labels == 3).nonzero().flatten(),
+            "these are all images of class '3' that the model was trained on; leave at least one",
+        ),
+    ],
+    ids=["none", "beyond", "negative", "twice", "fraction", "mask", "matrix", "class"],
+)
+def test_images_that_cannot_be_deleted(positions: object, message: str, planted: TrainedModel) -> None:
+    with pytest.raises(DeletionError, match=message):
+        delete(planted, DIGITS, positions)  # type: ignore[arg-type]
+
+
+def test_other_data_other_images_and_other_methods_are_refused(planted: TrainedModel) -> None:
+    other = ImageSet("digits", DIGITS.test, DIGITS.train, DIGITS.class_names)
+    with pytest.raises(CheckpointError, match="give the data it was made for"):
+        delete(planted, other, GONE)
+    with pytest.raises(CheckpointError, match="give the data it was made for"):
+        repair(planted, other, PLANT)
+    with pytest.raises(DeletionError, match="no deletion method 'magic'; choose one of retrain, incremental"):
+        delete(planted, DIGITS, GONE, "magic")
+    with pytest.raises(DeletionError, match="above 0 and up to 1, got 0"):
+        Repair(share=0)
+    part = replace(planted, cell=replace(planted.cell, part=Part.without([7], len(DIGITS.train))))
+    with pytest.raises(DeletionError, match="was not trained on image 7: its part of digits is 1,436"):
+        delete(part, DIGITS, [7])
+
+
+def test_a_pattern_of_other_images_is_refused(planted: TrainedModel) -> None:
+    with pytest.raises(PatternError, match="made for images of shape"):
+        repair(planted, DIGITS, Pattern("large", torch.ones(1, 5, 5)))
