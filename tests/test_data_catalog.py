@@ -43,7 +43,7 @@ def test_aliases_mean_the_same(tmp_path: Path) -> None:
 def test_an_unknown_source_lists_what_there_is(source: str) -> None:
     message = (
         f"there is no data set '{source}'; give one of digits, mnist, fashion-mnist, cifar10, "
-        "fashion, cifar-10, or a folder of class folders, or an .npz file"
+        "pacs, fashion, cifar-10, or a folder of class folders, or an .npz file"
     )
     with pytest.raises(DataError, match=message.replace(".", r"\.")):
         load(source)
@@ -56,11 +56,11 @@ def test_a_mistyped_root_is_an_error_even_where_none_is_needed(tmp_path: Path) -
 
 
 def test_list_tells_what_was_found(tmp_path: Path) -> None:
-    assert [item.found is not None for item in list_data(tmp_path)] == [True, False, False, False]
+    assert [item.found is not None for item in list_data(tmp_path)] == [True, False, False, False, False]
     for file in PUBLISHED["mnist"].files:
         (tmp_path / file.name).touch()
     (tmp_path / "cifar10" / "cifar-10-batches-bin").mkdir(parents=True)
-    digits, mnist, fashion, cifar10 = list_data(tmp_path)
+    digits, mnist, fashion, cifar10, _ = list_data(tmp_path)
     assert digits.found is not None
     assert (mnist.found, fashion.found, cifar10.found) == (tmp_path, tmp_path, tmp_path / "cifar10")
     assert (cifar10.name, cifar10.n_train, cifar10.n_test, cifar10.shape) == (

@@ -17,11 +17,12 @@ def test_totals_are_the_published_ones() -> None:
         "mnist": (60000, 10000),
         "fashion-mnist": (60000, 10000),
         "cifar10": (50000, 10000),
+        "pacs": (6989, 3002),
     }
 
 
-def test_every_file_has_an_address_and_a_checksum() -> None:
-    files = [file for data in PUBLISHED.values() for file in data.files]
+def test_every_file_that_is_fetched_has_an_address_and_a_checksum() -> None:
+    files = [file for data in PUBLISHED.values() for file in data.files if data.name != "pacs"]
     assert len({file.md5 for file in files}) == len(files) == 9
     for file in files:
         assert file.url.endswith("/" + file.name)

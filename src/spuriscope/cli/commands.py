@@ -21,7 +21,7 @@ from spuriscope.cli.output import (
 from spuriscope.errors import ConfigError
 
 if TYPE_CHECKING:
-    from spuriscope.data import ImageSet
+    from spuriscope.data import ImageSet, Verification
     from spuriscope.planting import Plant
     from spuriscope.training import Recipe
 
@@ -342,12 +342,65 @@ def data_verify(data: DataArgument, root: RootOption = None, as_json: JsonOption
     found = verify(data, root)
     if as_json:
         print_json(asdict(found))
-        return
+    else:
+        _print_verification(found)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    source: Annotated[Path, typer.Argument(help="Folder CONTEXT/CLASS/*.jpg, or a .tar of it.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to make; it is DATA for every command.")],
+    image_size: Annotated[
+        int | None, typer.Option(help="Height and width in pixels (default: as the images are).")
+    ] = None,
+    split_seed: Annotated[int, typer.Option(help="Draws which seven tenths are for training.")] = 0,
+    unreadable: Annotated[str, typer.Option(help="Damaged images: refuse or skip.")] = "refuse",
+    missing: Annotated[str, typer.Option(help="Contexts without a class: refuse or allow.")] = "refuse",
+    duplicates: Annotated[
+        str, typer.Option(help="Test images all but equal to a training image: keep, or move to training.")
+    ] = "keep",
+    as_json: JsonOption = False,
+) -> None:
+    """Decode photographs with contexts once, into a file that is mapped: any number of them.
+
+    Example: spuriscope data prepare NICO/train --image-size 64 --out nico-64
+    """
+    from typing import cast
+
+    from spuriscope.data import verify
+    from spuriscope.data.contexts import Duplicates, Missing, Unreadable, prepare_contexts
+
+    prepare_contexts(
+        source,
+        out,
+        image_size=image_size,
+        seed=split_seed,
+        unreadable=cast(Unreadable, unreadable),
+        missing=cast(Missing, missing),
+        duplicates=cast(Duplicates, duplicates),
+        name=out.resolve().name,
+    )
+    found = verify(out)
+    if as_json:
+        print_json({"out": str(out), **asdict(found)})
+    else:
+        _print_verification(found)
+        typer.echo(f"written to {out}")
+
+
+def _print_verification(found: "Verification") -> None:
     typer.echo(
         f"{found.name}: images of {'x'.join(map(str, found.shape))}, fingerprint {found.fingerprint[:16]}"
     )
     rows = [[name, f"{n:,}", f"{found.test_counts[name]:,}"] for name, n in found.train_counts.items()]
     print_table(["class", "train", "test"], rows)
+    if found.context_counts:
+        rows = [[name, f"{train:,}", f"{test:,}"] for name, (train, test) in found.context_counts.items()]
+        print_table(["context", "train", "test"], rows)
+        typer.echo(f"{len(found.near_duplicates)} test images are all but equal to a training image")
+    for name in found.skipped:
+        typer.echo(f"skipped: {name}")
     for file in found.files:
         content = {
             True: "published content",

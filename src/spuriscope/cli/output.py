@@ -21,7 +21,8 @@ DataArgument = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="digits, mnist, fashion-mnist, cifar10, a folder of class folders, or an .npz file.",
+        help="digits, mnist, fashion-mnist, cifar10, pacs, a folder of class folders or of contexts, or an "
+        ".npz file.",
     ),
 ]
 RootOption = Annotated[

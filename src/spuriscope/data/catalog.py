@@ -1,19 +1,21 @@
 """From what the user writes to an `ImageSet`; and what `spuriscope data list` and `verify` tell.
 
-A data set is a name, a folder of class folders, or an `.npz` file. Loaders are imported when they are
-used, so a listing opens no file and imports no image library.
+A data set is a name, a folder of class folders or of contexts, a prepared folder, or an `.npz` file.
+Loaders are imported when they are used, so a listing opens no file and imports no image library.
 """
 
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from io import BufferedIOBase
 from pathlib import Path
 
-from spuriscope.data.image_set import ImageSet, Split
+from torch import Tensor
+
+from spuriscope.data.image_set import Contexts, ImageSet
 from spuriscope.data.published import PUBLISHED, Published, PublishedFile
 from spuriscope.errors import DataError
 
@@ -70,6 +72,10 @@ class Verification:
         test_counts: number of test images of each class, by class name.
         fingerprint: SHA-256 of pixels and labels, see `ImageSet.fingerprint`.
         files: the files that were read, if the data set has a published form.
+        context_counts: number of images, training and test, of each context, where there are contexts.
+        near_duplicates: test images that are all but equal to a training image, by position in the test
+            part; looked for where the split is ours and there are contexts (`spuriscope.data.duplicates`).
+        skipped: images of the source that could not be read and were left out, by name.
     """
 
     name: str
@@ -78,15 +84,19 @@ class Verification:
     test_counts: Mapping[str, int]
     fingerprint: str
     files: tuple[FileCheck, ...]
+    context_counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    near_duplicates: tuple[int, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
 def load(source: str | Path, *, root: Path | None = None, download: bool = True) -> ImageSet:
     """Read a data set.
 
     Args:
-        source: a name ("digits", "mnist", "fashion-mnist", "cifar10"), a folder of class folders, or
-            an `.npz` file. A string that is a name means the name, even where a folder has it too:
-            write "./mnist" for the folder. A `Path` is always a folder or a file.
+        source: a name ("digits", "mnist", "fashion-mnist", "cifar10", "pacs"), a folder of class folders
+            or of contexts that hold them, a folder of `prepare_contexts`, or an `.npz` file. A string that
+            is a name means the name, even where a folder has it too: write "./mnist" for the folder. A
+            `Path` is always a folder or a file.
         root: folder that holds the data sets known by name; without it SPURISCOPE_DATA, else the
             user's cache.
         download: whether files that are missing may be fetched.
@@ -103,13 +113,15 @@ def load(source: str | Path, *, root: Path | None = None, download: bool = True)
         return _load_published(data, root, download=download)
     path = Path(place := os.path.expanduser(source))
     if os.path.isdir(place):
-        from spuriscope.data.folder import load_folder
-
-        return load_folder(path)
+        return _load_folder(path)
     if path.suffix.lower() == ".npz":
         from spuriscope.data.npz import load_npz
 
         return load_npz(path)
+    if path.suffix.lower() == ".tar" and path.is_file():
+        from spuriscope.data.contexts import load_contexts
+
+        return load_contexts(path)
     known = ", ".join((*PUBLISHED, *_ALIASES))
     raise DataError(
         f"there is no data set {str(source)!r}; give one of {known}, or a folder of class folders, "
@@ -143,13 +155,34 @@ def verify(source: str | Path, root: Path | None = None) -> Verification:
     if data is not None and data.files:
         _, paths = locate(data, data_root(root))
         files = [compare(file, path) for file, path in zip(data.files, paths, strict=True) if path]
-    return Verification(
+    found = Verification(
         name=data_set.name,
         shape=data_set.shape,
-        train_counts=_counts(data_set.train, data_set.class_names),
-        test_counts=_counts(data_set.test, data_set.class_names),
+        train_counts=_counts(data_set.train.labels, data_set.class_names),
+        test_counts=_counts(data_set.test.labels, data_set.class_names),
         fingerprint=data_set.fingerprint,
         files=tuple(files),
+    )
+    return found if data_set.contexts is None else _with_contexts(found, data_set, data_set.contexts)
+
+
+def _with_contexts(found: Verification, data_set: ImageSet, contexts: Contexts) -> Verification:
+    """What only data sets with contexts are asked.
+
+    Raises:
+        DataError: the pixels are no longer those that were prepared.
+    """
+    from spuriscope.data.duplicates import near_duplicates
+
+    reckoned = replace(data_set).fingerprint  # a copy has not been told
+    if reckoned != data_set.fingerprint:
+        raise DataError(f"{data_set.name} was changed after it was prepared; prepare the images again")
+    train, test = (_counts(codes, contexts.names) for codes in (contexts.train, contexts.test))
+    return replace(
+        found,
+        context_counts={name: (train[name], test[name]) for name in contexts.names},
+        near_duplicates=tuple(pair.test for pair in near_duplicates(data_set)),
+        skipped=contexts.skipped,
     )
 
 
@@ -167,7 +200,21 @@ def _load_published(data: Published, root: Path | None, *, download: bool) -> Im
     from spuriscope.data.idx import load_idx
 
     paths = obtain(data, data_root(root), download=download)
+    if data.contexts:
+        from spuriscope.data.contexts import load_published
+
+        return load_published(data, paths[0])
     return load_cifar10(data, paths) if data.name == "cifar10" else load_idx(data, paths)
+
+
+def _load_folder(folder: Path) -> ImageSet:
+    from spuriscope.data.contexts import has_contexts, load_contexts
+    from spuriscope.data.folder import load_folder
+    from spuriscope.data.prepared import is_prepared, load_prepared
+
+    if is_prepared(folder):
+        return load_prepared(folder)
+    return load_contexts(folder) if has_contexts(folder) else load_folder(folder)
 
 
 def _found(data: Published, root: Path | None) -> Path | None:
@@ -181,9 +228,8 @@ def _found(data: Published, root: Path | None) -> Path | None:
     return folder if all(paths) else None
 
 
-def _counts(split: Split, class_names: tuple[str, ...]) -> dict[str, int]:
-    counts = split.labels.bincount(minlength=len(class_names)).tolist()
-    return dict(zip(class_names, counts, strict=True))
+def _counts(labels: Tensor, names: tuple[str, ...]) -> dict[str, int]:
+    return dict(zip(names, labels.bincount(minlength=len(names)).tolist(), strict=True))
 
 
 def compare(file: PublishedFile, path: Path) -> FileCheck:

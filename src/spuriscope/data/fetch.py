@@ -66,7 +66,7 @@ def obtain(data: Published, root: Path, *, download: bool) -> list[Path]:
     folder, found = locate(data, root)
     paths = []
     for file, path in zip(data.files, found, strict=True):
-        if path is None and not download:
+        if path is None and not (download and file.url):
             raise DataError(f"{data.name}: {_not_found(file, folder)}")
         paths.append(path or fetch(file, folder))
     return paths

@@ -7,6 +7,7 @@ Transparency is dropped and EXIF rotation is not applied. Nothing is resized: th
 belongs to the owner of the images.
 """
 
+import io
 import os
 import struct
 import warnings
@@ -22,12 +23,12 @@ from PIL import Image
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.errors import DataError
 
-__all__ = ["load_folder"]
+__all__ = ["EIGHT_BIT_MODES", "SUFFIXES", "entries_of", "is_left_behind", "load_folder", "no_bombs", "opened"]
 
-_SUFFIXES = {".png", ".jpg", ".jpeg"}
+SUFFIXES = {".png", ".jpg", ".jpeg"}
 _LEFT_BEHIND = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 _GREY_MODES = {"1", "L", "LA"}
-_COLOUR_MODES = {"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"}
+EIGHT_BIT_MODES = _GREY_MODES | {"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"}
 
 Classes = Mapping[str, list[Path]]  # the images of each class, both in the order of their names
 
@@ -46,7 +47,7 @@ def load_folder(folder: Path) -> ImageSet:
             different classes, a link leads out of the folder, or an image is unreadable, of more than
             8 bits, or of another size than the first.
     """
-    names = {entry.name for entry in _entries(folder, top=folder) if entry.is_dir()}
+    names = {entry.name for entry in entries_of(folder, top=folder) if entry.is_dir()}
     if {"train", "test"} <= names <= {"train", "test", "val"}:
         train, test = (_classes(folder / part, top=folder) for part in ("train", "test"))
         if train.keys() != test.keys():
@@ -59,33 +60,38 @@ def load_folder(folder: Path) -> ImageSet:
     else:
         train, test = _split(_classes(folder, top=folder))
 
-    size, grey = _common_form([path for part in (train, test) for paths in part.values() for path in paths])
-    return ImageSet(
-        folder.resolve().name,
-        train=_read(train, size, grey=grey),
-        test=_read(test, size, grey=grey),
-        class_names=tuple(train),
-    )
+    with no_bombs():
+        paths = [path for part in (train, test) for paths in part.values() for path in paths]
+        size, grey = _common_form(paths)
+        return ImageSet(
+            folder.resolve().name,
+            train=_read(train, size, grey=grey),
+            test=_read(test, size, grey=grey),
+            class_names=tuple(train),
+        )
 
 
-def _entries(folder: Path, *, top: Path) -> list[Path]:
+def entries_of(folder: Path, *, top: Path) -> list[Path]:
     """What lies in a folder, sorted by name, without hidden files; links must stay under `top`."""
     try:
         entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"the folder {folder} cannot be read ({error.strerror}); check the path") from error
-    entries = [
-        entry for entry in entries if not entry.name.startswith(".") and entry.name not in _LEFT_BEHIND
-    ]
+    entries = [entry for entry in entries if not is_left_behind(entry.name)]
     for entry in entries:
         if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(os.path.realpath(top)):
             raise DataError(f"{entry} is a link that leads out of {top}; put a copy in its place")
     return entries
 
 
+def is_left_behind(name: str) -> bool:
+    """Whether this is a hidden file, or one that an operating system leaves behind."""
+    return name.startswith(".") or name in _LEFT_BEHIND
+
+
 def _classes(folder: Path, *, top: Path) -> Classes:
     """The images of each class folder."""
-    classes = {entry.name: _images(entry, top=top) for entry in _entries(folder, top=top) if entry.is_dir()}
+    classes = {entry.name: _images(entry, top=top) for entry in entries_of(folder, top=top) if entry.is_dir()}
     if not classes:
         raise DataError(f"{folder} has no class folders; put the images of each class in a folder of its own")
     return classes
@@ -93,14 +99,14 @@ def _classes(folder: Path, *, top: Path) -> Classes:
 
 def _images(class_folder: Path, *, top: Path) -> list[Path]:
     """The images of one class."""
-    paths = _entries(class_folder, top=top)
+    paths = entries_of(class_folder, top=top)
     for path in paths:
         if path.is_dir():
             raise DataError(
                 f"{class_folder} should hold the images of one class, but holds the folder {path.name}; give "
                 "the folder whose folders are the classes, or one with train/ and test/"
             )
-        if path.suffix.lower() not in _SUFFIXES or not path.is_file():
+        if path.suffix.lower() not in SUFFIXES or not path.is_file():
             raise DataError(f"{path} is neither a PNG nor a JPEG image; convert it, or move it away")
     if not paths:
         raise DataError(f"the class folder {class_folder} has no images; fill it, or remove it")
@@ -124,28 +130,42 @@ def _split(classes: Classes) -> tuple[Classes, Classes]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """An image that is open for decoding; what Pillow raises for a damaged one becomes a `DataError`."""
+def opened(path: Path | str, content: bytes | None = None) -> Iterator[Image.Image]:
+    """An image that is open for decoding; what Pillow raises for a damaged one becomes a `DataError`.
+
+    Use it inside `no_bombs`, which makes errors of Pillow's warnings about images of absurd size.
+
+    Args:
+        path: of the image; what errors call it.
+        content: its bytes, where it is not a file of its own.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG", "JPEG")) as image:
-                yield image
+        with Image.open(path if content is None else io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+            yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is too large ({error}); resize the images") from error
     except (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error, zlib.error) as error:
-        raise DataError(f"{path} cannot be read as an image ({error}); replace it, or remove it") from error
+        reason = str(error).partition(" <_io")[0]  # Pillow names the buffer it read from
+        raise DataError(f"{path} cannot be read as an image ({reason}); replace it, or remove it") from error
+
+
+@contextmanager
+def no_bombs() -> Iterator[None]:
+    """Images of absurd size are errors inside. Not for use in threads: it changes Python's own filters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 def _common_form(paths: list[Path]) -> tuple[tuple[int, int], bool]:
     """Size (width, height) of the images, which must be one, and whether all are grey. Decodes no pixels."""
-    with _opened(paths[0]) as image:
+    with opened(paths[0]) as image:
         first_size, all_grey = image.size, True
     for path in paths:
-        with _opened(path) as image:
+        with opened(path) as image:
             size, mode = image.size, image.mode
             image.verify()  # the checksums of a PNG, which decoding passes over
-        if mode not in _GREY_MODES | _COLOUR_MODES:
+        if mode not in EIGHT_BIT_MODES:
             raise DataError(f"{path} has more than 8 bits for a pixel (mode {mode}); save it with 8 bits")
         if size != first_size:
             raise DataError(
@@ -168,7 +188,7 @@ def _read(classes: Classes, size: tuple[int, int], *, grey: bool) -> Split:
             "resize the images"
         ) from error
     for k, path in enumerate(path for paths in classes.values() for path in paths):
-        with _opened(path) as image:
+        with opened(path) as image:
             image.load()
             image.info.pop("transparency", None)  # Pillow warns about it, and it is dropped anyway
             pixels[k] = np.asarray(image.convert("L" if grey else "RGB")).reshape(height, width, channels)

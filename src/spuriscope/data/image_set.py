@@ -7,13 +7,16 @@ modules), trainings gather batches from it, and nothing ever writes into it.
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from spuriscope.errors import DataError
 
-__all__ = ["ImageSet", "Split", "unit_float"]
+PIECE = 1000  # images hashed at one time: what lies in a file need not fit into memory
+
+__all__ = ["Contexts", "ImageSet", "Split", "unit_float"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,23 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
+class Contexts:
+    """Where the images of a data set were taken, or how they were made: a label beside the class.
+
+    Attributes:
+        names: one name for each context, position = code.
+        train: (n_train,), int64, the context of each training image.
+        test: (n_test,), int64, of each test image.
+        skipped: images of the source that could not be read and were left out, by name.
+    """
+
+    names: tuple[str, ...]
+    train: Tensor
+    test: Tensor
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class ImageSet:
     """A data set of images: a training part, a test part, and the names of the classes.
 
@@ -56,15 +76,20 @@ class ImageSet:
         train: the images a model learns from.
         test: the images it is measured on.
         class_names: one name for each label, position = label.
+        contexts: the context of each image, where the data set has contexts.
+        images_file: the file that the images are mapped from, training images first, where they are.
 
     Raises:
-        DataError: a part is empty, the parts differ in shape, or a label has no class name.
+        DataError: a part is empty, the parts differ in shape, a label has no class name, or the contexts
+            are not one for each image.
     """
 
     name: str
     train: Split
     test: Split
     class_names: tuple[str, ...] = field(repr=False)
+    contexts: Contexts | None = field(default=None, repr=False)
+    images_file: Path | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for part, split in (("training", self.train), ("test", self.test)):
@@ -83,6 +108,15 @@ class ImageSet:
             )
         if len(self.class_names) < 2:
             raise DataError(f"{self.name} has {len(self.class_names)} class; a classifier needs two or more")
+        if self.contexts is not None:
+            for part, split, codes in (
+                ("training", self.train, self.contexts.train),
+                ("test", self.test, self.contexts.test),
+            ):
+                if codes.shape != split.labels.shape:
+                    raise DataError(
+                        f"{self.name}: {len(split)} {part} images have {len(codes)} contexts; give each one"
+                    )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -99,13 +133,14 @@ class ImageSet:
     def fingerprint(self) -> str:
         """SHA-256 over pixels, labels and shapes of both parts: equal content, equal fingerprint.
 
-        The name, the class names and the file format do not enter: MNIST read from plain or from
-        compressed files is the same data.
+        The name, the class names, the contexts and the file format do not enter: MNIST read from plain or
+        from compressed files is the same data.
         """
         digest = hashlib.sha256()
         for split in (self.train, self.test):
             digest.update(repr(tuple(split.images.shape)).encode())
-            digest.update(split.images.contiguous().numpy().data)
+            for piece in split.images.split(PIECE):
+                digest.update(piece.contiguous().numpy().data)
             digest.update(split.labels.contiguous().numpy().astype("<i8").data)
         return digest.hexdigest()
 

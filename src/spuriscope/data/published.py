@@ -4,7 +4,8 @@ One value for each data set that spuriscope knows by name. Loaders hold what the
 `fetch` takes addresses and checksums from it, and `data list` prints it without opening a file.
 
 Sources: LeCun, Cortes and Burges (MNIST, 1998); Xiao, Rasul and Vollgraf (2017, arXiv:1708.07747) for
-Fashion-MNIST; Krizhevsky (2009) for CIFAR-10; Alpaydin and Kaynak (1998, UCI) for the digits, in the
+Fashion-MNIST; Krizhevsky (2009) for CIFAR-10; Li, Yang, Song and Hospedales (ICCV 2017) for PACS, here at 64
+x 64 pixels and split by us; Alpaydin and Kaynak (1998, UCI) for the digits, in the
 copy that scikit-learn ships.
 """
 
@@ -24,8 +25,8 @@ class PublishedFile:
 
     Attributes:
         name: its published name.
-        url: where it is fetched from.
-        md5: checksum of the published file.
+        url: where it is fetched from; "" where nobody offers it for that.
+        md5: checksum of the published file, "" where there is none.
         content_md5: checksum of what it unpacks to, None where none was published.
         other_forms: names under which a repacked or unpacked copy is accepted.
     """
@@ -48,6 +49,7 @@ class Published:
         class_names: one name for each label.
         train_counts: number of training images of each class.
         test_counts: number of test images of each class.
+        contexts: the contexts that its images lie in, if they do.
         folders: names that its folder may have under a root; the first is where it is fetched to.
         files: what has to be found there; empty when the data come with a library.
     """
@@ -58,6 +60,7 @@ class Published:
     class_names: tuple[str, ...]
     train_counts: tuple[int, ...]
     test_counts: tuple[int, ...]
+    contexts: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     files: tuple[PublishedFile, ...] = ()
 
@@ -199,4 +202,20 @@ _CIFAR10 = Published(
     ),
 )  # fmt: skip
 
-PUBLISHED: dict[str, Published] = {data.name: data for data in (_DIGITS, _MNIST, _FASHION_MNIST, _CIFAR10)}
+_PACS = Published(
+    name="pacs",
+    about="animals, guitars, houses and people as art, cartoon, photograph and sketch",
+    shape=(3, 64, 64),
+    class_names=("dog", "elephant", "giraffe", "guitar", "horse", "house", "person"),
+    train_counts=(1209, 1157, 1095, 779, 1078, 660, 1011),
+    test_counts=(520, 497, 471, 334, 462, 283, 435),
+    contexts=("art_painting", "cartoon", "photo", "sketch"),
+    folders=("pacs-64", "pacs", "PACS"),
+    files=(
+        PublishedFile(name="pacs-64.tar", url="", md5="", content_md5=None, other_forms=("art_painting",)),
+    ),
+)
+
+PUBLISHED: dict[str, Published] = {
+    data.name: data for data in (_DIGITS, _MNIST, _FASHION_MNIST, _CIFAR10, _PACS)
+}

@@ -63,8 +63,12 @@ class SharedData:
         Raises:
             TrainingError: there is no room for it.
         """
+        file = data.images_file
         try:
-            data.train.images.contiguous().numpy().tofile(folder / "images")
+            if file is not None and file.is_file():
+                (folder / "images").symlink_to(file.resolve())
+            else:
+                data.train.images.contiguous().numpy().tofile(folder / "images")
             data.train.labels.contiguous().numpy().tofile(folder / "labels")
         except OSError as error:
             n_megabytes = data.train.images.numel() // 10**6 + 1
@@ -77,10 +81,8 @@ class SharedData:
     def map(self) -> ImageSet:
         """The data set as a worker sees it. Trainings do not touch the test part: it is one image."""
         size = self.n_train * int(np.prod(self.shape))
-        images = torch.from_file(str(self.folder / "images"), shared=True, size=size, dtype=torch.uint8)
-        labels = torch.from_file(
-            str(self.folder / "labels"), shared=True, size=self.n_train, dtype=torch.int64
-        )
+        images = torch.from_file(str(self.folder / "images"), size=size, dtype=torch.uint8)
+        labels = torch.from_file(str(self.folder / "labels"), size=self.n_train, dtype=torch.int64)
         train = Split(images.view(self.n_train, *self.shape), labels)
         data = ImageSet(self.name, train, Split(train.images[:1], labels[:1]), self.class_names)
         data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the parent
