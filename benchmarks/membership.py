@@ -43,6 +43,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("membership.jsonl"))
     parser.add_argument("--show", type=Path)
     parser.add_argument("--data", nargs="+", default=DATA)
+    parser.add_argument("--patterns", nargs="+", default=PATTERNS)
+    parser.add_argument("--counts", nargs="+", type=int, default=COUNTS)
+    parser.add_argument("--workers", type=int, help="processes (default: as many as cores)")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--models", type=int, default=6)
@@ -59,7 +62,7 @@ def main() -> None:
             if time.perf_counter() - start > 60 * options.minutes:
                 return
             data = some(load(name, root=options.root), options.images, seed)
-            for row in rows(data, seed, options.models, options.epochs):
+            for row in rows(data, seed, options):
                 with options.out.open("a") as file:
                     file.write(json.dumps(row) + "\n")
             print(f"seed {seed}, {name}: {time.perf_counter() - start:.0f} s", flush=True)
@@ -74,10 +77,10 @@ def some(data: ImageSet, n_images: int | None, seed: int) -> ImageSet:
     return ImageSet(data.name, train, data.test, data.class_names)
 
 
-def rows(data: ImageSet, seed: int, n_models: int, epochs: int) -> list[dict[str, Any]]:
+def rows(data: ImageSet, seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for each pattern and number planted: games of one seed, and the null they share."""
-    drawn = {name: pattern(name, data.shape, seed=seed) for name in PATTERNS}
-    recipe = paper_recipe(data.name, "mlp", epochs=epochs)
+    drawn = {name: pattern(name, data.shape, seed=seed) for name in options.patterns}
+    recipe = paper_recipe(data.name, "mlp", epochs=options.epochs)
 
     def game(name: str, n_planted: int) -> Game:
         return Game(
@@ -87,12 +90,13 @@ def rows(data: ImageSet, seed: int, n_models: int, epochs: int) -> list[dict[str
             n_planted=n_planted,
             model="mlp",
             recipe=recipe,
-            n_models=n_models,
+            n_models=options.models,
             seed=seed,
         )
 
-    places = [(name, n_planted) for name in PATTERNS for n_planted in COUNTS]
-    null, *plays = play([game("r3", 0), *(game(*place) for place in places)])
+    places = [(name, n_planted) for name in options.patterns for n_planted in options.counts]
+    games = [game(options.patterns[0], 0), *(game(*place) for place in places)]
+    null, *plays = play(games, n_workers=options.workers)
     without = {name: null.presence(picture) for name, picture in drawn.items()}
     return [
         {
@@ -100,8 +104,8 @@ def rows(data: ImageSet, seed: int, n_models: int, epochs: int) -> list[dict[str
             "pattern": name,
             "n_planted": n_planted,
             "seed": seed,
-            "n_models": n_models,
-            "epochs": epochs,
+            "n_models": options.models,
+            "epochs": options.epochs,
             "n_train": len(played.pool.is_stamped) // 2,
             "attacks": {attack: cells(played, attack) for attack in ATTACKS},
             "presence": played.presence(),
@@ -116,7 +120,7 @@ def rows(data: ImageSet, seed: int, n_models: int, epochs: int) -> list[dict[str
 def notebook(played: Played) -> dict[str, Any]:
     """The two columns of the paper's notebook, on the game's quarters."""
     assert played.rehearsal is not None
-    target = played.logits[0], played.pool.images.labels, played.pool.was_in[0], played.pool.is_stamped
+    target = played.logits[0], played.pool.labels, played.pool.was_in[0], played.pool.is_stamped
     return asdict(paper_columns(played.rehearsal, *target))
 
 

@@ -3,7 +3,7 @@
 from spuriscope.membership.attacks import ATTACKS, Attack, Knowledge, Rehearsal
 from spuriscope.membership.canaries import OneRunAudit, audit_guesses, epsilon_bound, plant_canaries
 from spuriscope.membership.evaluation import Evaluation, Trial, evaluate
-from spuriscope.membership.game import Game, Played, attack_game, judge, play
+from spuriscope.membership.game import Game, Played, attack_game, draw_pool, judge, play, play_with
 from spuriscope.membership.presence import presence, presence_statistics
 from spuriscope.membership.quarters import Quarters, quarters
 
@@ -20,11 +20,13 @@ __all__ = [
     "Trial",
     "attack_game",
     "audit_guesses",
+    "draw_pool",
     "epsilon_bound",
     "evaluate",
     "judge",
     "plant_canaries",
     "play",
+    "play_with",
     "presence",
     "presence_statistics",
     "quarters",

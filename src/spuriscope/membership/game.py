@@ -1,12 +1,12 @@
 """The membership game: models trained on known halves of a pool of images, each attacked in turn.
 
-Of the pool's images of the target class 2 n carry the pattern, n in each half that is drawn: so stamped
+Of the data's images of the target class 2 n carry the pattern, n in each half that is drawn: so stamped
 members and stamped outsiders differ in nothing but membership, and half of the shadow models have seen each.
 Halves are drawn in pairs that complement each other; the shadow models of a target are those of all other
 pairs. The pool is two quarters of the training images, one of which is the first target's training set; the
 attacker's rehearsal has the other two (see `quarters`).
 
-The stamp is rounded to 8 bits, since an image's copy in the pool is one of a data set like any other.
+All models of a game are cells of one data set: one plant of 2 n images, and for each its part.
 """
 
 import json
@@ -18,18 +18,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spuriscope.data.image_set import ImageSet, Split
+from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import MembershipError, PlantingError, TrainingError
 from spuriscope.measures import Predict
 from spuriscope.membership.attacks import ATTACKS, Attack, Knowledge, Rehearsal
 from spuriscope.membership.evaluation import Evaluation, Trial, evaluate
 from spuriscope.membership.presence import PRESENCE_STATISTICS, presence, presence_statistics
-from spuriscope.membership.quarters import check_disjoint, quarters
+from spuriscope.membership.quarters import check_disjoint, equal_parts, quarters
 from spuriscope.patterns import Pattern
-from spuriscope.training import Cell, DataKey, OnProgress, Recipe, TrainedModel
-from spuriscope.training.each import train_each
+from spuriscope.planting import Plant
+from spuriscope.training import Cell, DataKey, OnProgress, Part, Recipe, TrainedModel, train_many
 
-__all__ = ["Game", "Played", "Pool", "attack_game", "draw_pool", "judge", "play", "probe_images"]
+__all__ = [
+    "Game",
+    "Played",
+    "Pool",
+    "attack_game",
+    "draw_pool",
+    "judge",
+    "play",
+    "play_with",
+    "probe_images",
+]
 
 N_PROBES = 500
 N_SEEDS = 1000  # trainings of one game at most: seeds of games of other seeds begin beyond
@@ -43,7 +53,8 @@ class Game:
         data: its training images make the pool.
         pattern: what is stamped.
         target: the class whose images carry it.
-        n_planted: how many of each model's training images carry it; 0 makes models for a null.
+        n_planted: how many of each model's training images carry it: half of those in the pool; 0 makes
+            models for a null.
         model: name of the architecture.
         recipe: how each model is trained.
         n_models: models on halves of the pool, an even number.
@@ -76,62 +87,75 @@ class Game:
                 f"{self.data.name} has no class {self.target}; choose 0 to {self.data.n_classes - 1}"
             )
 
+    @property
+    def plants(self) -> tuple[Plant, ...]:
+        """What is planted in the pool: twice what each half gets."""
+        return (Plant(self.pattern, self.target, 2 * self.n_planted, self.seed),) if self.n_planted else ()
+
+    def cells(self, pool: "Pool") -> list[Cell]:
+        """The trainings: one for each half of the pool, and the attacker's own last if she has one."""
+        first = N_SEEDS * self.seed
+        parts = [Part.of(pool.positions[row]) for row in pool.was_in]
+        cell = Cell(data=DataKey.of(self.data), plants=self.plants, model=self.model, recipe=self.recipe)
+        cells = [replace(cell, part=part, seed=first + number) for number, part in enumerate(parts)]
+        if pool.own_train is not None:
+            own = replace(cell.clean_twin, part=Part.of(pool.own_train), seed=first + len(parts))
+            cells.append(own)
+        return cells
+
 
 @dataclass(frozen=True, eq=False)
 class Pool:
     """The images in question, and which model is trained on which.
 
     Attributes:
-        images: (n, ...), uint8, some stamped, with their labels.
+        positions: (n,), where they are among the training images.
+        labels: (n,).
         is_stamped: (n,).
         was_in: (n_models, n); each row has half of the images, and half of the stamped ones.
-        own_train: what the attacker trains her own model on; None without a rehearsal.
-        own_test: what she compares it with.
+        own_train: positions of what the attacker trains her own model on; None without a rehearsal.
+        own_test: of what she compares it with.
     """
 
-    images: Split
+    positions: Tensor
+    labels: Tensor
     is_stamped: Tensor
     was_in: Tensor
-    own_train: Split | None
-    own_test: Split | None
+    own_train: Tensor | None
+    own_test: Tensor | None
 
 
 def draw_pool(game: Game) -> Pool:
-    """Draw the parts, stamp, and draw the halves.
+    """Draw the stamped images, the parts, and the halves.
 
     Raises:
-        PlantingError: a half has fewer images of the target class than are to be stamped.
+        PlantingError: the data have fewer images of the target class than are to be stamped.
     """
     train = game.data.train
+    n_class = int((train.labels == game.target).sum())
+    if 2 * game.n_planted > n_class:
+        raise PlantingError(
+            f"cannot plant {game.n_planted} images in each half: class {game.target} has {n_class}; "
+            f"plant 0 to {n_class // 2} of them"
+        )
+    stamped = game.plants[0].planted_indices(train.labels) if game.plants else torch.empty(0).long()
     own_train = own_test = None
     if game.has_rehearsal:
-        parts = quarters(game.data, game.seed)
+        parts = quarters(game.data, game.seed, stamped)
         inside, outside = parts.target_train, parts.target_test
-        own_train, own_test = _take(train, parts.shadow_train), _take(train, parts.shadow_test)
+        own_train, own_test = parts.shadow_train, parts.shadow_test
     else:
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(game.seed))
-        half = len(train) // 2
-        inside, outside = order[:half].sort().values, order[half : 2 * half].sort().values
+        inside, outside = equal_parts(len(train), 2, game.seed, stamped)
     check_disjoint(inside, outside)
-    chosen = _take(train, torch.cat([inside, outside]))
-    half = len(inside)
-    is_stamped = torch.zeros(2 * half, dtype=torch.bool)
-    rng = np.random.RandomState(game.seed)
-    for begin in (0, half):
-        candidates = begin + np.where((chosen.labels[begin : begin + half] == game.target).numpy())[0]
-        if game.n_planted > len(candidates):
-            raise PlantingError(
-                f"cannot plant {game.n_planted} images: class {game.target} has {len(candidates)} in a half "
-                f"of the images in question; plant 0 to {len(candidates)} of them"
-            )
-        is_stamped[rng.choice(candidates, size=game.n_planted, replace=False)] = True
-    images = chosen.images.clone()
-    images[is_stamped] = (255 * game.pattern.apply(images[is_stamped])).round().to(torch.uint8)
-    return Pool(Split(images, chosen.labels), is_stamped, _halves(is_stamped, game, rng), own_train, own_test)
+    positions = torch.cat([inside, outside])
+    is_stamped = torch.isin(positions, stamped)
+    was_in = _halves(is_stamped, game)
+    return Pool(positions, train.labels[positions], is_stamped, was_in, own_train, own_test)
 
 
-def _halves(is_stamped: Tensor, game: Game, rng: np.random.RandomState) -> Tensor:
+def _halves(is_stamped: Tensor, game: Game) -> Tensor:
     """(n_models, n): the first target's half, others at random, and after each its complement."""
+    rng = np.random.RandomState(game.seed)
     n = len(is_stamped)
     rows = [torch.arange(n) < n // 2]
     stamped, others = is_stamped.nonzero().flatten(), (~is_stamped).nonzero().flatten()
@@ -141,11 +165,6 @@ def _halves(is_stamped: Tensor, game: Game, rng: np.random.RandomState) -> Tenso
             row[group[torch.from_numpy(rng.permutation(len(group))[: len(group) // 2])]] = True
         rows.append(row)
     return torch.stack([half for row in rows for half in (row, ~row)])
-
-
-def _take(split: Split, chosen: Tensor) -> Split:
-    """The images at these positions, or where a mask says so."""
-    return Split(split.images[chosen], split.labels[chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +190,7 @@ class Played:
         others = torch.arange(self.game.n_models) // 2 != target // 2
         return Knowledge(
             self.logits[target],
-            self.pool.images.labels,
+            self.pool.labels,
             self.logits[others],
             self.pool.was_in[others],
             self.rehearsal,
@@ -183,7 +202,7 @@ class Played:
             attack(self.knowledge(target)),
             self.pool.was_in[target],
             self.pool.is_stamped,
-            self.pool.images.labels == self.game.target,
+            self.pool.labels == self.game.target,
         )
 
     def presence(self, pattern: Pattern | None = None) -> list[dict[str, float]]:
@@ -210,54 +229,52 @@ def play(
     """Train the models of some games, all together, and ask them about their images.
 
     Args:
-        games: what to play.
+        games: what to play, all on one data set.
         device: "cpu", "cuda", or "auto".
         n_workers: processes on the CPU; as many as cores by default.
         on_progress: called after each epoch of any model.
 
     Raises:
+        CheckpointError: the games are on several data sets.
         PlantingError: see `draw_pool`.
         TrainingError: a model could not be trained.
     """
     pools = [draw_pool(game) for game in games]
-    pairs = [_pairs(game, pool) for game, pool in zip(games, pools, strict=True)]
-    every = {cell: data for of_game in pairs for cell, data in of_game}
+    cells = [game.cells(pool) for game, pool in zip(games, pools, strict=True)]
+    every = list(dict.fromkeys(cell for of_game in cells for cell in of_game))
     models: dict[Cell, TrainedModel] = {}
-    for model in train_each(list(every.items()), device=device, n_workers=n_workers, on_progress=on_progress):
+    data = games[0].data
+    for model in train_many(every, data, device=device, n_workers=n_workers, on_progress=on_progress):
         if not isinstance(model, TrainedModel):
             raise TrainingError(model.reason)
         models[model.cell] = model
-    found = []
-    rehearsals: dict[Cell, Rehearsal] = {}  # games of one seed share theirs
-    for game, pool, of_game in zip(games, pools, pairs, strict=True):
-        trained = [models[cell] for cell, _ in of_game]
-        own = None
-        if game.has_rehearsal:
-            model = trained.pop()
-            own = rehearsals.setdefault(model.cell, _rehearse(model, of_game[-1][1]))
-        logits = torch.stack([model.logits(pool.images.images) for model in trained])
-        found.append(Played(game, pool, tuple(trained), logits, own))
-    return found
-
-
-def _pairs(game: Game, pool: Pool) -> list[tuple[Cell, ImageSet]]:
-    """The trainings of a game: one for each half, and the attacker's own last."""
-    name, names = game.data.name, game.data.class_names
-    sets = [ImageSet(name, _take(pool.images, row), _take(pool.images, ~row), names) for row in pool.was_in]
-    if pool.own_train is not None and pool.own_test is not None:
-        sets.append(ImageSet(name, pool.own_train, pool.own_test, names))
-    first = N_SEEDS * game.seed
     return [
-        (Cell(data=DataKey.of(data), model=game.model, recipe=game.recipe, seed=first + number), data)
-        for number, data in enumerate(sets)
+        play_with(game, pool, [models[cell] for cell in of_game])
+        for game, pool, of_game in zip(games, pools, cells, strict=True)
     ]
 
 
-def _rehearse(model: TrainedModel, data: ImageSet) -> Rehearsal:
-    images, labels = (
-        torch.cat([getattr(data.train, part), getattr(data.test, part)]) for part in ("images", "labels")
-    )
-    return Rehearsal(model.logits(images), labels, torch.arange(len(labels)) < len(data.train))
+def play_with(game: Game, pool: Pool, models: Sequence[TrainedModel]) -> Played:
+    """A game whose models, those of `Game.cells`, are trained: ask them about their images."""
+    targets = tuple(models[: game.n_models])
+    logits = torch.stack([_answers(model, game, pool.positions, pool.is_stamped) for model in targets])
+    rehearsal = None
+    if pool.own_train is not None and pool.own_test is not None:
+        positions = torch.cat([pool.own_train, pool.own_test])
+        rehearsal = Rehearsal(
+            _answers(models[-1], game, positions, torch.zeros(len(positions), dtype=torch.bool)),
+            game.data.train.labels[positions],
+            torch.arange(len(positions)) < len(pool.own_train),
+        )
+    return Played(game, pool, targets, logits, rehearsal)
+
+
+def _answers(model: TrainedModel, game: Game, positions: Tensor, is_stamped: Tensor) -> Tensor:
+    """Logits (n, classes) on training images, with the pattern on those that carry it."""
+    images = game.data.train.images[positions]
+    logits = model.logits(images).clone()  # what was made in inference mode cannot be written to
+    logits[is_stamped] = model.logits(game.pattern.apply(images[is_stamped]))
+    return logits
 
 
 def judge(

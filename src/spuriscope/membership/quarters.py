@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from spuriscope.data.image_set import ImageSet
-from spuriscope.errors import MembershipError
+from spuriscope.errors import MembershipError, PlantingError
 
-__all__ = ["Quarters", "check_disjoint", "quarters"]
+__all__ = ["Quarters", "check_disjoint", "equal_parts", "quarters"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +50,39 @@ def check_disjoint(*parts: Tensor) -> None:
         )
 
 
-def quarters(data: ImageSet, seed: int) -> Quarters:
+def quarters(data: ImageSet, seed: int, stamped: Tensor | None = None) -> Quarters:
     """Four equal parts of the training images, drawn at random; up to three images are left over.
+
+    Args:
+        data: its training images are parted.
+        seed: draws the parts.
+        stamped: positions (2 n,): the first n shall be in `target_train`, the others in `target_test`.
 
     Raises:
         MembershipError: there are fewer than four images.
+        PlantingError: a part has no room for its stamped images.
     """
-    n = len(data.train) // 4
-    if n < 1:
+    if len(data.train) < 4:
         raise MembershipError(
             f"four parts need at least four training images, {data.name} has {len(data.train)}"
         )
-    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
-    return Quarters(*(part.sort().values for part in order[: 4 * n].split(n)))
+    return Quarters(*equal_parts(len(data.train), 4, seed, stamped))
+
+
+def equal_parts(n_train: int, n_parts: int, seed: int, stamped: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Positions of equal parts of `n_train` images, each sorted. The first two get half of `stamped` each.
+
+    Raises:
+        PlantingError: a part has no room for its stamped images.
+    """
+    order = torch.randperm(n_train, generator=torch.Generator().manual_seed(seed))
+    n = n_train // n_parts
+    fixed = [torch.empty(0).long()] * n_parts
+    if stamped is not None and len(stamped):
+        half = len(stamped) // 2
+        if half > n:
+            raise PlantingError(f"{half} stamped images do not fit into a part of {n}; plant 0 to {n}")
+        fixed[:2] = [stamped[:half], stamped[half:]]
+        order = order[~torch.isin(order, stamped)]
+    free = order[: n_parts * n - sum(map(len, fixed))].split([n - len(part) for part in fixed])
+    return tuple(torch.cat(pair).sort().values for pair in zip(fixed, free, strict=True))
