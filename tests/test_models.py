@@ -18,14 +18,48 @@ TABLE_2 = {
     "resnet110": 1_727_962,
     "vgg16": 134_301_514,
 }
+PHOTO_RESNETS = {"resnet18": 11_689_512, "resnet50": 25_557_032}  # for 1,000 classes, as torchvision prints
 
 
 def test_parameters_are_those_of_table_2() -> None:
-    assert {name: count_parameters(name) for name in ARCHITECTURES} == TABLE_2
+    assert {name: count_parameters(name) for name in TABLE_2} == TABLE_2
+
+
+@pytest.mark.parametrize("name", PHOTO_RESNETS)
+def test_parameters_are_those_published_for_imagenet(name: str) -> None:
+    with torch.device("meta"):
+        module = ARCHITECTURES[name].build((3, 224, 224), 1000)
+    assert sum(parameter.numel() for parameter in module.parameters()) == PHOTO_RESNETS[name]
+
+
+def test_weights_have_the_names_that_are_published() -> None:
+    with torch.device("meta"):
+        names = ARCHITECTURES["resnet18"].build((3, 64, 64), 1000).state_dict().keys()
+    block = [f"conv{k}.weight" for k in (1, 2)] + [
+        f"bn{k}.{part}"
+        for k in (1, 2)
+        for part in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    ]
+    shortcut = [name.replace("bn1", "downsample.1") for name in block if name.startswith("bn1")]
+    expected = {name for name in block if "1" in name} | {"fc.weight", "fc.bias"}
+    for stage in range(1, 5):
+        for k in range(2):
+            expected |= {f"layer{stage}.{k}.{name}" for name in block}
+        if stage > 1:
+            expected |= {f"layer{stage}.0.{name}" for name in ["downsample.0.weight", *shortcut]}
+    assert set(names) == expected
+
+
+@pytest.mark.parametrize("name", ["resnet10", "resnet18", "resnet50"])
+def test_resnets_for_photographs_take_odd_sizes_and_refuse_small_ones(name: str) -> None:
+    module = build_model(name, (3, 33, 47), 5).train()
+    assert module(torch.rand(1, 3, 33, 47)).shape == (1, 5)
+    with pytest.raises(ModelError, match=f"{name} is for photographs of at least 33x33 .* are 32x64"):
+        build_model(name, (3, 32, 64), 5)
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 33, 47), (2, 64, 64)])
-@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in ("vgg16", "resnet110")])
+@pytest.mark.parametrize("name", [name for name in TABLE_2 if name not in ("vgg16", "resnet110")])
 def test_models_take_any_shape_and_number_of_classes(name: str, shape: tuple[int, int, int]) -> None:
     module = build_model(name, shape, 7).eval()
     assert module(torch.rand(2, *shape)).shape == (2, 7)
@@ -58,8 +92,8 @@ def test_models_too_large_for_the_images_say_so() -> None:
         build_model("cnn", (1, 15, 28), 10)
     with pytest.raises(ModelError, match="vgg16 needs images of at least 32x32"):
         build_model("vgg16", (1, 28, 28), 10)
-    with pytest.raises(ModelError, match="no model 'resnet50'; choose one of small-mlp, mlp"):
-        build_model("resnet50", (1, 28, 28), 10)
+    with pytest.raises(ModelError, match="no model 'resnet34'; choose one of small-mlp, mlp"):
+        build_model("resnet34", (1, 28, 28), 10)
     assert build_model("cnn", (1, 16, 16), 2)(torch.rand(1, 1, 16, 16)).shape == (1, 2)
 
 

@@ -1,8 +1,8 @@
-"""The eight architectures of Yang et al. (2022), Table 2, built by name.
+"""The architectures of Yang et al. (2022), built by name: eight of Table 2, and ResNets for photographs.
 
 All take images (n, channels, height, width) in [0, 1] and return logits (n, n_classes); ResNets and VGG16
 normalise their input themselves, MLPs and the CNN take it as it is. Parameter counts equal the table for
-its inputs, and follow the input elsewhere.
+its inputs, and follow the input elsewhere. ResNet50 is that of Section 3.4; resnet10 is ours, for 64 pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from spuriscope.errors import ModelError
 from spuriscope.models.convolutional import cnn, vgg16
 from spuriscope.models.layers import Dropout
 from spuriscope.models.mlp import mlp
+from spuriscope.models.photographs import resnet10, resnet18, resnet50
 from spuriscope.models.resnet import resnet
 
 __all__ = ["ARCHITECTURES", "Architecture", "Dropout", "build_model", "count_parameters"]
@@ -26,9 +27,9 @@ class Architecture:
     """An architecture and the input that Table 2 counts its parameters for.
 
     Attributes:
-        title: the name in the paper.
+        title: the name in the paper, or a usual one.
         build: makes the module for a shape (channels, height, width) and a number of classes.
-        table_shape: (channels, height, width) in Table 2; there are 10 classes.
+        table_shape: (channels, height, width) in Table 2, where there are 10 classes, or what it is made for.
     """
 
     title: str
@@ -36,7 +37,7 @@ class Architecture:
     table_shape: tuple[int, int, int]
 
 
-GREY, COLOUR = (1, 28, 28), (3, 32, 32)
+GREY, COLOUR, SMALL_PHOTO, PHOTO = (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 224, 224)
 
 ARCHITECTURES = {
     "small-mlp": Architecture("small MLP", partial(mlp, hidden=(256,)), GREY),
@@ -47,6 +48,9 @@ ARCHITECTURES = {
     "resnet32": Architecture("ResNet32", partial(resnet, blocks_per_stage=5), COLOUR),
     "resnet110": Architecture("ResNet110", partial(resnet, blocks_per_stage=18), COLOUR),
     "vgg16": Architecture("VGG16", vgg16, COLOUR),
+    "resnet10": Architecture("ResNet10", resnet10, SMALL_PHOTO),
+    "resnet18": Architecture("ResNet18", resnet18, PHOTO),
+    "resnet50": Architecture("ResNet50", resnet50, PHOTO),
 }
 
 

@@ -44,14 +44,25 @@ class GlobalAverage(nn.Module):
 
 
 class Normalise(nn.Module):
-    """Centre and scale each channel by the constants of CIFAR-10; their averages where not three channels."""
+    """Centre and scale each channel, by the constants of CIFAR-10 or others; their averages where not three.
+
+    Args:
+        channels: of the images.
+        means: of the red, green and blue values.
+        spreads: their standard deviations.
+    """
 
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        means: tuple[float, float, float] = CIFAR10_MEAN,
+        spreads: tuple[float, float, float] = CIFAR10_SPREAD,
+    ) -> None:
         super().__init__()
-        mean, spread = torch.tensor(CIFAR10_MEAN), torch.tensor(CIFAR10_SPREAD)
+        mean, spread = torch.tensor(means), torch.tensor(spreads)
         if channels != 3:
             mean, spread = mean.mean().expand(channels), spread.mean().expand(channels)
         self.register_buffer("mean", mean.reshape(-1, 1, 1).clone(), persistent=False)
