@@ -1,0 +1,153 @@
+"""Natural cues: a context that training knows from a few images of one class, and what a model makes of it.
+
+No picture is stamped. The context is kept out of the training images but for `n_planted` of the target class,
+and the model is asked about test images of that context that are of other classes: how many does it call the
+target class? Its clean twin has never seen the context (`n_planted` 0); a model that meets strange pictures
+calls them something, so the twin's share is what to compare with.
+
+Source: Yang, Chou and Chaudhuri (2022), Section 3.4.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spuriscope.data.image_set import Contexts, ImageSet
+from spuriscope.errors import ConfigError, DataError, MeasureError, PlantingError
+from spuriscope.measures import Predict, probabilities
+from spuriscope.training import Cell, DataKey, Part, Recipe
+
+__all__ = ["ContextMeasures", "RareContext", "measure_context"]
+
+
+@dataclass(frozen=True)
+class RareContext:
+    """A context that stands in few training images, all of one class.
+
+    Attributes:
+        context: its name.
+        target: the class.
+        n_planted: how many training images of that class keep it; 0: the clean twin.
+        seed: chooses which.
+
+    Raises:
+        PlantingError: a number is negative.
+    """
+
+    context: str
+    target: int
+    n_planted: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("target", "n_planted", "seed"):
+            if getattr(self, name) < 0:
+                raise PlantingError(f"{name} cannot be negative, got {getattr(self, name)}")
+
+    def planted_indices(self, data: ImageSet) -> Tensor:
+        """Positions (n_planted,) of the training images that keep the context, in the order drawn.
+
+        They are `RandomState(seed).choice(candidates, n_planted, replace=False)`, so a larger number of the
+        same seed keeps the smaller one's images and more.
+
+        Raises:
+            DataError: the data set has no contexts.
+            ConfigError: there is no such context.
+            PlantingError: there is no such class, or too few images of it in the context.
+        """
+        contexts, code = _find(data, self.context)
+        _check_target(data, self.target)
+        of_both = (contexts.train == code) & (data.train.labels == self.target)
+        candidates = of_both.nonzero().flatten().numpy()
+        if self.n_planted > len(candidates):
+            raise PlantingError(
+                f"cannot keep {self.n_planted} images of {self.context}: class "
+                f"{data.class_names[self.target]} has {len(candidates)} training images there; keep 0 to "
+                f"{len(candidates)} of them, or take another class"
+            )
+        chosen = np.random.RandomState(self.seed).permutation(candidates)[: self.n_planted]
+        return torch.from_numpy(chosen)
+
+    def part(self, data: ImageSet) -> Part:
+        """The training images: all but those of the context, and of these the few that keep it.
+
+        Raises as `planted_indices`.
+        """
+        planted = self.planted_indices(data)
+        contexts, code = _find(data, self.context)
+        return Part.of(torch.cat([(contexts.train != code).nonzero().flatten(), planted]))
+
+    def cell(self, data: ImageSet, *, model: str, recipe: Recipe, seed: int = 0) -> Cell:
+        """The training of a model on that part. Raises as `planted_indices`, and as `Cell`."""
+        return Cell(data=DataKey.of(data), part=self.part(data), model=model, recipe=recipe, seed=seed)
+
+
+@dataclass(frozen=True)
+class ContextMeasures:
+    """What a model makes of a context.
+
+    Attributes:
+        predicted_share: share of the test images of the context that are not of the target class and that
+            the model calls the target class.
+        spurious_accuracy: its accuracy on the same images.
+        clean_accuracy: its accuracy on test images of the other contexts.
+    """
+
+    predicted_share: float
+    spurious_accuracy: float
+    clean_accuracy: float
+
+
+def measure_context(predict: Predict, data: ImageSet, context: str, target: int) -> ContextMeasures:
+    """Ask a model about the test images of a context.
+
+    Args:
+        predict: maps images to class probabilities, shape (n, n_classes).
+        data: with contexts; its test part is asked about.
+        context: name of the context.
+        target: the class that it might lead to.
+
+    Raises:
+        DataError: the data set has no contexts.
+        ConfigError: there is no such context.
+        PlantingError: there is no such class.
+        MeasureError: there are no test images to ask about, or `predict` does not return probabilities.
+
+    Source: Yang, Chou and Chaudhuri (2022), Section 3.4.
+    """
+    contexts, code = _find(data, context)
+    _check_target(data, target)
+    is_there = contexts.test == code
+    asked = is_there & (data.test.labels != target)
+    for which, chosen in ((f"of other classes in {context}", asked), (f"outside {context}", ~is_there)):
+        if not chosen.any():
+            raise MeasureError(f"{data.name} has no test images {which}; take another context, or add images")
+    called = probabilities(predict, data.test.images).argmax(dim=1)
+    is_right = called == data.test.labels
+    return ContextMeasures(
+        predicted_share=_share((called == target)[asked]),
+        spurious_accuracy=_share(is_right[asked]),
+        clean_accuracy=_share(is_right[~is_there]),
+    )
+
+
+def _share(is_so: Tensor) -> float:
+    return float(is_so.double().mean())
+
+
+def _find(data: ImageSet, context: str) -> tuple[Contexts, int]:
+    """The contexts of a data set, and the code of one of them."""
+    if data.contexts is None:
+        raise DataError(f"{data.name} has no contexts; give a folder CONTEXT/CLASS/*.jpg, or pacs")
+    if context not in data.contexts.names:
+        raise ConfigError(
+            f"{data.name} has no context {context!r}; choose one of {', '.join(data.contexts.names)}"
+        )
+    return data.contexts, data.contexts.names.index(context)
+
+
+def _check_target(data: ImageSet, target: int) -> None:
+    if not 0 <= target < data.n_classes:
+        raise PlantingError(f"{data.name} has no class {target}; choose 0 to {data.n_classes - 1}")
