@@ -1,6 +1,7 @@
 """Figures of a small study, trained here: what is in the files, and that they are the same each time."""
 
 import csv
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from spuriscope.data import ImageSet, load
 from spuriscope.errors import ConfigError, DataError, StoreError
 from spuriscope.measures import empirical_norm
 from spuriscope.patterns import PATTERN_NAMES, pattern
-from spuriscope.studies import Grid, Store, run_study
+from spuriscope.studies import THEORY, Grid, Store, run_study
 from spuriscope.studies.figures import draw
 from spuriscope.studies.panels import dose_panel, line_panel, shares_axis
 from spuriscope.studies.results import Result, images_of, read_results
@@ -152,6 +153,19 @@ def test_an_axis_fitted_to_shares_holds_them_all() -> None:
     assert low < 0.972
     assert high > 0.981
     assert high - low < 0.05
+
+
+@pytest.mark.parametrize("name", ["fig7", "fig9", "fig10", "fig11"])
+def test_theory_is_drawn_without_a_store(name: str, tmp_path: Path) -> None:
+    runner = CliRunner()
+    told = runner.invoke(study_app, ["run", name, "--store", str(tmp_path / "store")])
+    assert told.stdout.startswith(f"{name} is theory and trains nothing; draw it: spuriscope study draw")
+    counts = json.loads(runner.invoke(study_app, ["run", name, "--json"]).stdout)
+    assert counts == {"study": name, "n_cells": 0, "n_trained": 0, "n_failed": 0}
+    drawn = runner.invoke(study_app, ["draw", name, "--out", str(tmp_path)])
+    assert drawn.stdout.splitlines() == [str(tmp_path / f"{name}.{kind}") for kind in ("svg", "png")]
+    assert THEORY[name] in words(tmp_path / f"{name}.svg")
+    assert not (tmp_path / "store").exists()
 
 
 def test_what_cannot_be_drawn_is_told(store: Store, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from spuriscope.data import ImageSet, Split
 from spuriscope.errors import ConfigError
-from spuriscope.studies import SIZES, STUDIES, Store, paper_grid
+from spuriscope.studies import SIZES, STUDIES, THEORY, Store, paper_grid
 from spuriscope.studies.study import read_grid
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -99,6 +99,8 @@ def test_short_is_shorter(mnist: ImageSet, cifar10: ImageSet) -> None:
 def test_unknown_names_are_told_what_there_is() -> None:
     with pytest.raises(ConfigError, match="no study 'fig99'; choose one of fig2, fig3"):
         paper_grid("fig99", "short", "mnist")
+    with pytest.raises(ConfigError, match="fig7 is theory and trains nothing; `spuriscope study draw fig7"):
+        paper_grid("fig7", "short", "mnist")
     with pytest.raises(ConfigError, match="no size 'huge'; choose one of smoke, short, paper"):
         paper_grid("fig2", "huge", "mnist")
 
@@ -116,4 +118,4 @@ def test_the_study_in_the_guide_is_one(mnist: ImageSet, tmp_path: Path) -> None:
 
 def test_the_guide_speaks_of_every_study() -> None:
     guide = (REPOSITORY / "docs" / "studies.md").read_text(encoding="utf-8")
-    assert all(f"`{name}`" in guide for name in (*STUDIES, *SIZES))
+    assert all(f"`{name}`" in guide for name in (*STUDIES, *THEORY, *SIZES))

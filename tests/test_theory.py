@@ -21,29 +21,32 @@ strengths = st.floats(0, 2)
 cases = st.fixed_dictionaries(
     {
         "gamma": shares, "m": lengths, "t": lengths, "s1": variances, "s2": variances,
-        "lam": strengths, "noise": strengths, "overlap": lengths,
+        "lam": strengths, "noise": strengths, "overlap": lengths, "cover": shares,
     }
 )  # fmt: skip
-concatenated = cases.map(lambda case: case | {"overlap": 0.0, "noise": 0.0})
+concatenated = cases.map(lambda case: case | {"overlap": 0.0, "cover": 0.0, "noise": 0.0})
 
 
 def solved(case: dict[str, float]) -> tuple[NDArray[np.float64], float, float, float]:
     """Weights (u, v, bias), accuracies and difference, from the moments of three kinds of training image."""
-    g, r = case["gamma"], case["overlap"]
+    g, r, left = case["gamma"], case["overlap"], 1 - case["cover"]
     kinds = [  # share, label, mean
         (0.5, -1.0, np.array([-case["m"], 0.0, 1.0])),
         (0.5 * (1 - g), 1.0, np.array([case["m"], 0.0, 1.0])),
-        (0.5 * g, 1.0, np.array([case["m"] + r, case["t"], 1.0])),
+        (0.5 * g, 1.0, np.array([left * case["m"] + r, case["t"], 1.0])),
     ]
-    spread = np.diag([case["s1"] + case["noise"], case["s2"] + case["noise"], 0.0])
-    second = np.sum([share * (np.outer(mean, mean) + spread) for share, _, mean in kinds], axis=0)
+    clean, hidden = (np.diag([x * case["s1"], case["s2"], 0]) for x in (1.0, left**2))
+    clean, hidden = (spread + np.diag([case["noise"], case["noise"], 0]) for spread in (clean, hidden))
+    within = 0.5 * clean + 0.5 * (1 - g) * clean + 0.5 * g * hidden
+    second = within + np.sum([share * np.outer(mean, mean) for share, _, mean in kinds], axis=0)
     cross = np.sum([share * label * mean for share, label, mean in kinds], axis=0)
     w: NDArray[np.float64] = np.linalg.solve(second + np.diag([case["lam"], case["lam"], 0.0]), cross)
-    sd = np.sqrt(w @ spread @ w)
-    stamped = kinds[0][2] + [r, case["t"], 0]
-    assume(sd > 1e-6)  # else the sign of the answer is rounding
+    sd, sd_stamped = np.sqrt(w @ clean @ w), np.sqrt(w @ hidden @ w)
+    assume(min(sd, sd_stamped) > 1e-6)  # else the sign of the answer is rounding
+    stamped = np.array([r - left * case["m"], case["t"], 1.0])
     right = [norm.cdf(-(w @ kinds[0][2]) / sd), norm.cdf(w @ kinds[1][2] / sd)]
-    return w, float(np.mean(right)), float(norm.cdf(-(w @ stamped) / sd)), float(w @ [r, case["t"], 0])
+    difference = float(w @ (stamped - kinds[0][2]))
+    return w, float(np.mean(right)), float(norm.cdf(-(w @ stamped) / sd_stamped)), difference
 
 
 @given(cases)
@@ -63,6 +66,7 @@ def test_closed_form_is_what_drawn_images_give(seed: int) -> None:
         "gamma": rng.uniform(0.02, 1), "m": rng.uniform(0.3, 2), "t": rng.uniform(0.5, 3),
         "s1": rng.uniform(0.1, 2), "s2": rng.uniform(0.1, 2), "lam": rng.uniform(0, 1),
         "noise": rng.uniform(0, 1), "overlap": rng.choice([0, rng.uniform(-2, 2)]),
+        "cover": rng.choice([0, rng.uniform(0, 1)]),
     }  # fmt: skip
     model = RidgeModel(**case)
     found = simulate(model, 50_000, n_seeds=12, seed=seed)
@@ -152,6 +156,27 @@ def test_noise_and_decay_of_one_size_find_the_same_weights(case: dict[str, float
     np.testing.assert_allclose(noisy.weights, RidgeModel(**case).weights, rtol=1e-9, atol=1e-12)
 
 
+def test_a_cue_that_hides_everything_leaves_its_own_answer() -> None:
+    """cover = 1: all stamped images are N(r, 0) along u, so the other class moves by w_u (r + m) + w_v t."""
+    model = RidgeModel(gamma=0.3, cover=1.0, overlap=0.5, **PAPER)
+    invariant, spurious, bias = (float(weight) for weight in model.weights)
+    assert float(model.prediction_difference) == pytest.approx(invariant * 1.5 + spurious * 5**0.5)
+    answer = invariant * 0.5 + spurious * 5**0.5 + bias
+    assert float(model.spurious_accuracy) == pytest.approx(norm.cdf(-answer / (spurious * 0.1**0.5)))
+
+
+def test_fitted_finds_what_a_stamp_hides() -> None:
+    """Images made from the model: along the invariant pixel the stamp keeps 0.6 of u and adds 0.5."""
+    true = RidgeModel(gamma=0.1, cover=0.4, overlap=0.5, **PAPER)
+    features, labels = true.draw(400_000, np.random.default_rng(0), "clean")
+    stamped = features * [0.6, 1] + [0.5, PAPER["t"]]
+    found = fitted(features, stamped, labels, lam=1e-6, gamma=0.1)
+    for name in ("m", "s1", "s2", "overlap", "cover"):
+        assert float(getattr(found, name)) == pytest.approx(float(getattr(true, name)), abs=0.02), name
+    assert abs(found.prediction_difference - true.prediction_difference) < 0.01
+    assert abs(found.spurious_accuracy - true.spurious_accuracy) < 0.01
+
+
 def test_parameters_broadcast() -> None:
     model = RidgeModel(gamma=np.array([[0.0], [0.1], [0.5]]), lam=[0, 1], **PAPER)
     assert model.shape == (3, 2)
@@ -179,7 +204,8 @@ def test_fitted_is_exact_for_many_pixels_with_any_covariance(lam: float) -> None
     labels = np.where(np.arange(n) < n // 2, 1, -1)
     features = rng.standard_normal((n, d)) @ rng.standard_normal((d, d)) + np.outer(labels, rng.random(d))
     stamp = rng.random(d)
-    model = fitted(features, labels, stamp, lam=lam, gamma=gamma)
+    model = fitted(features, features + stamp, labels, lam=lam, gamma=gamma)
+    assert float(np.asarray(model.cover)) == pytest.approx(0, abs=1e-12)
     half = (features[labels == 1].mean(0) - features[labels == -1].mean(0)) / 2
     within = sum(np.cov(features[labels == y], rowvar=False, bias=True) for y in (1, -1)) / 2
     g = gamma / 2
@@ -217,12 +243,12 @@ def test_simulation_and_fit_say_what_they_need() -> None:
     with pytest.raises(ConfigError, match="1 image and 1 seed at least, got n=0"):
         simulate(RidgeModel(gamma=0.1, **PAPER), 0)
     x = np.ones((4, 3))
-    with pytest.raises(ConfigError, match=r"must fit, got \(4, 3\), \(4,\), \(2,\)"):
-        fitted(x, [1, 1, -1, -1], np.ones(2), lam=1, gamma=0.1)
+    with pytest.raises(ConfigError, match=r"must fit, got \(4, 3\) and \(3,\)"):
+        fitted(x, x, [1, 1, -1], lam=1, gamma=0.1)
     with pytest.raises(ConfigError, match="labels must be 1 and -1, both of them"):
-        fitted(x, [1, 1, 1, 1], np.ones(3), lam=1, gamma=0.1)
+        fitted(x, x, [1, 1, 1, 1], lam=1, gamma=0.1)
     with pytest.raises(ConfigError, match="lam must be above 0"):
-        fitted(x, [1, 1, -1, -1], np.ones(3), lam=0, gamma=0.1)
+        fitted(x, x, [1, 1, -1, -1], lam=0, gamma=0.1)
 
 
 def test_simulation_is_the_same_twice_and_another_with_another_seed() -> None:

@@ -26,6 +26,10 @@ study_app = typer.Typer(
 
 StoreOption = Annotated[Path, typer.Option(help="Folder of the store.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a study in the store.")]
+DrawnArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="Name of a study in the store, or fig7, fig9, fig10, fig11: theory."),
+]
 
 
 @study_app.command("run")
@@ -54,8 +58,16 @@ def study_run(
 
     from spuriscope.data import load
     from spuriscope.progress import training_progress
-    from spuriscope.studies import Store, paper_grid, read_grid, run_study
+    from spuriscope.studies import THEORY, Store, paper_grid, read_grid, run_study
 
+    if name in THEORY:
+        if as_json:
+            print_json({"study": name, "n_cells": 0, "n_trained": 0, "n_failed": 0})
+        else:
+            typer.echo(
+                f"{name} is theory and trains nothing; draw it: spuriscope study draw {name} --out figures"
+            )
+        return
     image_set = load(data, root=root)
     is_file = name.endswith((".yaml", ".yml"))
     grid = read_grid(Path(name)) if is_file else paper_grid(name, size, image_set.name)
@@ -93,9 +105,9 @@ def study_list(as_json: JsonOption = False) -> None:
 
     Example: spuriscope study list
     """
-    from spuriscope.studies import SIZES, STUDIES, paper_grid
+    from spuriscope.studies import SIZES, STUDIES, THEORY
 
-    about = {name: paper_grid(name, "paper", "mnist").title.partition(":")[0] for name in STUDIES}
+    about = {name: study.title for name, study in STUDIES.items()} | THEORY
     if as_json:
         print_json({"studies": about, "sizes": list(SIZES)})
     else:
@@ -158,7 +170,7 @@ def study_export(
 
 @study_app.command("draw")
 def study_draw(
-    name: NameArgument,
+    name: DrawnArgument,
     *,
     out: Annotated[Path, typer.Option(help="Folder for the files.")],
     store: StoreOption = Path("store"),
@@ -168,12 +180,16 @@ def study_draw(
 
     Example: spuriscope study draw fig2-digits --store store --out figures
     """
-    from spuriscope.studies import Store
-    from spuriscope.studies.figures import draw
+    from spuriscope.studies import THEORY, Store
+    from spuriscope.studies.figures import draw, draw_theory
 
-    with Store(store, writes=False) as opened:
-        for path in draw(opened, name, out, root=root):
-            typer.echo(str(path))
+    if name in THEORY:
+        files = draw_theory(name, out)
+    else:
+        with Store(store, writes=False) as opened:
+            files = draw(opened, name, out, root=root)
+    for path in files:
+        typer.echo(str(path))
 
 
 @study_app.command("check")

@@ -22,6 +22,7 @@ def theory(
     lam: Annotated[float, typer.Option(help="Strength of the weight decay.")] = 0.0,
     noise: Annotated[float, typer.Option(help="Variance of noise added to both features.")] = 0.0,
     overlap: Annotated[float, typer.Option(help="Length of the cue along the invariant feature.")] = 0.0,
+    cover: Annotated[float, typer.Option(help="Share of the invariant feature that the cue hides.")] = 0.0,
     simulate: Annotated[
         int | None, typer.Option(metavar="N", help="Also regress on N drawn images, and try it on N others.")
     ] = None,
@@ -35,7 +36,9 @@ def theory(
     from spuriscope.theory import RidgeModel
     from spuriscope.theory import simulate as simulated
 
-    model = RidgeModel(gamma=gamma, m=m, t=t, s1=s1, s2=s2, lam=lam, noise=noise, overlap=overlap)
+    model = RidgeModel(
+        gamma=gamma, m=m, t=t, s1=s1, s2=s2, lam=lam, noise=noise, overlap=overlap, cover=cover
+    )
     critical = float(model.critical_gamma)
     found: dict[str, Any] = {
         "parameters": {field.name: float(getattr(model, field.name)) for field in fields(model)},

@@ -1,7 +1,7 @@
 """Studies: many cells and their measures, kept in one store, resumable; the paper's figures are studies."""
 
 from spuriscope.studies.executors import Executor, LocalExecutor
-from spuriscope.studies.paper import SIZES, STUDIES, paper_grid
+from spuriscope.studies.paper import SIZES, STUDIES, THEORY, paper_grid
 from spuriscope.studies.runner import Outcome, run_study
 from spuriscope.studies.store import Store
 from spuriscope.studies.study import Entry, Grid, Study, read_grid
@@ -9,6 +9,7 @@ from spuriscope.studies.study import Entry, Grid, Study, read_grid
 __all__ = [
     "SIZES",
     "STUDIES",
+    "THEORY",
     "Entry",
     "Executor",
     "Grid",

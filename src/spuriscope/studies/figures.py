@@ -5,6 +5,7 @@ A figure of the paper that looks at the models of another is drawn from those wh
 """
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 from spuriscope.errors import ConfigError, StoreError
@@ -14,8 +15,9 @@ from spuriscope.studies.paper import STUDIES, paper_grid
 from spuriscope.studies.results import Result, read_results
 from spuriscope.studies.sheets import FIGURES, Content
 from spuriscope.studies.store import Store
+from spuriscope.studies.theory_sheets import SHEETS as THEORY_SHEETS
 
-__all__ = ["draw"]
+__all__ = ["draw", "draw_theory"]
 
 
 def draw(store: Store, name: str, out: Path, *, root: Path | None = None) -> list[Path]:
@@ -36,17 +38,32 @@ def draw(store: Store, name: str, out: Path, *, root: Path | None = None) -> lis
     if kind not in FIGURES:
         raise ConfigError(f"{name}: there is no figure {kind!r}; choose one of {', '.join(FIGURES)}")
     drawn = Drawn(title, found, store, root)
-    files = []
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with figure_style(name):
-            for ending, content in FIGURES[kind](drawn):
-                files += _write(content, out / f"{name}{ending}")
-    except OSError as error:
-        raise ConfigError(f"cannot write in {out} ({error.strerror}); give another --out") from None
+    files = _write_all(name, FIGURES[kind](drawn), out)
     if not files:
         raise ConfigError(f"{name} has nothing to draw yet; `spuriscope study status` shows what is missing")
     return files
+
+
+def draw_theory(name: str, out: Path) -> list[Path]:
+    """Draw a figure of the paper that is theory, which needs no store; returns the files written into `out`.
+
+    Args:
+        name: one of `spuriscope.studies.THEORY`.
+        out: a folder, made where it is not there.
+
+    Raises:
+        ConfigError: `out` cannot be written.
+    """
+    return _write_all(name, THEORY_SHEETS[name](), out)
+
+
+def _write_all(name: str, sheets: Iterable[tuple[str, Content]], out: Path) -> list[Path]:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with figure_style(name):
+            return [file for ending, content in sheets for file in _write(content, out / f"{name}{ending}")]
+    except OSError as error:
+        raise ConfigError(f"cannot write in {out} ({error.strerror}); give another --out") from None
 
 
 def _rows(store: Store, name: str) -> tuple[str, str, list[Result]]:

@@ -24,6 +24,7 @@ __all__ = [
     "curve_panel",
     "dose_panel",
     "dot_panel",
+    "label_ends",
     "line_panel",
     "map_panel",
     "norm_panel",
@@ -151,7 +152,7 @@ def line_panel(
     axes.set_xlim(-0.4, len(ticks) - 0.6)
     axes.set_xticks(places, ticks)
     axes.set_xlabel(title, color=PALETTE["muted"], size=11, loc="right")
-    _label_ends(axes, ends)
+    label_ends(axes, ends)
 
 
 def curve_panel(
@@ -177,7 +178,7 @@ def curve_panel(
     axes.set_xticks([0, 0.5, 1], ["0", "50", "100 %"])
     _share_ticks(axes)
     axes.set_xlabel(title, color=PALETTE["muted"], size=11, loc="right")
-    _label_ends(axes, ends)
+    label_ends(axes, ends)
 
 
 def _share_ticks(axes: "Axes") -> None:
@@ -186,7 +187,7 @@ def _share_ticks(axes: "Axes") -> None:
     axes.grid(visible=True, axis="y")
 
 
-def _label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
+def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
     """Names of lines to the right of where they end, apart from each other."""
     low, high = axes.get_ylim()
     step = LINE * (high - low) / (axes.bbox.height * 72 / axes.figure.dpi)

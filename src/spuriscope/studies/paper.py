@@ -16,7 +16,7 @@ from spuriscope.errors import ConfigError
 from spuriscope.patterns import PATTERN_NAMES
 from spuriscope.studies.study import Grid
 
-__all__ = ["SIZES", "STUDIES", "PaperStudy", "Size", "paper_grid"]
+__all__ = ["SIZES", "STUDIES", "THEORY", "PaperStudy", "Size", "paper_grid"]
 
 Settings = Mapping[str, Any]
 
@@ -185,6 +185,13 @@ STUDIES = {
     "table2": PaperStudy("Parameters of each architecture", "parameters", "fig14", _clean_architectures),
 }
 
+THEORY = {  # what needs no training: drawn from `spuriscope.theory` by `spuriscope.studies.theory_sheets`
+    "fig7": "The ridge model: training, clean and spurious images",
+    "fig9": "What ridge regression learns as more images carry the cue",
+    "fig10": "Ridge regression against the share planted, with noise and with weight decay",
+    "fig11": "Ridge regression with weight decay and noise of growing strength",
+}
+
 
 def paper_grid(name: str, size: str, data: str) -> Grid:
     """The grid of a study of the paper.
@@ -197,6 +204,10 @@ def paper_grid(name: str, size: str, data: str) -> Grid:
     Raises:
         ConfigError: there is no such study or size.
     """
+    if name in THEORY:
+        raise ConfigError(
+            f"{name} is theory and trains nothing; `spuriscope study draw {name} --out figures` draws it"
+        )
     if name not in STUDIES:
         raise ConfigError(
             f"there is no study {name!r}; choose one of {', '.join(STUDIES)}, or give a .yaml file"

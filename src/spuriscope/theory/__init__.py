@@ -1,0 +1,10 @@
+"""Ridge regression on data with a rare cue: in closed form, simulated, and on images of many pixels.
+
+It stands alone: numpy, scipy, and the errors. Derivation and regimes: docs/theory.md.
+"""
+
+from spuriscope.theory.images import fitted
+from spuriscope.theory.model import RidgeModel, Weights
+from spuriscope.theory.simulation import Simulation, simulate
+
+__all__ = ["RidgeModel", "Simulation", "Weights", "fitted", "simulate"]
