@@ -2,5 +2,15 @@
 
 from spuriscope.discovery.embed import Embedding, PCAEmbedding, VAEEmbedding, reconstructions, residuals
 from spuriscope.discovery.group import Group
+from spuriscope.discovery.probe import Probed, probe
 
-__all__ = ["Embedding", "Group", "PCAEmbedding", "VAEEmbedding", "reconstructions", "residuals"]
+__all__ = [
+    "Embedding",
+    "Group",
+    "PCAEmbedding",
+    "Probed",
+    "VAEEmbedding",
+    "probe",
+    "reconstructions",
+    "residuals",
+]

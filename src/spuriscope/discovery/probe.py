@@ -1,0 +1,197 @@
+"""The probe: unrelated images that a model calls alike, although they have nothing to do with its classes.
+
+The four steps of the interim report: (1) take the samples where a cue is suspected, and many unrelated
+images; (2) ask the model what the unrelated ones are; (3) embed them; (4) within each predicted class look
+for clusters. A cluster that is much denser in that class than among all unrelated images is suspected to
+share what the model goes by. It may also be a natural look-alike (a 7 that resembles a 1), which
+`by="contrast"` ranks below a cue: there the model is asked again, about what the embedding explains.
+
+Source: Tischler (2024), Section 2. It does not say what is embedded: `look_at="residual"` is ours, because a
+few latents lose faint noise.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spuriscope.data.image_set import unit_float
+from spuriscope.discovery.embed import Embedding, PCAEmbedding, check_images, reconstructions
+from spuriscope.discovery.group import Group
+from spuriscope.errors import ConfigError, DiscoveryError
+from spuriscope.measures import Predict, probabilities
+
+__all__ = ["Clustering", "LookAt", "Probed", "RankBy", "probe"]
+
+Clustering = Literal["hdbscan", "k-means"]
+LookAt = Literal["residual", "latents"]
+RankBy = Literal["density", "contrast"]
+
+N_DIRECTIONS = 32  # principal components of the residuals that are clustered
+
+
+@dataclass(frozen=True, eq=False)
+class Probed:
+    """What the probe saw.
+
+    Attributes:
+        groups: clusters that are denser in their predicted class than among all unrelated images, the
+            strongest first; `target` is the predicted class, `positions` are among the unrelated images.
+        predicted: (n,) class that the model gives to each unrelated image.
+        cells: (n,) which cluster's centre each unrelated image is nearest to.
+        shares: (n_cells, n_classes) share of a cell's images that is predicted as the class.
+        contrasts: (n_cells, n_classes) that share, less the share once the residual is taken away.
+    """
+
+    groups: tuple[Group, ...]
+    predicted: NDArray[np.int64]
+    cells: NDArray[np.int64]
+    shares: NDArray[np.float64]
+    contrasts: NDArray[np.float64]
+
+
+def probe(
+    predict: Predict,
+    unrelated: Tensor,
+    embedding: Embedding,
+    *,
+    look_at: LookAt = "residual",
+    clustering: Clustering = "hdbscan",
+    by: RankBy = "contrast",
+    n_clusters: int = 10,
+    least: int = 25,
+    seed: int = 0,
+) -> Probed:
+    """Clusters of unrelated images within the classes that a model gives them.
+
+    Clusters are found among the images of each predicted class alone. Then each unrelated image, whatever its
+    class, goes to the nearest centre of all clusters (what HDBSCAN leaves over has a centre, too), and the
+    share of the predicted class is counted there. The ratio to its share of all unrelated images is how much
+    denser the cluster is in its class.
+
+    Args:
+        predict: maps images to class probabilities, shape (n, n_classes).
+        unrelated: (n, channels, height, width), uint8 or in [0, 1]: images that are none of the classes.
+        embedding: fitted, for "residual" on the samples where a cue is suspected (a cue that is frequent
+            there would be explained away), for "latents" best on both sorts of images together.
+        look_at: what is clustered: "latents" (n, n_components), or the 32 first principal components of the
+            "residual", image minus reconstruction.
+        clustering: of scikit-learn, "hdbscan" or "k-means".
+        by: what groups are ranked by. "density": lower end of the share's 95 % interval over the class's
+            share of all unrelated images, a ratio (the report's step 4). "contrast": the same lower end less
+            the share that remains once the residual is taken away, a difference.
+        n_clusters: for k-means, in each class.
+        least: images of a cluster at least; classes with fewer are one cell and no group.
+        seed: of k-means and of the principal components.
+
+    Raises:
+        DiscoveryError: images of another form, too few of them, or the model gives all the same class.
+        MeasureError: `predict` does not return probabilities.
+    """
+    for name, value, allowed in (
+        ("look_at", look_at, LookAt),
+        ("clustering", clustering, Clustering),
+        ("by", by, RankBy),
+    ):
+        if value not in get_args(allowed):
+            raise ConfigError(f"{name} must be one of {', '.join(get_args(allowed))}, got {value!r}")
+    if n_clusters < 1 or least < 2:
+        raise ConfigError(f"n_clusters must be 1 or more and least 2 or more, got {n_clusters} and {least}")
+    check_images(unrelated, least=2 * least)
+    answers = probabilities(predict, unrelated)
+    predicted, n_classes = answers.argmax(dim=1).numpy(), answers.shape[1]
+    if len(np.unique(predicted)) == 1:
+        raise DiscoveryError(
+            f"the model gives all {len(unrelated)} unrelated images the class {predicted[0]}, so nothing can "
+            "be denser in one class than in another; probe with more varied images"
+        )
+    explained = reconstructions(embedding, unrelated)
+    without_residual = probabilities(predict, explained).argmax(dim=1).numpy()
+    if look_at == "latents":
+        points = embedding.transform(unrelated).numpy(force=True)
+    else:
+        points = _main_directions(unit_float(unrelated).float() - explained, seed)
+
+    def find(of_class: NDArray[np.float32]) -> NDArray[np.int64]:
+        if clustering == "hdbscan":
+            return _hdbscan(of_class, least)
+        return _k_means(of_class, min(n_clusters, len(of_class) // least), seed)
+
+    centres, owners = _clusters(points, predicted, find, least)
+    cells = _nearest(points, centres)
+    is_class = predicted[:, None] == np.arange(n_classes)
+    shares = _cell_means(cells, is_class, len(centres))
+    contrasts = shares - _cell_means(cells, without_residual[:, None] == np.arange(n_classes), len(centres))
+    groups = []
+    for cell, (owner, is_cluster) in enumerate(owners):
+        positions = np.flatnonzero((cells == cell) & (predicted == owner))
+        share, base = shares[cell, owner], is_class[:, owner].mean()
+        low = _lower_bound(share, int((cells == cell).sum()))
+        strength = low / base if by == "density" else low - (share - contrasts[cell, owner])
+        if is_cluster and len(positions) and share > base:
+            groups.append(Group(target=owner, positions=positions, strength=float(strength), source="probe"))
+    groups.sort(key=lambda group: -group.strength)
+    return Probed(tuple(groups), predicted, cells, shares, contrasts)
+
+
+def _main_directions(left: Tensor, seed: int) -> NDArray[np.float32]:
+    """Residuals (n, channels, height, width) in [-1, 1] along their main directions (n, d)."""
+    as_images = (left + 1) / 2
+    n_directions = min(N_DIRECTIONS, left[0].numel(), len(left))
+    return PCAEmbedding(n_directions, seed=seed).fit(as_images).transform(as_images).numpy()
+
+
+def _clusters(
+    points: NDArray[np.float32],
+    predicted: NDArray[np.int64],
+    find: Callable[[NDArray[np.float32]], NDArray[np.int64]],
+    least: int,
+) -> tuple[NDArray[np.float32], list[tuple[int, bool]]]:
+    """Centres (k, d) of the clusters of each class, its class, and whether it is one or a class's rest."""
+    centres, owners = [], []
+    for owner in np.unique(predicted):
+        of_class = points[predicted == owner]
+        labels = find(of_class) if len(of_class) >= 2 * least else np.full(len(of_class), -1)
+        for label in np.unique(labels):
+            centres.append(of_class[labels == label].mean(axis=0))
+            owners.append((int(owner), bool(label >= 0)))
+    return np.stack(centres), owners
+
+
+def _hdbscan(points: NDArray[np.float32], least: int) -> NDArray[np.int64]:
+    from sklearn.cluster import HDBSCAN
+
+    labels: NDArray[np.int64] = (
+        HDBSCAN(min_cluster_size=least, min_samples=min(5, least), copy=True).fit(points).labels_
+    )
+    return labels
+
+
+def _k_means(points: NDArray[np.float32], n_clusters: int, seed: int) -> NDArray[np.int64]:
+    from sklearn.cluster import KMeans
+
+    labels: NDArray[np.int64] = KMeans(n_clusters, n_init=1, random_state=seed).fit(points).labels_
+    return labels
+
+
+def _nearest(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int64]:
+    from sklearn.metrics import pairwise_distances_argmin
+
+    nearest: NDArray[np.int64] = pairwise_distances_argmin(points, centres)
+    return nearest
+
+
+def _cell_means(cells: NDArray[np.int64], is_class: NDArray[Any], n_cells: int) -> NDArray[np.float64]:
+    """Share of each class in each cell, (n_cells, n_classes); 0 in an empty cell."""
+    counts = np.stack([np.bincount(cells, column, minlength=n_cells) for column in is_class.T], axis=1)
+    return counts / np.maximum(1, np.bincount(cells, minlength=n_cells))[:, None]
+
+
+def _lower_bound(share: float, n: int) -> float:
+    """Lower end of Wilson's 95 % interval of a share of n."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(round(share * n), n).proportion_ci(0.95, method="wilson").low)
