@@ -1,5 +1,8 @@
+from .adapters import Fit, load_onnx, module_predict, sklearn_fit, sklearn_predict
 from .auditing import audit, plan_audit, write_audit
+from .contexts import ContextMeasures, RareContext, measure_context
 from .data import ImageSet, Split, load
+from .data.contexts import prepare_contexts
 from .deletion import METHODS, delete, repair
 from .errors import SpuriscopeError
 from .measures import (

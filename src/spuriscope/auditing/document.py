@@ -8,15 +8,18 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import spuriscope
+from spuriscope.adapters import Fit
 from spuriscope.auditing.doses import train_doses
 from spuriscope.auditing.membership import membership
-from spuriscope.auditing.plan import AuditPlan
+from spuriscope.auditing.plan import AuditPlan, plan_audit
+from spuriscope.data.given import Given, as_image_set
 from spuriscope.data.image_set import ImageSet
 from spuriscope.environment import environment
 from spuriscope.errors import ConfigError
@@ -31,32 +34,60 @@ Audit = dict[str, Any]
 
 
 def audit(
-    plan: AuditPlan,
+    plan: AuditPlan | None = None,
     *,
+    train: Given | None = None,
+    test: Given | None = None,
+    fit: Fit | None = None,
+    class_names: Sequence[str] | None = None,
+    name: str = "your data",
     device: str = "auto",
     n_workers: int | None = None,
     on_progress: OnProgress | None = None,
     command: str | None = None,
+    **settings: Any,
 ) -> Audit:
     """Train what the plan says, measure it, and put the answers into one document.
 
+    Either give a plan, or your own images and, if you like, your own training function:
+    `audit(train=(images, labels), test=(more, their_labels), fit=my_training, patterns=["s3"], n_seeds=2)`.
+
     Args:
         plan: see `plan_audit`.
+        train: training images in place of a plan's: a `Split`, a pair of arrays, or a torch Dataset.
+        test: test images likewise.
+        fit: your training function, `fit(images, labels, seed) -> predict`, see `plan_audit`. What needs our
+            own training (weight maps, membership and so on) is then not asked.
+        class_names: of the labels in `train` and `test`; by default their numbers.
+        name: what the page calls these data.
         device: "cpu", "cuda", or "auto".
         n_workers: processes on the CPU; as many as cores by default.
         on_progress: called after each epoch of any model.
         command: the command that repeats the audit, for the page.
+        settings: the other arguments of `plan_audit`, where there is no plan: patterns, counts, target, ...
 
     Returns:
         The document of docs/audit-json.md, JSON values only.
 
     Raises:
+        ConfigError: there is neither a plan nor images, or both, or `fit` gives no function.
+        DataError: the images are not of a form that is understood.
+        MeasureError: what `fit` gives does not answer with probabilities.
         TrainingError: a model could not be trained.
     """
     start = time.perf_counter()
+    if plan is None:
+        if train is None or test is None:
+            raise ConfigError("an audit needs a plan, or train= and test= with images; see plan_audit")
+        data = as_image_set(train, test, class_names=class_names, name=name)
+        plan = plan_audit(data, fit=fit, **settings)
+    elif train is not None or test is not None or fit is not None or settings:
+        raise ConfigError("a plan says all of an audit; give images, fit and settings to plan_audit instead")
     how: dict[str, Any] = {"device": device, "n_workers": n_workers, "on_progress": on_progress}
     doses = train_doses(plan, **how)
-    answers = asdict(doses) | {"membership": membership(plan, doses.headline, **how)}
+    answers = asdict(doses)
+    if plan.fit is None:
+        answers |= {"membership": membership(plan, doses.headline, **how)}
     return {
         "format": FORMAT,
         "spuriscope": spuriscope.__version__,
@@ -66,8 +97,8 @@ def audit(
         "environment": environment(device),
         "data": _describe_data(plan.data),
         "settings": {
-            "model": plan.model,
-            "recipe": plan.recipe.to_json(),
+            "model": plan.model_name,
+            "recipe": plan.recipe.to_json() if plan.fit is None else None,
             "target": plan.target,
             "patterns": list(plan.patterns),
             "counts": [0, *plan.counts],

@@ -3,18 +3,20 @@
 Each pattern is planted in growing numbers of images of one class, and a model is trained on each.
 """
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from spuriscope.auditing.plan import AuditPlan
-from spuriscope.errors import MeasureError, TrainingError
+from spuriscope.auditing.trained import Asked, asked_models
+from spuriscope.errors import MeasureError
 from spuriscope.measures import empirical_norm, measure, probabilities, weight_importance
 from spuriscope.patterns import Pattern
 from spuriscope.report.pictures import data_uri
 from spuriscope.statistics import mean_interval, n50
-from spuriscope.training import FailedCell, OnProgress, TrainedModel, train_many
+from spuriscope.training import OnProgress
 
 __all__ = ["Doses", "train_doses"]
 
@@ -45,22 +47,18 @@ def train_doses(
     n_workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Doses:
-    """Train every cell of the plan and measure it.
+    """Train every model of the plan and measure it.
 
     Raises:
         TrainingError: a model could not be trained.
+        ConfigError, MeasureError: the user's function did not return one that gives probabilities.
     """
-    places = plan.cells()
     examples = _example_positions(plan)
     rows: list[dict[str, Any]] = []
     looks: dict[tuple[str, int], dict[str, Any]] = {}
-    for model in train_many(places, plan.data, device=device, n_workers=n_workers, on_progress=on_progress):
-        if isinstance(model, FailedCell):
-            raise TrainingError(f"seed {model.cell.seed}: {model.reason}")
-        place = places[model.cell]
-        planted = [(name, 0, place) for name in plan.patterns] if isinstance(place, int) else [place]
-        for name, n_planted, seed in planted:
-            rows.append(_measure_cell(plan, model, name, n_planted, seed))
+    for model in asked_models(plan, device=device, n_workers=n_workers, on_progress=on_progress):
+        for name, n_planted, seed in model.places:
+            rows.append(_measure_model(plan, model, name, n_planted, seed))
             if seed == plan.seeds[0]:
                 looks[name, n_planted] = _look(plan, model, plan.patterns[name][seed], examples)
     rows.sort(key=lambda row: (row["n_planted"], row["seed"]))
@@ -76,17 +74,15 @@ def train_doses(
     )
 
 
-def _measure_cell(
-    plan: AuditPlan, model: TrainedModel, name: str, n_planted: int, seed: int
-) -> dict[str, Any]:
+def _measure_model(plan: AuditPlan, model: Asked, name: str, n_planted: int, seed: int) -> dict[str, Any]:
     picture = plan.patterns[name][seed]
     measures = measure(model.predict, plan.data.test, picture, plan.target, threshold=plan.threshold)
     return {
         "pattern": name,
         "n_planted": n_planted,
         "seed": seed,
-        "cell": model.cell.hash,
-        "train_loss": model.losses[-1] if model.losses else None,
+        "cell": model.cell,
+        "train_loss": model.train_loss,
         **asdict(measures),
     }
 
@@ -158,13 +154,13 @@ def _example_positions(plan: AuditPlan) -> list[int]:
     return sorted(labels.index(label) for label in others[:N_EXAMPLES])
 
 
-def _look(plan: AuditPlan, model: TrainedModel, picture: Pattern, positions: list[int]) -> dict[str, Any]:
+def _look(plan: AuditPlan, model: Asked, picture: Pattern, positions: list[int]) -> dict[str, Any]:
     """What a model answers on the example images, and its weight importance if it has one."""
     images = plan.data.test.images[positions]
-    try:
-        importance = weight_importance(model.module, plan.data.shape).amax(dim=0)
-    except MeasureError:
-        importance = None
+    importance = None
+    if model.module is not None:
+        with suppress(MeasureError):
+            importance = weight_importance(model.module, plan.data.shape).amax(dim=0)
     return {
         "clean": probabilities(model.predict, images),
         "stamped": probabilities(model.predict, picture.apply(images)),

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from spuriscope.adapters import Fit
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import ConfigError, PatternError, PlantingError
 from spuriscope.patterns import PATTERN_NAMES, Pattern, pattern
 from spuriscope.planting import Plant
 from spuriscope.training import Cell, DataKey, Recipe, paper_recipe, short_epochs
 
-__all__ = ["AuditPlan", "plan_audit"]
+__all__ = ["AuditPlan", "Place", "plan_audit"]
+
+Place = tuple[str, int, int]  # name of the pattern, number planted, seed
 
 COUNTS = (1, 3, 10, 30, 100)
 N_SEEDS = 5
@@ -28,6 +31,7 @@ class AuditPlan:
         counts: how many images carry it, rising, without 0.
         seeds: one replication each.
         threshold: least rise of a probability that counts for the spurious score.
+        fit: a user's training function, in place of our model and recipe.
     """
 
     data: ImageSet = field(repr=False)
@@ -38,6 +42,14 @@ class AuditPlan:
     counts: tuple[int, ...]
     seeds: tuple[int, ...]
     threshold: float
+    fit: Fit | None = None
+
+    @property
+    def model_name(self) -> str:
+        """What trains: an architecture, or a user's function."""
+        if self.fit is None:
+            return self.model
+        return getattr(self.fit, "__name__", type(self.fit).__name__)
 
     def cell(self, name: str, n_planted: int, seed: int) -> Cell:
         """The cell with `n_planted` images of the target class carrying the pattern; 0: the clean twin."""
@@ -46,16 +58,24 @@ class AuditPlan:
             data=DataKey.of(self.data), plants=plants, model=self.model, recipe=self.recipe, seed=seed
         )
 
-    def cells(self) -> dict[Cell, tuple[str, int, int] | int]:
-        """Every training: cell to (pattern name, number planted, seed), or to the seed of a clean twin."""
-        twins: dict[Cell, tuple[str, int, int] | int] = {
-            self.cell(next(iter(self.patterns)), 0, seed): seed for seed in self.seeds
-        }
-        return twins | {
-            self.cell(name, n_planted, seed): (name, n_planted, seed)
-            for name in self.patterns
-            for n_planted in self.counts
-            for seed in self.seeds
+    def places(self) -> list[Place | int]:
+        """Every training: (pattern name, number planted, seed), or the seed of a clean twin."""
+        return [
+            *self.seeds,
+            *(
+                (name, n_planted, seed)
+                for name in self.patterns
+                for n_planted in self.counts
+                for seed in self.seeds
+            ),
+        ]
+
+    def cells(self) -> dict[Cell, Place | int]:
+        """Every training of ours: its cell, and its place."""
+        first = next(iter(self.patterns))
+        return {
+            self.cell(first, 0, place) if isinstance(place, int) else self.cell(*place): place
+            for place in self.places()
         }
 
 
@@ -69,6 +89,7 @@ def plan_audit(
     n_seeds: int = N_SEEDS,
     epochs: int | None = None,
     threshold: float = 0.1,
+    fit: Fit | None = None,
 ) -> AuditPlan:
     """Settle what an audit will train, and refuse what cannot be trained before anything is.
 
@@ -81,12 +102,16 @@ def plan_audit(
         n_seeds: replications; each has its own initial weights, batch order, planted images and noise.
         epochs: passes over the data; by default 8, or more on small data, for 250 steps.
         threshold: least rise of a probability that counts for the spurious score.
+        fit: trains in place of our model and recipe: images (n, channels, height, width), float32 in [0, 1],
+            labels (n,) and a seed to a function that maps images to class probabilities.
 
     Raises:
         ConfigError, PatternError, PlantingError: a setting is out of range or does not fit the data.
     """
     if not 0 <= target < data.n_classes:
         raise PlantingError(f"{data.name} has no class {target}; choose 0 to {data.n_classes - 1}")
+    if fit is not None and epochs is not None:
+        raise ConfigError("how long to train is up to fit; leave out epochs")
     if n_seeds < 1:
         raise ConfigError(f"an audit needs at least one seed, got {n_seeds}")
     if not 0 < threshold < 1:
@@ -122,4 +147,5 @@ def plan_audit(
         counts=tuple(sorted(set(counts))),
         seeds=seeds,
         threshold=threshold,
+        fit=fit,
     )

@@ -37,10 +37,12 @@ def foot(document: Document) -> Pairs:
 def settings(document: Document) -> Pairs:
     """What was trained and how: names and values."""
     chosen = document["settings"]
-    recipe = ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in chosen["recipe"].items())
+    how: Pairs = (("Trained by", f"{chosen['model']}, a function of your own"),)
+    if chosen["recipe"]:
+        parts = (f"{key.replace('_', ' ')} {_plain(value)}" for key, value in chosen["recipe"].items())
+        how = (("Model", chosen["model"]), ("Recipe", ", ".join(parts)))
     return (
-        ("Model", chosen["model"]),
-        ("Recipe", recipe),
+        *how,
         (
             "Target class",
             f"{wording.quoted(document['headline']['target_name'])} (number {chosen['target']})",
@@ -58,8 +60,15 @@ def _plain(value: object) -> str:
 
 
 def python_call(document: Document) -> str:
-    """The Python lines that repeat the audit; `data` stands for the image set with the fingerprint above."""
+    """The Python lines that repeat the audit; `data`, or `train` and `test`, stand for the images above."""
     chosen = document["settings"]
+    if not chosen["recipe"]:
+        return (
+            "import spuriscope as ss\n\n"
+            f"document = ss.audit(train=train, test=test, fit={chosen['model']}, target={chosen['target']},\n"
+            f"    patterns={chosen['patterns']!r}, counts={chosen['counts'][1:]!r}, "
+            f"n_seeds={len(chosen['seeds'])}, threshold={chosen['threshold']!r})"
+        )
     return (
         "import spuriscope as ss\n\n"
         "document = ss.audit(ss.plan_audit(\n"
