@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from spuriscope.membership import ATTACKS
 from spuriscope.studies.claims import CLAIMS, Claim, check_claim
 from spuriscope.studies.evidence import above, any_of, both, denied, judge, overall, within
 from spuriscope.studies.results import NORM, Result, mean_by_seed, results, strengths
@@ -59,6 +60,14 @@ def variant_world(labels: Mapping[str, Any]) -> dict[str, float]:
     return {"score_non_target": score if labels["n_planted"] else 0.0, "clean_accuracy": 0.97}
 
 
+def game_world(labels: Mapping[str, Any]) -> dict[str, float]:
+    """One attack of six tells rare stamped members from outsiders, and nothing else leaks."""
+    areas = {f"auc_{group}_{attack}": 0.52 for group in ("stamped", "unstamped") for attack in ATTACKS}
+    if 0 < labels["n_planted"] <= 3:
+        areas["auc_stamped_rmia"] = 0.8
+    return areas
+
+
 DOSE = [
     {"model": "mlp", "pattern": pattern, "target": target, "n_planted": n}
     for pattern, target, n in product(STRENGTH, (0, 1), (0, 3, 100))
@@ -88,8 +97,12 @@ PLACES: dict[str, list[dict[str, Any]]] = {
         {"model": "mlp", "pattern": "r3", "target": 0, "n_planted": n, "clipping": kind, "clip_at": 0.1}
         for n, kind in product((0, 3), ("none", "norm", "value"))
     ],
+    "fig22": [
+        {"model": "mlp", "pattern": "r3", "target": 0, "n_planted": n, "part": f"half {half}"}
+        for n, half in product((0, 1, 3, 100), range(2))
+    ],
 }
-WORLDS = {"fig2": dose_world, "fig8": strength_world}
+WORLDS = {"fig2": dose_world, "fig8": strength_world, "fig22": game_world}
 
 
 def changed(claim: Claim, change: World) -> list[Result]:
@@ -114,6 +127,7 @@ WRONG: dict[str, World] = {  # what differs in the world where the claim is wron
     "clean accuracy stays": lambda at: {"clean_accuracy": planted(at, 0.93, 0.97)},
     "twins are not robust": lambda at: {"spurious_accuracy": 0.97},
     "spurious accuracy falls": lambda at: {"spurious_accuracy": 0.9},
+    "rare members are exposed": lambda at: {"auc_stamped_rmia": 0.8, "auc_unstamped_rmia": 0.8},
     "norm goes with score": lambda at: {NORM: 10 - 10 * STRENGTH[at["pattern"]]},
     "normalised score agrees": lambda at: {"normalised_score": planted(at, 0.1, 0.9)},
     "weight decay helps": lambda at: {"score_non_target": planted(at, 0.8)},

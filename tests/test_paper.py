@@ -52,6 +52,16 @@ def test_cells_of_mnist_at_the_papers_size(mnist: ImageSet, study: str, n_cells:
     assert {cell.recipe.epochs for cell in cells} == {70}
 
 
+@pytest.mark.parametrize(("study", "n_patterns"), [("fig22", 7), ("fig5", 1)])
+def test_games_of_mnist_at_the_papers_size(mnist: ImageSet, study: str, n_patterns: int) -> None:
+    found = paper_grid(study, "paper", "mnist").expand(mnist)
+    halves = {entry.cell for entry in found.entries if entry.labels["part"] != "attacker"}
+    assert len(halves) == 10 * 16 * (7 * n_patterns + 1)  # seeds, halves, counts; and none planted
+    assert len(found.games) == 10 * 8 * n_patterns
+    assert {len(cells) for cells in found.games.values()} == {17}
+    assert {cell for cells in found.games.values() for cell in cells} == set(found.cells())
+
+
 @pytest.mark.parametrize(
     ("study", "n_cells"),
     [("fig2", 565), ("fig8", (1 + 6 + 5 + 4) * 85), ("fig14", 4 * 85)],
@@ -85,8 +95,12 @@ def test_no_row_stands_twice(study: str, data: str, request: pytest.FixtureReque
     assert len(rows) == len(entries)
 
 
-@pytest.mark.parametrize("study", STUDIES)
+NOT_GAMES = [name for name in STUDIES if not paper_grid(name, "short", "mnist").halves]
+
+
+@pytest.mark.parametrize("study", NOT_GAMES)
 def test_every_cell_has_its_clean_twin(mnist: ImageSet, study: str) -> None:
+    """Games have models of their own with nothing planted, on other halves."""
     cells = set(paper_grid(study, "short", "mnist").expand(mnist).cells())
     assert {cell.clean_twin for cell in cells} <= cells
 

@@ -94,6 +94,7 @@ def study_run(
     typer.echo(
         f"{study.name}: {outcome.n_cells} cells, {outcome.n_trained} trained, {already} done before, "
         f"{outcome.n_failed} failed"
+        + (f"; {len(study.games)} games, {outcome.n_judged} judged" if study.games else "")
     )
     for cell, reason in failures.items():
         typer.echo(f"failed: {cell}: {reason}")

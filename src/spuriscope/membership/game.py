@@ -12,6 +12,7 @@ All models of a game are cells of one data set: one plant of 2 n images, and for
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -95,12 +96,10 @@ class Game:
     def cells(self, pool: "Pool") -> list[Cell]:
         """The trainings: one for each half of the pool, and the attacker's own last if she has one."""
         first = N_SEEDS * self.seed
-        parts = [Part.of(pool.positions[row]) for row in pool.was_in]
         cell = Cell(data=DataKey.of(self.data), plants=self.plants, model=self.model, recipe=self.recipe)
-        cells = [replace(cell, part=part, seed=first + number) for number, part in enumerate(parts)]
-        if pool.own_train is not None:
-            own = replace(cell.clean_twin, part=Part.of(pool.own_train), seed=first + len(parts))
-            cells.append(own)
+        cells = [replace(cell, part=part, seed=first + number) for number, part in enumerate(pool.parts)]
+        if pool.own_part is not None:
+            cells.append(replace(cell.clean_twin, part=pool.own_part, seed=first + len(pool.parts)))
         return cells
 
 
@@ -123,6 +122,16 @@ class Pool:
     was_in: Tensor
     own_train: Tensor | None
     own_test: Tensor | None
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """What each model is trained on."""
+        return tuple(Part.of(self.positions[row]) for row in self.was_in)
+
+    @cached_property
+    def own_part(self) -> Part | None:
+        """What the attacker trains her own model on."""
+        return None if self.own_train is None else Part.of(self.own_train)
 
 
 def draw_pool(game: Game) -> Pool:

@@ -203,6 +203,14 @@ CLAIMS = (
         each=TARGETS,
     ),
     Claim(
+        name="rare members are exposed",
+        sentence="Spurious examples are more exposed to membership inference when they appear rarely.",
+        place="Section 4, Fig. 5",
+        study="fig22",
+        rule=rules.rare_members_are_exposed,
+        each=PATTERNS[1:],
+    ),
+    Claim(
         name="norm goes with score",
         sentence="The norm of a pattern and its mean spurious score correlate strongly.",
         place="Appendix B.2, Table 1",

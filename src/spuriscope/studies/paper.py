@@ -38,6 +38,8 @@ class Size:
         counts: numbers planted in MNIST and Fashion.
         cifar_counts: numbers planted in CIFAR-10.
         few_counts: numbers planted in MNIST and Fashion where many recipes are compared.
+        game_counts: numbers planted in each half of a membership game.
+        game_seeds: games with other draws.
         is_brief: CIFAR-10 with fewer patterns, architectures and strengths.
     """
 
@@ -46,14 +48,26 @@ class Size:
     counts: tuple[int, ...]
     cifar_counts: tuple[int, ...]
     few_counts: tuple[int, ...]
+    game_counts: tuple[int, ...]
+    game_seeds: int
     is_brief: bool = False
 
 
 MNIST_COUNTS = (0, 1, 3, 5, 10, 20, 100, 2000, 5000)
 SIZES = {
-    "smoke": Size(2, 2, (0, 3, 30), (0, 3, 30), (0, 3, 30), is_brief=True),
-    "short": Size(8, 3, (0, 1, 3, 10, 100, 2000), (0, 3, 100), (0, 3, 100), is_brief=True),
-    "paper": Size(70, 5, MNIST_COUNTS, (0, 1, 3, 5, 10, 20, 100, 500, 1000), MNIST_COUNTS),
+    "smoke": Size(2, 2, (0, 3, 30), (0, 3, 30), (0, 3, 30), (0, 3, 30), 2, is_brief=True),
+    "short": Size(
+        8, 3, (0, 1, 3, 10, 100, 2000), (0, 3, 100), (0, 3, 100), (0, 1, 3, 10, 100), 5, is_brief=True
+    ),
+    "paper": Size(
+        70,
+        5,
+        MNIST_COUNTS,
+        (0, 1, 3, 5, 10, 20, 100, 500, 1000),
+        MNIST_COUNTS,
+        (0, 1, 3, 5, 10, 20, 100, 1000),
+        10,
+    ),
 }
 
 
@@ -65,7 +79,8 @@ class PaperStudy:
         title: what it shows.
         figure: how it is drawn, see `spuriscope.studies.figures`.
         cells_of: the study whose models it looks at; it is drawn from that one where it was not run itself.
-        settings: of its `Grid`, for a size and a data set; how long and how often comes from the size.
+        settings: of its `Grid`, for a size and a data set; how long and how often comes from the size where
+            they do not say.
     """
 
     title: str
@@ -150,6 +165,21 @@ def _strengths_r3(size: Size, data: str) -> Settings:
     return {**_strengths(size, data), "patterns": ("r3",)}
 
 
+def _games(size: Size, data: str) -> Settings:
+    is_brief = data == "cifar10" and size.is_brief
+    return {
+        "models": (_model(data),),
+        "patterns": BOTH if is_brief else PATTERN_NAMES,
+        "counts": _counts(size, data) if is_brief else size.game_counts,
+        "n_seeds": size.n_seeds if is_brief else size.game_seeds,
+        "halves": 6 if size.is_brief else 16,
+    }
+
+
+def _games_r3(size: Size, data: str) -> Settings:
+    return {**_games(size, data), "patterns": ("r3",)}
+
+
 def _model(data: str) -> str:
     return "resnet20" if data == "cifar10" else "mlp"
 
@@ -165,6 +195,7 @@ def _few_counts(size: Size, data: str) -> tuple[int, ...]:
 STUDIES = {
     "fig2": PaperStudy("Spurious score against the number planted", "score", "fig2", _dose),
     "fig3": PaperStudy("Weight importance against the number planted", "maps", "fig2", _maps),
+    "fig5": PaperStudy("Membership of stamped images, R3", "exposure", "fig22", _games_r3),
     "fig6": PaperStudy("Spurious accuracy against the number planted", "spurious-accuracy", "fig2", _dose),
     "fig8": PaperStudy("Regularisers of growing strength", "strengths", "fig8", _strengths),
     "fig12": PaperStudy("Regularisers of growing strength, S3", "strengths", "fig8", _strengths_s3),
@@ -176,6 +207,7 @@ STUDIES = {
     "fig19": PaperStudy("Weight importance, each map on its own scale", "scaled-maps", "fig2", _maps),
     "fig20": PaperStudy("Spurious score for the other target", "score", "fig2", _second_target),
     "fig21": PaperStudy("Clean accuracy against the number planted", "clean-accuracy", "fig2", _dose),
+    "fig22": PaperStudy("Membership of stamped images", "exposure", "fig22", _games),
     "fig23": PaperStudy(
         "Spurious accuracy for the other target", "spurious-accuracy", "fig2", _second_target
     ),
@@ -215,11 +247,6 @@ def paper_grid(name: str, size: str, data: str) -> Grid:
     if size not in SIZES:
         raise ConfigError(f"there is no size {size!r}; choose one of {', '.join(SIZES)}")
     study, chosen = STUDIES[name], SIZES[size]
-    return Grid(
-        name=f"{name}-{data}",
-        title=f"{study.title}: {data}",
-        figure=study.figure,
-        n_seeds=chosen.n_seeds,
-        epochs=chosen.epochs,
-        **study.settings(chosen, data),
-    )
+    own = study.settings(chosen, data)
+    settings = {"n_seeds": chosen.n_seeds, "epochs": chosen.epochs, **own}
+    return Grid(name=f"{name}-{data}", title=f"{study.title}: {data}", figure=study.figure, **settings)

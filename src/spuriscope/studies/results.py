@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 NORM = "empirical_norm"
-PLACE = ("model", "pattern", "target", "n_planted", "seed")  # other labels are settings of the recipe
+PLACE = ("model", "pattern", "target", "n_planted", "seed", "part")  # other labels are settings of the recipe
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+from spuriscope.membership.attacks import ATTACKS
 from spuriscope.statistics import correlation_interval, fisher_z
 from spuriscope.studies.evidence import Evidence, above, any_of, both, denied, mean_difference, paired, within
 from spuriscope.studies.results import (
@@ -35,6 +36,7 @@ __all__ = [
     "normalised_score_agrees",
     "optimizer_is_higher",
     "random_above_small",
+    "rare_members_are_exposed",
     "score_rises",
     "spurious_accuracy_falls",
     "targets_agree",
@@ -55,6 +57,7 @@ CUT = 0.25  # of a score
 STRONG, ALIKE = 0.5, 0.8  # correlations
 SMALL, RANDOM = ("s1", "s2", "s3"), ("r1", "r2", "r3")
 RARE = 100  # images
+FEW = 3
 MIN_SEEDS = 3  # two that happen to agree would look like certainty
 
 
@@ -166,6 +169,23 @@ def clipping_is_similar(found: Sequence[Result]) -> Judged:
     if isinstance(norm, str) or isinstance(value, str):
         return norm if isinstance(norm, str) else value
     return both(norm, value)
+
+
+def rare_members_are_exposed(found: Sequence[Result]) -> Judged:
+    """With 1 to 3 stamped, some attack's AUC on them is above that on unstamped and on many by over 0.05."""
+    counts = sorted(n for n in distinct(found, "n_planted") if n > 0)
+    few = tuple(n for n in counts if n <= FEW)
+    if not few or counts[-1] <= FEW:
+        return f"it takes games with up to {FEW} stamped images and with more"
+    parts = []
+    for attack in ATTACKS:
+        stamped, unstamped = f"auc_stamped_{attack}", f"auc_unstamped_{attack}"
+        rare = mean_by_seed(found, stamped, n_planted=few)
+        others = paired(rare, mean_by_seed(found, unstamped, n_planted=few))
+        common = paired(rare, mean_by_seed(found, stamped, n_planted=counts[-1]))
+        if min(len(others), len(common)) >= MIN_SEEDS:
+            parts.append(both(above(others, RISE, part=attack), above(common, RISE)))
+    return any_of(parts) if parts else f"no attack has {MIN_SEEDS} seeds"
 
 
 # --- parts of rules ----------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 
 from spuriscope.data.image_set import ImageSet
 from spuriscope.environment import environment
-from spuriscope.errors import CheckpointError
+from spuriscope.errors import CheckpointError, ConfigError
 from spuriscope.measures import measure
 from spuriscope.studies.executors import Executor
+from spuriscope.studies.games import Games
 from spuriscope.studies.store import Store
 from spuriscope.studies.study import Entry, Study
 from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel
@@ -26,12 +27,14 @@ class Outcome:
         n_trained: cells trained in this run.
         n_measured: cells measured from a kept checkpoint, without training.
         n_failed: cells that failed, in this run or before.
+        n_judged: membership games judged in this run.
     """
 
     n_cells: int
     n_trained: int
     n_measured: int
     n_failed: int
+    n_judged: int = 0
 
 
 def run_study(
@@ -57,11 +60,17 @@ def run_study(
 
     Raises:
         CheckpointError: the study was made for other data.
+        ConfigError: it has membership games, which need the weights, and they are not to be kept.
         StoreError: the store cannot be written to; what was finished before is in it.
     """
     cells = study.cells()
     for cell in cells:
         check_data(cell, data)
+    if study.games and not keep_checkpoints:
+        raise ConfigError(
+            f"{study.name} attacks models together when all are trained, so their weights must be kept; "
+            "leave out --no-checkpoints"
+        )
     store.add_study(study)
     if retry:
         store.forget_failures(cells)
@@ -83,7 +92,9 @@ def run_study(
             if model is not None:
                 store.add_measures(measured(model))
                 n_measured += 1
-    missing = store.missing(study)
+    games = Games(study, store)
+    n_judged = games.judge()
+    missing = list(dict.fromkeys([*store.missing(study), *games.lost()]))
     n_trained = 0
     for result in executor.run(missing, data, on_progress) if missing else ():
         if isinstance(result, FailedCell):
@@ -91,4 +102,5 @@ def run_study(
         else:
             store.finish(result, measured(result), here, keep_checkpoint=keep_checkpoints)
             n_trained += 1
-    return Outcome(len(cells), n_trained, n_measured, len(store.failures(study.name)))
+            n_judged += games.judge(result.cell)
+    return Outcome(len(cells), n_trained, n_measured, len(store.failures(study.name)), n_judged)

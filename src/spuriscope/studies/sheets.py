@@ -177,6 +177,40 @@ def _variant(result: Result, found: Sequence[Result]) -> str:
     )
 
 
+def _exposure(drawn: Drawn) -> Sheets:
+    """Membership against the number stamped, a row a pattern: as the paper's notebook counts, and AUCs."""
+    names = distinct(drawn.found, "pattern")
+    counts = sorted(n for n in distinct(drawn.found, "n_planted") if n > 0)
+    ticks = [f"{n:,}" for n in counts]
+    columns = {
+        "accuracy as in the paper's notebook": {"stamped": "notebook_stamped", "all": "notebook_all"},
+        **{
+            f"{attack}: AUC, members or not": {
+                group: f"auc_{group}_{name}" for group in ("stamped", "unstamped")
+            }
+            for attack, name in (("paper's attack", "shadow"), ("RMIA", "rmia"))
+        },
+    }
+    if not any("auc_all_gap" in result.measures for result in drawn.found):
+        return
+    sheet = panels.Sheet(
+        drawn.title,
+        f"{DOTS} The notebook asks about stamped members only; an AUC of 50 % is chance.",
+        len(names) * len(columns),
+        n_columns=len(columns),
+        size=(250, 130),
+        margins=(52, 84, 26, 48),
+    )
+    for name in names:
+        for title, measures in columns.items():
+            series = {
+                group: [by_seed(drawn.found, measure, pattern=name, n_planted=n) for n in counts]
+                for group, measure in measures.items()
+            }
+            panels.line_panel(sheet.panel(f"{_shown(name)}, {title}"), series, ticks, "images stamped")
+    yield "", sheet.figure
+
+
 def _norms(drawn: Drawn) -> Sheets:
     """Mean score over counts against the norm of each pattern: a panel for each target."""
     found = with_norms(drawn.found, drawn.images())
@@ -265,6 +299,7 @@ FIGURES: dict[str, Callable[[Drawn], Sheets]] = {
     "maps": _maps(own_scale=False),
     "scaled-maps": _maps(own_scale=True),
     "strengths": _strengths,
+    "exposure": _exposure,
     "variants": _variants,
     "norms": _norms,
     "norm-table": _norm_table,

@@ -13,6 +13,7 @@ from typing import Any
 
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import ConfigError
+from spuriscope.membership.game import Game, Pool, draw_pool
 from spuriscope.patterns import Pattern, pattern
 from spuriscope.planting import Plant
 from spuriscope.training import Cell, DataKey, Recipe, paper_recipe
@@ -28,8 +29,8 @@ class Entry:
         cell: what is trained.
         pattern: what is stamped on the test images.
         target: the class it might lead to.
-        labels: where the row stands in the study: model, pattern, target, n_planted, seed, and the
-            settings of the recipe that vary.
+        labels: where the row stands in the study: model, pattern, target, n_planted, seed, the settings
+            of the recipe that vary, and in a membership game which part of the images the cell has.
     """
 
     cell: Cell
@@ -47,12 +48,14 @@ class Study:
         title: what its figure shows.
         figure: how it is drawn.
         entries: its rows; a cell may stand in several.
+        games: the membership games that its models are played with, and the cells of each.
     """
 
     name: str
     title: str
     figure: str
     entries: tuple[Entry, ...] = field(repr=False)
+    games: Mapping[Game, Sequence[Cell]] = field(default_factory=dict, repr=False)
 
     def cells(self) -> list[Cell]:
         """Every cell once, in the order of the rows."""
@@ -74,6 +77,9 @@ class Grid:
         n_seeds: replications.
         epochs: passes over the training images.
         recipes: for each variant the settings that differ from the paper's recipe for these data.
+        halves: 0 for models of all training images; else each row is a membership game (see
+            `spuriscope.membership.game`) of so many models on halves of two quarters of the images, an even
+            number of 6 or more, and one of the attacker's own. `counts` is what each half has.
     """
 
     name: str
@@ -86,6 +92,7 @@ class Grid:
     n_seeds: int = 3
     epochs: int = 8
     recipes: tuple[Mapping[str, Any], ...] = ({},)
+    halves: int = 0
 
     def __post_init__(self) -> None:
         for name in ("name", "title", "figure"):
@@ -112,6 +119,11 @@ class Grid:
             raise ConfigError(
                 f"study {self.name}: epochs must be a whole number of 0 or more, got {self.epochs!r}"
             )
+        if not _is_count(self.halves) or self.halves % 2 or 0 < self.halves < 6:
+            raise ConfigError(
+                f"study {self.name}: halves come in pairs: give an even number of 6 or more, or 0 for no "
+                f"membership games, got {self.halves!r}"
+            )
         for name in ("counts", "targets"):
             if not all(_is_count(value) for value in getattr(self, name)):
                 raise ConfigError(
@@ -132,20 +144,20 @@ class Grid:
                 f"study {self.name}: {data.name} has no class {max(self.targets)}; "
                 f"choose targets of 0 to {data.n_classes - 1}"
             )
-        key = DataKey.of(data)
+        data_key = DataKey.of(data)
         n_of_class = data.train.labels.bincount(minlength=data.n_classes).tolist()
         varying = sorted({setting for changes in self.recipes for setting in changes}, key=str)
-        entries = []
+        entries: dict[tuple[Cell, Pattern, int], Entry] = {}
+        games: dict[Game, list[Cell]] = {}
+        pools: dict[tuple[int, int, int], Pool] = {}  # patterns share them
         for model, changes, target, name, seed in product(
             self.models, self.recipes, self.targets, self.patterns, range(self.n_seeds)
         ):
             recipe = self._recipe(data, model, changes)
             picture = pattern(name, data.shape, seed=seed)
             for n_planted in self.counts:
-                if n_planted > n_of_class[target]:
+                if n_planted * (2 if self.halves else 1) > n_of_class[target]:
                     continue
-                plants = (Plant(picture, target, n_planted, seed),) if n_planted else ()
-                cell = Cell(data=key, plants=plants, model=model, recipe=recipe, seed=seed)
                 labels = {
                     "model": model,
                     "pattern": picture.name,
@@ -153,8 +165,23 @@ class Grid:
                     "n_planted": n_planted,
                     "seed": seed,
                 } | {setting: getattr(recipe, setting) for setting in varying}
-                entries.append(Entry(cell, picture, target, labels))
-        return Study(self.name, self.title or self.name, self.figure, tuple(entries))
+                if not self.halves:
+                    plants = (Plant(picture, target, n_planted, seed),) if n_planted else ()
+                    cell = Cell(data=data_key, plants=plants, model=model, recipe=recipe, seed=seed)
+                    entries[cell, picture, target] = Entry(cell, picture, target, labels)
+                    continue
+                game = Game(
+                    data=data, pattern=picture, target=target, n_planted=n_planted, model=model,
+                    recipe=recipe, n_models=self.halves, seed=seed,
+                )  # fmt: skip
+                key = (target, n_planted, seed)
+                pools[key] = pools.get(key) or draw_pool(game)
+                games[game] = game.cells(pools[key])
+                parts = [labels | {"part": f"half {number}"} for number in range(self.halves)]
+                parts.append(labels | {"n_planted": 0, "part": "attacker"})  # games may share her model
+                for cell, place in zip(games[game], parts, strict=True):
+                    entries[cell, picture, target] = Entry(cell, picture, target, place)
+        return Study(self.name, self.title or self.name, self.figure, tuple(entries.values()), games)
 
     def _recipe(self, data: ImageSet, model: str, changes: Mapping[str, Any]) -> Recipe:
         """The paper's recipe with some settings changed; its rate follows the optimiser."""
