@@ -11,6 +11,8 @@ from spuriscope.data import ImageSet, Split, load
 from spuriscope.deletion import (
     METHODS,
     Incremental,
+    Influence,
+    Lissa,
     Method,
     Repair,
     delete,
@@ -45,20 +47,29 @@ def clean_accuracy(model: TrainedModel) -> float:
     return accuracy(model.predict, DIGITS.test.images, DIGITS.test.labels)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.fixture(scope="module")
+def small() -> TrainedModel:
+    some = torch.cat([GONE, torch.arange(300)]).unique()
+    return train(DIGITS, PLANT, part=Part.of(some), model="small-mlp", recipe=Recipe(epochs=16))
+
+
+SHORT = {"influence-lissa": Influence(solver=Lissa(depth=5)), "influence": Influence(n_curvature=100)}
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "influence-ekfac"])  # slow: kronfluence
 def test_every_method_leaves_the_model_alone_repeats_itself_and_keeps_what_was_learnt(
-    name: str, planted: TrainedModel
+    name: str, small: TrainedModel
 ) -> None:
-    before = {key: value.clone() for key, value in planted.module.state_dict().items()}
-    first, again = (delete(planted, DIGITS, GONE, name) for _ in range(2))
-    for key, value in planted.module.state_dict().items():
+    before = {key: value.clone() for key, value in small.module.state_dict().items()}
+    first, again = (delete(small, DIGITS, GONE, SHORT.get(name, name)) for _ in range(2))
+    for key, value in small.module.state_dict().items():
         assert torch.equal(value, before[key])
         assert torch.equal(first.module.state_dict()[key], again.module.state_dict()[key])
     assert not first.module.training
     assert first.n_seconds > 0
-    assert first.deletions[0]["method"] == name
+    assert first.deletions[0]["method"] == ("Influence" if name in SHORT else name)
     assert first.deletions[0]["images"] == GONE.sort().values.tolist()
-    assert clean_accuracy(first) > clean_accuracy(planted) - 0.05
+    assert clean_accuracy(first) > clean_accuracy(small) - 0.2
 
 
 def test_the_oracle_is_the_training_that_never_saw_the_images(planted: TrainedModel) -> None:
@@ -81,12 +92,14 @@ def test_what_was_not_asked_for_keeps_its_pattern(planted: TrainedModel) -> None
     torch.testing.assert_close(stamped, PLANT.pattern.apply(DIGITS.train.images[GONE]))
     oracle = delete(planted, DIGITS, GONE[:5], "retrain")
     assert planted_indices_of(oracle, DIGITS).tolist() == GONE[5:].sort().values.tolist()
-    assert oracle_cell(planted.cell, GONE[:5], len(DIGITS.train)) == oracle.cell
+    assert oracle_cell(planted.cell, DIGITS, GONE[:5]) == oracle.cell
 
 
 def test_the_oracle_of_a_model_of_a_part_stays_in_that_part(planted: TrainedModel) -> None:
     part = Part.without([1, 2, 3], len(DIGITS.train))
-    cell = oracle_cell(replace(planted.cell, part=part), torch.tensor([5]), len(DIGITS.train))
+    cell = oracle_cell(replace(planted.cell, part=part), DIGITS, torch.tensor([5]))
+    assert cell.plants == planted.cell.plants
+    assert oracle_cell(planted.cell, DIGITS, GONE).plants == ()
     assert cell.part == Part.without([1, 2, 3, 5], len(DIGITS.train))
 
 

@@ -1,16 +1,26 @@
 """Taking images out of a model again, and what is left of them."""
 
+from spuriscope.deletion.ekfac import Ekfac
+from spuriscope.deletion.influence import Influence
 from spuriscope.deletion.methods import METHODS, Method, delete, planted_indices_of, repair
+from spuriscope.deletion.path import PathInfluence
 from spuriscope.deletion.repairing import Repair, reconstruct
 from spuriscope.deletion.retraining import Ascent, Incremental, Retrain, oracle_cell
+from spuriscope.deletion.solvers import ConjugateGradients, Lissa, Solver
 
 __all__ = [
     "METHODS",
     "Ascent",
+    "ConjugateGradients",
+    "Ekfac",
     "Incremental",
+    "Influence",
+    "Lissa",
     "Method",
+    "PathInfluence",
     "Repair",
     "Retrain",
+    "Solver",
     "delete",
     "oracle_cell",
     "planted_indices_of",

@@ -13,9 +13,13 @@ import torch
 from torch import Tensor
 
 from spuriscope.data.image_set import ImageSet
+from spuriscope.deletion.ekfac import Ekfac
+from spuriscope.deletion.influence import Influence
+from spuriscope.deletion.path import PathInfluence
 from spuriscope.deletion.repairing import Repair
 from spuriscope.deletion.request import Request
 from spuriscope.deletion.retraining import Ascent, Incremental, Retrain
+from spuriscope.deletion.solvers import Lissa
 from spuriscope.errors import DeletionError
 from spuriscope.patterns import Pattern
 from spuriscope.planting import Plant, draw_planted
@@ -29,6 +33,10 @@ Method = Callable[[TrainedModel, ImageSet, Tensor], TrainedModel]
 METHODS: dict[str, Method] = {
     "retrain": Retrain(),
     "incremental": Incremental(),
+    "influence": Influence(),
+    "influence-lissa": Influence(solver=Lissa()),
+    "influence-ekfac": Influence(solver=Ekfac()),
+    "influence-path": PathInfluence(),
     "ascent": Ascent(),
     "repair": Repair(),
 }

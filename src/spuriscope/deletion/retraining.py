@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.request import Request, copy_of_module
+from spuriscope.planting import draw_planted
 from spuriscope.training import Cell, Part, TrainedModel, train_cell
 from spuriscope.training.loop import fit, mean_loss, one_thread
 from spuriscope.training.optimizer import Optimizer
@@ -24,12 +25,16 @@ __all__ = ["Ascent", "Incremental", "Retrain", "oracle_cell"]
 N_SEEDS = 1000  # what goes on after a training draws from seeds beyond those of trainings
 
 
-def oracle_cell(cell: Cell, gone: Tensor, n_train: int) -> Cell:
-    """The training of `cell` without the images at the positions `gone`, of `n_train` training images."""
-    kept = Part.without(gone, n_train).positions
+def oracle_cell(cell: Cell, data: ImageSet, gone: Tensor) -> Cell:
+    """The training of `cell` without the images at the positions `gone`.
+
+    Where no stamped image is left it has no plants: oracles without the same images are one cell.
+    """
+    kept = Part.without(gone, len(data.train)).positions
     if cell.part is not None:
         kept = kept[torch.isin(kept, cell.part.positions)]
-    return replace(cell, part=Part(kept))
+    is_stamped = any(torch.isin(drawn, kept).any() for drawn in draw_planted(cell.plants, data.train.labels))
+    return replace(cell, part=Part(kept), plants=cell.plants if is_stamped else ())
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Retrain:
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""
         asked = Request.of(model, data, planted_indices)
-        cell = oracle_cell(model.cell, asked.gone.positions, len(data.train))
+        cell = oracle_cell(model.cell, data, asked.gone.positions)
         return train_cell(cell, data, device=str(asked.device))
 
 

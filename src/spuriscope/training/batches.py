@@ -58,11 +58,16 @@ class Batches:
 
         Images are (batch, channels, height, width), float32; in [0, 1] unless noise is added.
         """
+        for indices in self.positions():
+            yield self.gather(indices), self.labels.index_select(0, indices)
+
+    def positions(self) -> tuple[Tensor, ...]:
+        """Positions of the images of each batch of the next epoch, in a new order."""
         order = torch.randperm(self.n_images, generator=self.order).to(self.labels.device)
         if self.part is not None:
             order = self.part[order]
-        for indices in order.split(self.recipe.batch_size):
-            yield self.gather(indices), self.labels.index_select(0, indices)
+        batches: tuple[Tensor, ...] = order.split(self.recipe.batch_size)
+        return batches
 
     def gather(self, indices: Tensor) -> Tensor:
         """The images at these positions, as the model sees them while training."""

@@ -128,10 +128,7 @@ def fit(
         DivergenceError: the loss stopped being a number.
     """
     place = batches.labels.device
-    dropout = seeded_generator(seed, "dropout", place)
-    for layer in module.modules():
-        if isinstance(layer, Dropout):
-            layer.generator = dropout
+    give_dropout(module, seed)
     optimizer = Optimizer(module.parameters(), recipe)
     module.train()
     losses = []
@@ -146,6 +143,15 @@ def fit(
             if on_epoch is not None:
                 on_epoch(epoch + 1, losses[-1])
     return tuple(losses)
+
+
+def give_dropout(module: nn.Module, seed: int) -> torch.Generator:
+    """Let all dropout of a network draw from one generator, which is returned."""
+    generator = seeded_generator(seed, "dropout", next(module.parameters()).device)
+    for layer in module.modules():
+        if isinstance(layer, Dropout):
+            layer.generator = generator
+    return generator
 
 
 def mean_loss(total: Tensor, n: int, epoch: int, recipe: Recipe) -> float:

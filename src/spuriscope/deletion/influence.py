@@ -1,0 +1,64 @@
+"""Group influence: one step of the weights from a gradient, in place of a training without the images.
+
+To first order, training without a group of images moves the weights by (1/n) H^-1 times the sum of their
+gradients, H the curvature of the mean loss over all n training images (Koh et al., 2019). One solve of the
+summed gradient gives the step. With H over the images that stay it is a Newton step.
+
+At the end of a training the loss on a cue's images is about 0, so their gradient is, and with it the step,
+whatever the solver; so it is after the first epoch already (docs/results/deletion.md). `deletion.path` has
+the influence of the steps in which the images were learnt.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from spuriscope.data.image_set import ImageSet
+from spuriscope.deletion.curvature import Curvature, moved, summed_gradient
+from spuriscope.deletion.request import Request, copy_of_module
+from spuriscope.deletion.solvers import ConjugateGradients, Solver
+from spuriscope.errors import DeletionError
+from spuriscope.training import TrainedModel
+from spuriscope.training.loop import one_thread
+
+__all__ = ["Influence"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Influence:
+    """Move the weights as training without the images would, to first order.
+
+    Attributes:
+        solver: how H^-1 is applied.
+        is_newton: take the curvature over the images that stay, and not over all.
+        n_curvature: images that the curvature is taken over, drawn at random.
+        seed: draws the images of the curvature.
+
+    Raises:
+        DeletionError: when called: the step is not a number.
+    """
+
+    solver: Solver = field(default_factory=ConjugateGradients)
+    is_newton: bool = False
+    n_curvature: int = 2000
+    seed: int = 0
+
+    def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
+        """See `spuriscope.deletion.delete`."""
+        asked = Request.of(model, data, planted_indices)
+        with one_thread(asked.device):
+            step = self.step(asked)
+        if not step.isfinite().all():
+            raise DeletionError("the step of influence is not a number; give the solver more damping")
+        return replace(model, module=moved(copy_of_module(model), step), losses=())
+
+    def step(self, asked: Request) -> Tensor:
+        """What is added to the weights (p,), in the order of `module.parameters()`."""
+        gone, kept, module = asked.gone.positions, asked.kept.positions, copy_of_module(asked.model)
+        pool = kept if self.is_newton else torch.cat([gone, kept])
+        order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(self.seed))
+        chosen = pool[order[: self.n_curvature]]
+        curvature = Curvature(module, asked.images(chosen), asked.labels(chosen))
+        gradient = summed_gradient(module, asked.images(gone), asked.labels(gone))
+        return self.solver(curvature, gradient / (len(gone) + len(kept)))

@@ -1,0 +1,86 @@
+"""Influence along the path: take back what the images added to each step of the first epochs.
+
+A cue is learnt in the first few steps, and from then on its images have no gradient to speak of. So the first
+epochs are trained again, to the bit, and beside the optimiser runs another that sees the same gradients but
+for those of the images. What their steps differ by is added up, and the sum to the weights at the end. This
+is exact to first order but for one thing: how a step changes the gradients of later steps is left out.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from spuriscope.data.image_set import ImageSet
+from spuriscope.deletion.curvature import moved
+from spuriscope.deletion.request import Request, copy_of_module
+from spuriscope.errors import DeletionError
+from spuriscope.models import build_model
+from spuriscope.training import TrainedModel
+from spuriscope.training.batches import Batches
+from spuriscope.training.gradient import set_gradient
+from spuriscope.training.loop import give_dropout, one_thread, weights_seed
+from spuriscope.training.optimizer import Optimizer
+
+__all__ = ["PathInfluence"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathInfluence:
+    """Add to the weights what the first epochs would have done otherwise without the images.
+
+    Attributes:
+        epochs: that are trained again, at most as many as the training had; a quarter of them by default.
+
+    Raises:
+        DeletionError: there is not one epoch to train again.
+    """
+
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.epochs < 1:
+            raise DeletionError(f"epochs trained again must be 1 or more, got {self.epochs}")
+
+    def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
+        """See `spuriscope.deletion.delete`."""
+        asked = Request.of(model, data, planted_indices)
+        with one_thread(asked.device):
+            step = self.step(asked)
+        return replace(model, module=moved(copy_of_module(model), step), losses=())
+
+    def step(self, asked: Request) -> Tensor:
+        """What is added to the weights (p,), in the order of `module.parameters()`."""
+        cell, data = asked.model.cell, asked.data
+        module = build_model(cell.model, data.shape, data.n_classes, seed=weights_seed(cell.seed))
+        module = module.to(asked.device).train()
+        weights = list(module.parameters())
+        beside = [nn.Parameter(weight.detach().clone()) for weight in weights]
+        optimizer, other = Optimizer(weights, cell.recipe), Optimizer(beside, cell.recipe)
+        total = [torch.zeros_like(weight) for weight in weights]
+        dropout = give_dropout(module, cell.seed)
+        batches = Batches(data.train, cell.plants, cell.recipe, cell.seed, asked.device, part=cell.part)
+        gone = asked.gone.positions.to(asked.device)
+        n_epochs = max(1, round(cell.recipe.epochs / 4)) if self.epochs is None else self.epochs
+        for epoch in range(min(n_epochs, cell.recipe.epochs)):
+            rate = cell.recipe.rate(epoch)
+            for indices in batches.positions():
+                images, labels = batches.gather(indices), batches.labels[indices]
+                stays = ~torch.isin(indices, gone)
+                drawn = dropout.get_state()
+                set_gradient(module, images, labels, cell.recipe)
+                gradients = [weight.grad for weight in weights]
+                if not stays.all():
+                    after = dropout.get_state()
+                    dropout.set_state(drawn)
+                    set_gradient(module, images[stays], labels[stays], cell.recipe)
+                    dropout.set_state(after)
+                for weight, twin, gradient in zip(weights, beside, gradients, strict=True):
+                    twin.grad, weight.grad = weight.grad if stays.any() else None, gradient
+                optimizer.step(rate)
+                other.step(rate)
+                with torch.no_grad():
+                    for weight, twin, difference in zip(weights, beside, total, strict=True):
+                        difference.add_(twin - weight)
+                        twin.copy_(weight)
+        return torch.cat([difference.flatten() for difference in total])
