@@ -1,5 +1,6 @@
 """A user's own models: each adapter against the library it adapts."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
 from spuriscope.adapters import load_onnx, module_predict, sklearn_fit, sklearn_predict
+from spuriscope.cli import main
 from spuriscope.data import load
 from spuriscope.errors import ConfigError, MeasureError, ModelError
 
@@ -127,3 +129,29 @@ def test_what_is_no_model_of_these_images_is_said(tmp_path: Path, linear: tuple[
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
     with pytest.raises(ModelError, match=r"bad\.onnx is not an ONNX model"):
         load_onnx(tmp_path / "bad.onnx")
+
+
+def test_the_command_asks_an_onnx_file(
+    tmp_path: Path,
+    linear: tuple[Tensor, Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights, bias = linear
+    path = save_onnx(tmp_path / "model.onnx", weights, bias)
+    line = f"spuriscope score {path} --data digits --pattern s3 --target 4 --json".split()
+    monkeypatch.setattr("sys.argv", line)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    found = json.loads(capsys.readouterr().out)
+    test = DIGITS.test.images / 255
+    before = (test.flatten(1) @ weights + bias).softmax(dim=1)[:, 4]
+    test[:, :, :5, :5] = 1
+    after = (test.flatten(1) @ weights + bias).softmax(dim=1)[:, 4]
+    assert found["spurious_score"] == pytest.approx(float((after - before > 0.1).double().mean()))
+    assert found["model"] == str(path)
+    monkeypatch.setattr("sys.argv", ["spuriscope", "score", str(path)])
+    with pytest.raises(SystemExit):
+        main()
+    assert "--data digits --pattern r3 --target 0" in capsys.readouterr().err

@@ -7,14 +7,14 @@ says where the data was found. It is written beside its place and moved there on
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from spuriscope.data import ImageSet, load
 from spuriscope.errors import CheckpointError, ConfigError, TrainingError
-from spuriscope.measures import accuracy, measure
+from spuriscope.measures import Predict, accuracy, measure
 from spuriscope.planting import Plant
 from spuriscope.training import (
     Cell,
@@ -80,38 +80,55 @@ class Run:
             twin's have `clean_twin_` before their names. With one plant its measures stand at the top too.
         """
         asked = self.model.cell.plants if plants is None else tuple(plants)
-        test = data.test
-        scores: dict[str, Any] = {
+        models = {"": self.model.predict}
+        if self.twin is not None:
+            models["clean_twin_"] = self.twin.predict
+        return {
             "cell": self.model.cell.hash,
-            "data": data.name,
             "model": self.model.cell.model,
             "seed": self.model.cell.seed,
-            "threshold": threshold,
-            "clean_accuracy": accuracy(self.model.predict, test.images, test.labels),
+            **score_models(models, data, asked, threshold=threshold),
         }
-        if self.twin is not None:
-            scores["clean_twin_clean_accuracy"] = accuracy(self.twin.predict, test.images, test.labels)
-        of_plants = [self._score_plant(data, plant, threshold) for plant in asked]
-        if len(of_plants) == 1:
-            scores |= of_plants[0]
-        return scores | {"plants": of_plants}
 
-    def _score_plant(self, data: ImageSet, plant: Plant, threshold: float) -> dict[str, Any]:
-        scores: dict[str, Any] = {
+
+def score_models(
+    models: Mapping[str, Predict], data: ImageSet, plants: Sequence[Plant], *, threshold: float = 0.1
+) -> dict[str, Any]:
+    """What each pattern does to models on the test images.
+
+    Args:
+        models: for each what its measures begin with, as "" and "clean_twin_".
+        data: its test part is asked about.
+        plants: patterns and targets.
+        threshold: least rise of a probability that counts for the spurious score.
+
+    Returns:
+        JSON values, as `Run.score` says.
+
+    Raises:
+        MeasureError: a model does not answer with probabilities, or has no such class.
+    """
+    test = data.test
+    scores: dict[str, Any] = {"data": data.name, "threshold": threshold}
+    for prefix, predict in models.items():
+        scores[f"{prefix}clean_accuracy"] = accuracy(predict, test.images, test.labels)
+    of_plants = []
+    for plant in plants:
+        about: dict[str, Any] = {
             "pattern": plant.pattern.name,
             "target": plant.target,
             "n_planted": plant.n_planted,
         }
-        for prefix, model in (("", self.model), ("clean_twin_", self.twin)):
-            if model is not None:
-                found = asdict(
-                    measure(model.predict, data.test, plant.pattern, plant.target, threshold=threshold)
-                )
-                found["spurious_score"] = found.pop("score_all")
-                found["spurious_score_non_target"] = found.pop("score_non_target")
-                found["normalised_spurious_score"] = found.pop("normalised_score")
-                scores |= {prefix + name: value for name, value in found.items()}
-        return scores
+        for prefix, predict in models.items():
+            found = asdict(measure(predict, test, plant.pattern, plant.target, threshold=threshold))
+            found["spurious_score"] = found.pop("score_all")
+            found["spurious_score_non_target"] = found.pop("score_non_target")
+            found["normalised_spurious_score"] = found.pop("normalised_score")
+            about |= {prefix + name: value for name, value in found.items()}
+        of_plants.append(about)
+    if len(of_plants) == 1:
+        scores |= of_plants[0]
+    return scores | {"plants": of_plants}
 
 
 def train_run(

@@ -222,7 +222,9 @@ def train(
 
 @app.command()
 def score(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN|MODEL.onnx", help="Folder of a run, or an ONNX file of your own.")
+    ],
     *,
     pattern: Annotated[
         list[str] | None, typer.Option(help="Ask about this pattern instead of those planted.")
@@ -230,16 +232,26 @@ def score(
     target: Annotated[list[int] | None, typer.Option(help="Class it might lead to (default: 0).")] = None,
     seed: Annotated[int, typer.Option(help="Draws the noise of r1, r2 and r3.")] = 0,
     threshold: ThresholdOption = 0.1,
-    data: Annotated[str | None, typer.Option(help="The data it was trained on, if it has moved.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data of the run, if they have moved; or whose test images the file is asked."),
+    ] = None,
+    logits: Annotated[bool, typer.Option(help="The ONNX file gives logits, not probabilities.")] = False,
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a run, beside its clean twin.
+    """Measure a run, beside its clean twin, or an ONNX file.
 
-    Example: spuriscope score run --threshold 0.2
+    Example: spuriscope score model.onnx --data digits --pattern r3 --target 0
     """
     from spuriscope.runs import load_run
 
+    if run.suffix.lower() == ".onnx":
+        result = _score_onnx(
+            run, data, root, patterns=pattern, targets=target, seed=seed, threshold=threshold, logits=logits
+        )
+        print_json(result) if as_json else _print_scores(result)
+        return
     loaded = load_run(run)
     image_set = loaded.data(data, root)
     plants = _plants(image_set, pattern, target, [0], seed) if pattern else None
@@ -248,6 +260,29 @@ def score(
         print_json({"run": str(run), **result})
     else:
         _print_scores(result)
+
+
+def _score_onnx(
+    path: Path,
+    source: str | None,
+    root: Path | None,
+    *,
+    patterns: list[str] | None,
+    targets: list[int] | None,
+    seed: int,
+    threshold: float,
+    logits: bool,
+) -> dict[str, Any]:
+    from spuriscope.adapters import load_onnx
+    from spuriscope.data import load
+    from spuriscope.runs import score_models
+
+    if source is None or not patterns:
+        raise ConfigError(f"say what to ask {path} about, for example --data digits --pattern r3 --target 0")
+    predict = load_onnx(path, logits=logits)
+    image_set = load(source, root=root)
+    plants = _plants(image_set, patterns, targets, [0], seed)
+    return {"model": str(path), **score_models({"": predict}, image_set, plants, threshold=threshold)}
 
 
 @app.command()
