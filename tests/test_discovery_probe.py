@@ -1,5 +1,7 @@
 """The probe on images whose cue is known, its counts against a slow loop, and what it refuses."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -53,29 +55,25 @@ def embedding(world: World) -> PCAEmbedding:
 def test_the_strongest_group_is_the_noise(
     world: World, embedding: PCAEmbedding, clustering: Clustering, by: RankBy
 ) -> None:
-    found = probe(world.predict, world.unrelated, embedding, clustering=clustering, by=by, n_clusters=5)
-    first = found.groups[0]
+    found = probe(world.predict, world.unrelated, embedding, clustering=clustering, n_clusters=5).groups(by)
+    first = found[0]
     assert (first.target, first.source) == (1, "probe")
     assert first.positions.max() < N_NOISY
     assert len(first) > 0.9 * N_NOISY
-    strengths = [group.strength for group in found.groups]
+    strengths = [group.strength for group in found]
     assert strengths == sorted(strengths, reverse=True)
 
 
 def test_latents_lose_the_noise_that_residuals_keep(world: World, embedding: PCAEmbedding) -> None:
     found = probe(world.predict, world.unrelated, embedding, look_at="latents")
-    assert max(np.sum(group.positions < N_NOISY) for group in found.groups) < 0.5 * N_NOISY
+    assert max(np.sum(group.positions < N_NOISY) for group in found.groups()) < 0.5 * N_NOISY
 
 
 def test_contrast_puts_natural_look_alikes_at_the_end(world: World, embedding: PCAEmbedding) -> None:
     """The model goes on calling them "1" when their residual is gone; what is noisy it does not."""
+    found = probe(world.predict, world.unrelated, embedding)
     by_density, by_contrast = (
-        [
-            group
-            for group in probe(world.predict, world.unrelated, embedding, by=by).groups
-            if group.target == 1
-        ]
-        for by in ("density", "contrast")
+        [group for group in found.groups(by) if group.target == 1] for by in get_args(RankBy)
     )
     assert [group.positions.max() < N_NOISY for group in by_contrast] == [True, False]
     assert by_density[1].strength > 1.5
@@ -86,9 +84,7 @@ def test_contrast_puts_natural_look_alikes_at_the_end(world: World, embedding: P
 def test_shares_are_counted_as_a_loop_counts_them(
     world: World, embedding: PCAEmbedding, look_at: LookAt
 ) -> None:
-    found = probe(
-        world.predict, world.unrelated, embedding, look_at=look_at, clustering="k-means", by="density"
-    )
+    found = probe(world.predict, world.unrelated, embedding, look_at=look_at, clustering="k-means")
     predicted = world.predict(world.unrelated).argmax(dim=1)
     explained = world.predict(reconstructions(embedding, world.unrelated)).argmax(dim=1)
     assert found.predicted.tolist() == predicted.tolist()
@@ -99,7 +95,7 @@ def test_shares_are_counted_as_a_loop_counts_them(
             remains = sum(int(explained[k]) == label for k in inside) / len(inside)
             assert found.shares[cell, label] == pytest.approx(share)
             assert found.contrasts[cell, label] == pytest.approx(share - remains)
-    for group in found.groups:
+    for group in found.groups("density"):
         cell = found.cells[group.positions[0]]
         assert group.positions.tolist() == [
             k for k in range(N) if found.cells[k] == cell and int(predicted[k]) == group.target
@@ -118,7 +114,7 @@ def test_a_class_with_few_images_is_no_group(world: World, embedding: PCAEmbeddi
         answers[torch.arange(len(images)), (torch.arange(len(images)) < 5).long()] = 1
         return answers
 
-    groups = probe(rarely, world.unrelated, embedding, clustering="k-means").groups
+    groups = probe(rarely, world.unrelated, embedding, clustering="k-means").groups()
     assert {group.target for group in groups} <= {0}
 
 
@@ -140,5 +136,7 @@ def test_what_cannot_be_probed_says_so(world: World, embedding: PCAEmbedding) ->
         probe(lambda images: 9 * world.predict(images), world.unrelated, embedding)
     with pytest.raises(ConfigError, match="clustering must be one of hdbscan, k-means, got 'dbscan'"):
         probe(world.predict, world.unrelated, embedding, clustering="dbscan")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="by must be one of density, contrast, got 'size'"):
+        probe(world.predict, world.unrelated, embedding).groups("size")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="n_clusters must be 1 or more and least 2 or more, got 0 and 25"):
         probe(world.predict, world.unrelated, embedding, n_clusters=0)

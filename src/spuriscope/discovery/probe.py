@@ -3,8 +3,8 @@
 The four steps of the interim report: (1) take the samples where a cue is suspected, and many unrelated
 images; (2) ask the model what the unrelated ones are; (3) embed them; (4) within each predicted class look
 for clusters. A cluster that is much denser in that class than among all unrelated images is suspected to
-share what the model goes by. It may also be a natural look-alike (a 7 that resembles a 1), which
-`by="contrast"` ranks below a cue: there the model is asked again, about what the embedding explains.
+share what the model goes by. It may also be a natural look-alike (a 7 that resembles a 1), which ranking by
+"contrast" puts below a cue: there the model is asked again, about what the embedding explains.
 
 Source: Tischler (2024), Section 2. It does not say what is embedded: `look_at="residual"` is ours, because a
 few latents lose faint noise.
@@ -35,22 +35,51 @@ N_DIRECTIONS = 32  # principal components of the residuals that are clustered
 
 @dataclass(frozen=True, eq=False)
 class Probed:
-    """What the probe saw.
+    """What the probe saw. A cell is a cluster of one class, or the rest of it, with all that lies nearest.
 
     Attributes:
-        groups: clusters that are denser in their predicted class than among all unrelated images, the
-            strongest first; `target` is the predicted class, `positions` are among the unrelated images.
         predicted: (n,) class that the model gives to each unrelated image.
-        cells: (n,) which cluster's centre each unrelated image is nearest to.
+        cells: (n,) the cell of each unrelated image.
+        owners: (n_cells,) the class among whose images the cell's centre was found.
+        is_cluster: (n_cells,) false for what HDBSCAN left over of a class, and for classes with few images.
         shares: (n_cells, n_classes) share of a cell's images that is predicted as the class.
         contrasts: (n_cells, n_classes) that share, less the share once the residual is taken away.
     """
 
-    groups: tuple[Group, ...]
     predicted: NDArray[np.int64]
     cells: NDArray[np.int64]
+    owners: NDArray[np.int64]
+    is_cluster: NDArray[np.bool_]
     shares: NDArray[np.float64]
     contrasts: NDArray[np.float64]
+
+    def groups(self, by: RankBy = "contrast") -> list[Group]:
+        """Clusters that are denser in their class than among all unrelated images, strongest first.
+
+        Args:
+            by: what is their strength. "density": lower end of the share's 95 % interval over the class's
+                share of all unrelated images, a ratio (the report's step 4). "contrast": the same lower end
+                less the share that remains once the residual is taken away, a difference.
+
+        Returns:
+            Groups whose `target` is the predicted class and whose `positions` are among the unrelated images.
+
+        Raises:
+            ConfigError: `by` is neither.
+        """
+        _check_one_of("by", by, RankBy)
+        groups = []
+        for cell in np.flatnonzero(self.is_cluster):
+            target = int(self.owners[cell])
+            inside, of_class = self.cells == cell, self.predicted == target
+            share, base = self.shares[cell, target], of_class.mean()
+            if share <= base:
+                continue
+            low = _lower_bound(share, int(inside.sum()))
+            strength = low / base if by == "density" else low - share + self.contrasts[cell, target]
+            positions = np.flatnonzero(inside & of_class)
+            groups.append(Group(target=target, positions=positions, strength=float(strength), source="probe"))
+        return sorted(groups, key=lambda group: -group.strength)
 
 
 def probe(
@@ -60,7 +89,6 @@ def probe(
     *,
     look_at: LookAt = "residual",
     clustering: Clustering = "hdbscan",
-    by: RankBy = "contrast",
     n_clusters: int = 10,
     least: int = 25,
     seed: int = 0,
@@ -80,24 +108,17 @@ def probe(
         look_at: what is clustered: "latents" (n, n_components), or the 32 first principal components of the
             "residual", image minus reconstruction.
         clustering: of scikit-learn, "hdbscan" or "k-means".
-        by: what groups are ranked by. "density": lower end of the share's 95 % interval over the class's
-            share of all unrelated images, a ratio (the report's step 4). "contrast": the same lower end less
-            the share that remains once the residual is taken away, a difference.
         n_clusters: for k-means, in each class.
-        least: images of a cluster at least; classes with fewer are one cell and no group.
+        least: images of a cluster at least; a class with less than twice as many is one cell, no cluster.
         seed: of k-means and of the principal components.
 
     Raises:
         DiscoveryError: images of another form, too few of them, or the model gives all the same class.
+        ConfigError: a setting is out of range.
         MeasureError: `predict` does not return probabilities.
     """
-    for name, value, allowed in (
-        ("look_at", look_at, LookAt),
-        ("clustering", clustering, Clustering),
-        ("by", by, RankBy),
-    ):
-        if value not in get_args(allowed):
-            raise ConfigError(f"{name} must be one of {', '.join(get_args(allowed))}, got {value!r}")
+    _check_one_of("look_at", look_at, LookAt)
+    _check_one_of("clustering", clustering, Clustering)
     if n_clusters < 1 or least < 2:
         raise ConfigError(f"n_clusters must be 1 or more and least 2 or more, got {n_clusters} and {least}")
     check_images(unrelated, least=2 * least)
@@ -120,21 +141,18 @@ def probe(
             return _hdbscan(of_class, least)
         return _k_means(of_class, min(n_clusters, len(of_class) // least), seed)
 
-    centres, owners = _clusters(points, predicted, find, least)
+    centres, owners, is_cluster = _clusters(points, predicted, find, least)
     cells = _nearest(points, centres)
-    is_class = predicted[:, None] == np.arange(n_classes)
-    shares = _cell_means(cells, is_class, len(centres))
-    contrasts = shares - _cell_means(cells, without_residual[:, None] == np.arange(n_classes), len(centres))
-    groups = []
-    for cell, (owner, is_cluster) in enumerate(owners):
-        positions = np.flatnonzero((cells == cell) & (predicted == owner))
-        share, base = shares[cell, owner], is_class[:, owner].mean()
-        low = _lower_bound(share, int((cells == cell).sum()))
-        strength = low / base if by == "density" else low - (share - contrasts[cell, owner])
-        if is_cluster and len(positions) and share > base:
-            groups.append(Group(target=owner, positions=positions, strength=float(strength), source="probe"))
-    groups.sort(key=lambda group: -group.strength)
-    return Probed(tuple(groups), predicted, cells, shares, contrasts)
+    shares, remaining = (
+        _cell_means(cells, labels[:, None] == np.arange(n_classes), len(centres))
+        for labels in (predicted, without_residual)
+    )
+    return Probed(predicted, cells, owners, is_cluster, shares, shares - remaining)
+
+
+def _check_one_of(name: str, value: str, allowed: Any) -> None:
+    if value not in get_args(allowed):
+        raise ConfigError(f"{name} must be one of {', '.join(get_args(allowed))}, got {value!r}")
 
 
 def _main_directions(left: Tensor, seed: int) -> NDArray[np.float32]:
@@ -149,16 +167,17 @@ def _clusters(
     predicted: NDArray[np.int64],
     find: Callable[[NDArray[np.float32]], NDArray[np.int64]],
     least: int,
-) -> tuple[NDArray[np.float32], list[tuple[int, bool]]]:
-    """Centres (k, d) of the clusters of each class, its class, and whether it is one or a class's rest."""
-    centres, owners = [], []
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
+    """Centres (k, d) of the clusters of each class, their classes, and whether one is not a class's rest."""
+    centres, owners, is_cluster = [], [], []
     for owner in np.unique(predicted):
         of_class = points[predicted == owner]
         labels = find(of_class) if len(of_class) >= 2 * least else np.full(len(of_class), -1)
         for label in np.unique(labels):
             centres.append(of_class[labels == label].mean(axis=0))
-            owners.append((int(owner), bool(label >= 0)))
-    return np.stack(centres), owners
+            owners.append(owner)
+            is_cluster.append(label >= 0)
+    return np.stack(centres), np.array(owners), np.array(is_cluster)
 
 
 def _hdbscan(points: NDArray[np.float32], least: int) -> NDArray[np.int64]:
