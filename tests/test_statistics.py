@@ -9,6 +9,7 @@ from scipy import stats
 from spuriscope.errors import ConfigError
 from spuriscope.statistics import (
     correlation_interval,
+    equivalence_test,
     fisher_z,
     holm,
     mean_interval,
@@ -111,3 +112,15 @@ def test_correlation_interval_is_students_on_fishers_scale() -> None:
     assert interval.low == pytest.approx(np.tanh(0.6 - 4.302653 * 0.1 / 3**0.5))
     assert correlation_interval([1.0, 1.0]).mean == pytest.approx(1.0)
     assert np.isfinite(fisher_z(-1.0))
+
+
+def test_equivalence_is_the_90_percent_interval_within_the_margin() -> None:
+    """Two one-sided tests at 5 % say "alike" where the 90 % interval of the mean lies within the margin."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        differences = list(rng.normal(rng.uniform(-0.1, 0.1), 0.05, size=5))
+        low, high = stats.t.interval(0.9, 4, np.mean(differences), stats.sem(differences))
+        is_within = low > -0.08 and high < 0.08
+        assert (equivalence_test(differences, 0.08) < 0.05) == is_within
+    with pytest.raises(ConfigError, match="a margin is a difference above 0, got 0"):
+        equivalence_test([0.1, 0.2], 0)

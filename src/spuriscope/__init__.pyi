@@ -3,7 +3,7 @@ from .auditing import audit, plan_audit, write_audit
 from .contexts import ContextMeasures, RareContext, measure_context
 from .data import ImageSet, Split, load
 from .data.contexts import prepare_contexts
-from .deletion import METHODS, delete, repair
+from .deletion import METHODS, delete, deletion_check, repair
 from .errors import SpuriscopeError
 from .measures import (
     Measures,

@@ -17,6 +17,7 @@ __all__ = [
     "N50",
     "Interval",
     "correlation_interval",
+    "equivalence_test",
     "fisher_z",
     "holm",
     "mean_interval",
@@ -88,6 +89,25 @@ def t_test(differences: Sequence[float], bound: float = 0.0) -> float:
     if error < 1e-12:  # rounding of equal differences
         return 0.0 if mean > 1e-12 else 1.0
     return float(stats.t.sf(mean / error, len(above) - 1))
+
+
+def equivalence_test(differences: Sequence[float], margin: float) -> float:
+    """p-value that the mean difference lies within (-margin, margin): two one-sided paired t-tests.
+
+    A small p says that the two are alike; a large one says nothing, least of all that they differ.
+
+    Args:
+        differences: one for each seed.
+        margin: largest difference that does not matter, above 0.
+
+    Raises:
+        ConfigError: there are fewer than two seeds, or the margin is not above 0.
+
+    Source: Schuirmann (1987), "A comparison of the two one-sided tests procedure".
+    """
+    if margin <= 0:
+        raise ConfigError(f"a margin is a difference above 0, got {margin}")
+    return max(t_test(differences, -margin), t_test([-d for d in differences], -margin))
 
 
 def sign_flip_test(differences: Sequence[float], bound: float = 0.0) -> float:

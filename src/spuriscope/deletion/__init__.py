@@ -1,5 +1,6 @@
 """Taking images out of a model again, and what is left of them."""
 
+from spuriscope.deletion.check import DeletionCheck, deletion_check
 from spuriscope.deletion.ekfac import Ekfac
 from spuriscope.deletion.influence import Influence
 from spuriscope.deletion.methods import METHODS, Method, delete, planted_indices_of, repair
@@ -12,6 +13,7 @@ __all__ = [
     "METHODS",
     "Ascent",
     "ConjugateGradients",
+    "DeletionCheck",
     "Ekfac",
     "Incremental",
     "Influence",
@@ -22,6 +24,7 @@ __all__ = [
     "Retrain",
     "Solver",
     "delete",
+    "deletion_check",
     "oracle_cell",
     "planted_indices_of",
     "reconstruct",

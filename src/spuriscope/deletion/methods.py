@@ -26,7 +26,7 @@ from spuriscope.planting import Plant, draw_planted
 from spuriscope.training import TrainedModel
 from spuriscope.training.loop import check_data
 
-__all__ = ["METHODS", "Cue", "Method", "delete", "find_method", "planted_indices_of", "repair"]
+__all__ = ["METHODS", "Cue", "Method", "delete", "find_method", "method_name", "planted_indices_of", "repair"]
 
 Method = Callable[[TrainedModel, ImageSet, Tensor], TrainedModel]
 
@@ -136,6 +136,11 @@ def find_method(method: str | Method) -> Method:
     return METHODS[method]
 
 
+def method_name(method: str | Method) -> str:
+    """What a method is called: its name, or that of the function or class."""
+    return method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
+
+
 def planted_indices_of(model: TrainedModel, data: ImageSet) -> Tensor:
     """Positions of all training images that a model saw with a pattern on, rising; there may be none.
 
@@ -163,7 +168,9 @@ def _recorded(
     deleted: TrainedModel, model: TrainedModel, method: str | Method, positions: Tensor, start: float
 ) -> TrainedModel:
     """What was made of a model, with what was done and how long it took."""
-    settings = repr(find_method(method))
-    name = method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
-    record = {"method": name, "settings": settings, "images": positions.tolist()}
+    record = {
+        "method": method_name(method),
+        "settings": repr(find_method(method)),
+        "images": positions.tolist(),
+    }
     return replace(deleted, n_seconds=time.perf_counter() - start, deletions=(*model.deletions, record))

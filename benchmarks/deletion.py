@@ -1,0 +1,183 @@
+"""Deletion methods beside the oracle; makes docs/results/deletion.md.
+
+For each seed, pattern and number planted: the planted model, the oracle without its images, a second oracle
+of another seed, and every method. Models are kept in `--models`, rows are appended to `--out`, and what is
+there is not done again: a stopped run goes on.
+
+    nice -n 5 python benchmarks/deletion.py --data mnist --root DATA --out deletion.jsonl --models models
+    python benchmarks/deletion.py --show deletion.jsonl
+"""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spuriscope.data import ImageSet, load
+from spuriscope.deletion import METHODS, Influence, Lissa, Method, Repair, delete, oracle_cell
+from spuriscope.deletion.check import DeletionCheck, Trial, compare, state_of
+from spuriscope.deletion.curvature import summed_gradient
+from spuriscope.deletion.request import Request
+from spuriscope.environment import environment
+from spuriscope.patterns import pattern
+from spuriscope.planting import Plant
+from spuriscope.training import (
+    Cell,
+    DataKey,
+    TrainedModel,
+    load_model,
+    paper_recipe,
+    short_epochs,
+    train_cell,
+)
+
+PATTERNS, COUNTS, TARGET = ("r3", "s3"), (10, 3, 100), 0
+AS_PUBLISHED = Influence(solver=Lissa(scale=25, divides=False))
+KNOWN = "repair, pattern known"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", default="mnist")
+    parser.add_argument("--root", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("deletion.jsonl"))
+    parser.add_argument("--models", type=Path, default=Path("models"))
+    parser.add_argument("--show", type=Path)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
+    parser.add_argument("--leave-out", nargs="*", default=(), help="methods")
+    parser.add_argument("--minutes", type=float, default=600, help="start nothing new after so many")
+    options = parser.parse_args()
+    if options.show:
+        show([json.loads(line) for line in options.show.read_text().splitlines()])
+        return
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    data = load(options.data, root=options.root)
+    options.models.mkdir(parents=True, exist_ok=True)
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    for seed, n_planted, name in ((s, n, p) for s in seeds for n in options.counts for p in PATTERNS):
+        for method in ("none", "retrain", *methods(None)):
+            if method in options.leave_out or (name, n_planted, seed, method) in done(options.out, data):
+                continue
+            if time.perf_counter() - start > 60 * options.minutes:
+                return
+            trial = train_trial(data, name, n_planted, seed, options.models)
+            row = measured(data, trial, method)
+            row |= {"data": data.name, "pattern": name, "n_planted": n_planted, "seed": seed}
+            row |= {
+                "method": method,
+                "epochs": trial.planted.cell.recipe.epochs,
+                "environment": environment(),
+            }
+            with options.out.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(f"{name} {n_planted} seed {seed} {method}: {row['seconds']:.1f} s", flush=True)
+
+
+def methods(trial: Trial | None) -> dict[str, Method]:
+    """Those of the library, and two more: repair told the pattern, and the published LiSSA."""
+    own = {name: method for name, method in METHODS.items() if name != "retrain"}
+    known = Repair(pattern=trial.plant.pattern if trial else None)
+    return own | {KNOWN: known, "influence as published": AS_PUBLISHED}
+
+
+def done(path: Path, data: ImageSet) -> set[tuple[str, int, int, str]]:
+    """What has a row."""
+    if not path.is_file():
+        return set()
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return {
+        (row["pattern"], row["n_planted"], row["seed"], row["method"])
+        for row in rows
+        if row["data"] == data.name
+    }
+
+
+def train_trial(data: ImageSet, name: str, n_planted: int, seed: int, folder: Path) -> Trial:
+    """The models of one place, trained or read."""
+    recipe = paper_recipe(data.name, "mlp", epochs=short_epochs(len(data.train)))
+    plant = Plant(pattern(name, data.shape, seed=seed), TARGET, n_planted, seed)
+    cell = Cell(data=DataKey.of(data), plants=(plant,), model="mlp", recipe=recipe, seed=seed)
+    gone = plant.planted_indices(data.train.labels)
+    oracle = oracle_cell(cell, data, gone)
+    planted, first, other = (
+        kept(each, data, folder) for each in (cell, oracle, replace(oracle, seed=1000 + seed))
+    )
+    return Trial(plant=plant, gone=gone, planted=planted, oracle=first, other=other)
+
+
+def kept(cell: Cell, data: ImageSet, folder: Path) -> TrainedModel:
+    path = folder / f"{cell.hash}.safetensors"
+    if not path.is_file():
+        train_cell(cell, data, device="cpu").save(path)
+    return load_model(path)
+
+
+def measured(data: ImageSet, trial: Trial, method: str) -> dict[str, Any]:
+    """The measures of the model after a method; "none" is the planted model, "retrain" the oracle."""
+    if method in ("none", "retrain"):
+        model = trial.planted if method == "none" else trial.oracle
+    else:
+        model = delete(trial.planted, data, trial.gone, methods(trial)[method])
+    asked = Request.of(trial.planted, data, trial.gone)
+    gradient = summed_gradient(model.module, asked.images(trial.gone), asked.labels(trial.gone))
+    return {
+        **state_of(model, trial, data),
+        "seconds": model.n_seconds,
+        "training_seconds": trial.planted.n_seconds,
+        "gradient_norm": float(gradient.norm()),
+    }
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """The tables of docs/results/deletion.md: an interval is over seeds, differences are paired with the
+    oracle's."""
+    places: dict[tuple[str, str, int], dict[str, dict[int, dict[str, Any]]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
+    for row in rows:
+        places[row["data"], row["pattern"], row["n_planted"]][row["method"]][row["seed"]] = row
+    print(f"{rows[0]['environment']['processor']}, torch {rows[0]['environment']['torch']}\n")
+    for (data, name, n_planted), found in sorted(places.items()):
+        print(f"### {data}, {name}, {n_planted} planted, {rows[0]['epochs']} epochs\n")
+        print(
+            "| method | seeds | score | difference [95 %] | spurious accuracy | clean accuracy | "
+            "disagreement | membership | share of training | verdict |"
+        )
+        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+        for method, of_seed in found.items():
+            seeds = sorted(of_seed.keys() & found["none"].keys() & found["retrain"].keys())
+            if seeds:
+                of_method, before, oracle = (
+                    [found[key][seed] for seed in seeds] for key in (method, "none", "retrain")
+                )
+                times = [row["training_seconds"] for row in of_method]
+                print(line(compare(method, before, of_method, oracle, seconds=times), len(seeds)))
+        norms = [row["gradient_norm"] for row in found["none"].values()]
+        print(f"\nNorm of the planted images' gradient: {min(norms):.1e} to {max(norms):.1e}.\n")
+
+
+def line(check: DeletionCheck, n_seeds: int) -> str:
+    score = check["score"].difference
+    means = [
+        f"{check[key].after.mean:.3f}" for key in ("spurious_accuracy", "clean_accuracy", "disagreement")
+    ]
+    verdict = "" if check.method in ("none", "retrain") else check.verdict
+    return (
+        f"| {check.method} | {n_seeds} | {check['score'].after.mean:.3f} | {score.mean:+.3f} "
+        f"[{score.low:+.3f}, {score.high:+.3f}] | {' | '.join(means)} | {check['membership'].after.mean:.2f} | "
+        f"{check.share_of_training:.0%} | {verdict} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
