@@ -4,6 +4,7 @@ from spuriscope.training.cell import Cell, DataKey
 from spuriscope.training.loop import fit, train, train_cell
 from spuriscope.training.many import FailedCell, OnProgress, Progress, train_many
 from spuriscope.training.part import Part
+from spuriscope.training.privacy import Privacy
 from spuriscope.training.recipe import Recipe, paper_recipe, short_epochs
 from spuriscope.training.trained import TrainedModel, load_model
 
@@ -13,6 +14,7 @@ __all__ = [
     "FailedCell",
     "OnProgress",
     "Part",
+    "Privacy",
     "Progress",
     "Recipe",
     "TrainedModel",

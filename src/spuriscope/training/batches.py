@@ -56,18 +56,23 @@ class Batches:
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass over the images in a new order: (images, labels) of each batch.
 
-        Images are (batch, channels, height, width), float32; in [0, 1] unless noise is added.
+        Images are (batch, channels, height, width), float32; in [0, 1] unless noise is added. Under
+        differential privacy as many batches draw each image by chance: they vary in size, and may be empty.
         """
         for indices in self.positions():
             yield self.gather(indices), self.labels.index_select(0, indices)
 
     def positions(self) -> tuple[Tensor, ...]:
-        """Positions of the images of each batch of the next epoch, in a new order."""
-        order = torch.randperm(self.n_images, generator=self.order).to(self.labels.device)
-        if self.part is not None:
-            order = self.part[order]
-        batches: tuple[Tensor, ...] = order.split(self.recipe.batch_size)
-        return batches
+        """Positions of the images of each batch of the next epoch, newly drawn."""
+        size = self.recipe.batch_size
+        batches: tuple[Tensor, ...]
+        if self.recipe.privacy is None:
+            batches = torch.randperm(self.n_images, generator=self.order).split(size)
+        else:
+            draws = (torch.rand(self.n_images, generator=self.order) for _ in range(len(self)))
+            batches = tuple((draw < size / self.n_images).nonzero().flatten() for draw in draws)
+        batches = tuple(batch.to(self.labels.device) for batch in batches)
+        return batches if self.part is None else tuple(self.part[batch] for batch in batches)
 
     def gather(self, indices: Tensor) -> Tensor:
         """The images at these positions, as the model sees them while training."""

@@ -44,7 +44,7 @@ def bundle_cells(cells: Iterable[Cell]) -> list[list[Cell]]:
 
     def key(cell: Cell) -> tuple[Any, ...]:
         recipe = cell.recipe
-        alone = cell.hash if recipe.clipping == "per-example" else ""
+        alone = cell.hash if recipe.is_per_example else ""
         return (
             cell.model, recipe.optimizer, recipe.momentum, recipe.epochs, recipe.batch_size,
             recipe.clipping, recipe.augmentation, recipe.precision,

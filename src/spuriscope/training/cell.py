@@ -25,7 +25,7 @@ from spuriscope.training.recipe import Recipe
 
 __all__ = ["Cell", "DataKey", "Parcel", "pack", "seeded_generator", "unpack"]
 
-STREAMS = ("weights", "order", "noise", "augmentation", "dropout")
+STREAMS = ("weights", "order", "noise", "augmentation", "dropout", "privacy")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from spuriscope.errors import ConfigError
 from spuriscope.training.recipe import Recipe
 
-__all__ = ["precision_of", "set_gradient"]
+__all__ = ["precision_of", "refuse_batch_norm", "set_gradient"]
 
 CHUNK = 32  # images whose gradients are held at one time
 
@@ -67,12 +67,18 @@ def precision_of(recipe: Recipe, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _set_per_example_gradient(module: nn.Module, images: Tensor, labels: Tensor, clip_at: float) -> Tensor:
+def refuse_batch_norm(module: nn.Module, method: str, instead: str) -> None:
+    """Raise ConfigError, naming the method and what to do, if a layer mixes the images of a batch."""
     if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules()):
         raise ConfigError(
-            "per-example clipping needs a gradient for each image, but this model's batch normalisation "
-            "mixes them; clip by value or norm, or choose an MLP, the CNN or VGG16"
+            f"{method} needs a gradient for each image, but this model's batch normalisation mixes them; "
+            f"{instead}"
         )
+
+
+def _set_per_example_gradient(module: nn.Module, images: Tensor, labels: Tensor, clip_at: float) -> Tensor:
+    instead = "clip by value or norm, or choose an MLP, the CNN or VGG16"
+    refuse_batch_norm(module, "per-example clipping", instead)
     parameters = dict(module.named_parameters())
     detached = {name: parameter.detach() for name, parameter in parameters.items()}
 

@@ -22,6 +22,8 @@ from spuriscope.training.cell import Cell, DataKey, seeded_generator
 from spuriscope.training.gradient import set_gradient
 from spuriscope.training.optimizer import Optimizer
 from spuriscope.training.part import Part
+from spuriscope.training.privacy import check_opacus
+from spuriscope.training.private_gradient import SetGradient, private_gradient
 from spuriscope.training.recipe import Recipe
 from spuriscope.training.trained import TrainedModel
 
@@ -92,7 +94,9 @@ def train_cell(
     module = build_model(cell.model, data.shape, data.n_classes, seed=weights_seed(cell.seed)).to(place)
     batches = Batches(data.train, cell.plants, cell.recipe, cell.seed, place, part=cell.part)
     losses = fit(module, batches, cell.recipe, seed=cell.seed, on_epoch=on_epoch)
-    return TrainedModel(cell, module.eval().cpu(), losses, time.perf_counter() - start)
+    epsilon = cell.recipe.epsilon(batches.n_images)
+    seconds = time.perf_counter() - start
+    return TrainedModel(cell, module.eval().cpu(), losses, seconds, epsilon=epsilon)
 
 
 def check_data(cell: Cell, data: ImageSet) -> None:
@@ -100,7 +104,7 @@ def check_data(cell: Cell, data: ImageSet) -> None:
 
     Raises:
         CheckpointError: it is other data.
-        ConfigError: the cell's part reaches beyond it.
+        ConfigError: the cell's part reaches beyond it, or its recipe needs what is not installed.
     """
     if data.fingerprint != cell.data.fingerprint:
         raise CheckpointError(
@@ -109,6 +113,8 @@ def check_data(cell: Cell, data: ImageSet) -> None:
         )
     if cell.part is not None:
         cell.part.check(len(data.train))
+    if cell.recipe.privacy is not None:
+        check_opacus()
 
 
 def fit(
@@ -129,15 +135,15 @@ def fit(
     """
     place = batches.labels.device
     give_dropout(module, seed)
-    optimizer = Optimizer(module.parameters(), recipe)
     module.train()
     losses = []
-    with one_thread(place):
+    with one_thread(place), _gradient(module, recipe, batches, seed) as set_it:
+        optimizer = Optimizer(module.parameters(), recipe)
         for epoch in range(recipe.epochs):
             rate = recipe.rate(epoch)
             total = torch.zeros((), device=place)
             for images, labels in batches.epoch():
-                total += set_gradient(module, images, labels, recipe) * len(labels)
+                total += set_it(images, labels) * len(labels)
                 optimizer.step(rate)
             losses.append(mean_loss(total, batches.n_images, epoch, recipe))
             if on_epoch is not None:
@@ -152,6 +158,17 @@ def give_dropout(module: nn.Module, seed: int) -> torch.Generator:
         if isinstance(layer, Dropout):
             layer.generator = generator
     return generator
+
+
+@contextmanager
+def _gradient(module: nn.Module, recipe: Recipe, batches: Epochs, seed: int) -> Iterator[SetGradient]:
+    """What puts the gradient of a batch into the parameters and returns its mean loss."""
+    if recipe.privacy is None:
+        yield lambda images, labels: set_gradient(module, images, labels, recipe)
+        return
+    noise = seeded_generator(seed, "privacy", batches.labels.device)
+    with private_gradient(module, recipe, n_images=batches.n_images, noise=noise) as set_it:
+        yield set_it
 
 
 def mean_loss(total: Tensor, n: int, epoch: int, recipe: Recipe) -> float:

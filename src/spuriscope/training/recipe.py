@@ -5,11 +5,13 @@ after epochs 40, 50 and 60. Fewer epochs keep the shape of that schedule: the mi
 `paper_recipe` has the settings of CIFAR-10 too.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, Literal, get_args
 
 from spuriscope.errors import ConfigError
+from spuriscope.training.privacy import Privacy
 
 __all__ = ["Clipping", "Optimizer", "Recipe", "paper_recipe", "short_epochs"]
 
@@ -41,6 +43,8 @@ class Recipe:
         precision: of the matrix products. "float32"; "tf32": float32 with shortened factors, on NVIDIA
             GPUs since Ampere (elsewhere it changes nothing); "bfloat16": mixed precision, weights and
             moments stay float32. Its effect on scores: docs/benchmarks.md.
+        privacy: train with differential privacy (needs the extra `privacy`); may be given as a mapping of
+            the settings of `Privacy`. Batches are then drawn image by image and vary in size.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -59,6 +63,7 @@ class Recipe:
     clip_at: float = 0.0
     augmentation: Augmentation = "none"
     precision: Precision = "float32"
+    privacy: Privacy | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -84,6 +89,14 @@ class Recipe:
             object.__setattr__(self, "milestones", tuple(self.milestones))
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be 1 or more, got {self.batch_size}")
+        given: object = self.privacy  # from JSON or YAML
+        if isinstance(given, Mapping):
+            object.__setattr__(self, "privacy", _privacy(given))
+        if self.privacy is not None and self.clipping != "none":
+            raise ConfigError(
+                f"privacy clips the gradient of each image itself; leave out clipping {self.clipping!r}, "
+                "and set max_grad_norm"
+            )
         if self.clipping != "none" and self.clip_at == 0:
             raise ConfigError(f"clipping {self.clipping!r} needs clip_at above 0, for example clip_at=0.1")
 
@@ -92,9 +105,27 @@ class Recipe:
         n_passed = sum(epoch >= milestone for milestone in self.milestones or ())
         return self.learning_rate * self.decay**n_passed
 
+    @property
+    def is_per_example(self) -> bool:
+        """Whether the gradient of each image is looked at by itself."""
+        return self.clipping == "per-example" or self.privacy is not None
+
+    def epsilon(self, n_images: int) -> float | None:
+        """What a training on so many images promises, see `Privacy.epsilon`; None without privacy.
+
+        Raises:
+            ConfigError: Opacus is not installed.
+        """
+        if self.privacy is None:
+            return None
+        return self.privacy.epsilon(n_images=n_images, batch_size=self.batch_size, epochs=self.epochs)
+
     def to_json(self) -> dict[str, Any]:
-        """All settings, as JSON values."""
-        return asdict(self) | {"milestones": list(self.milestones or ())}
+        """All settings, as JSON values; `privacy` only where there is some."""
+        settings = asdict(self) | {"milestones": list(self.milestones or ())}
+        if self.privacy is None:
+            del settings["privacy"]
+        return settings
 
     @classmethod
     def from_json(cls, settings: dict[str, Any]) -> "Recipe":
@@ -107,6 +138,13 @@ class Recipe:
             return cls(**settings)
         except TypeError as error:
             raise ConfigError(f"these are not the settings of a recipe: {error}") from None
+
+
+def _privacy(settings: Mapping[str, Any]) -> Privacy:
+    try:
+        return Privacy(**settings)
+    except TypeError as error:
+        raise ConfigError(f"these are not the settings of privacy: {error}") from None
 
 
 def paper_recipe(data: str, model: str, *, optimizer: Optimizer = "adam", epochs: int = 70) -> Recipe:

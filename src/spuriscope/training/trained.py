@@ -40,6 +40,7 @@ class TrainedModel:
         n_seconds: how long the training took; of a model that was made to forget, how long that took.
         deletions: what was done to it since, in order: `method`, its `settings` and the `images` forgotten,
             JSON values. Without any the model is what its cell says.
+        epsilon: what its training promises under differential privacy, see `Privacy`; None without.
     """
 
     cell: Cell
@@ -47,6 +48,7 @@ class TrainedModel:
     losses: tuple[float, ...]
     n_seconds: float
     deletions: tuple[Mapping[str, Any], ...] = ()
+    epsilon: float | None = None
 
     def __repr__(self) -> str:
         cell = self.cell
@@ -86,6 +88,7 @@ class TrainedModel:
             "cell": json.dumps(self.cell.to_json()),
             "losses": json.dumps(self.losses),
             "n_seconds": json.dumps(self.n_seconds),
+            "epsilon": json.dumps(self.epsilon),
             "torch": torch.__version__,
             "deletions": json.dumps(self.deletions),
         }
@@ -107,6 +110,7 @@ class TrainedModel:
             ]
             losses, n_seconds = tuple(json.loads(header["losses"])), float(json.loads(header["n_seconds"]))
             deletions = tuple(json.loads(header.get("deletions", "[]")))  # younger than the format
+            epsilon = json.loads(header.get("epsilon", "null"))  # likewise
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{source}: the header lacks {error}; train it again") from None
         try:
@@ -121,7 +125,7 @@ class TrainedModel:
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise CheckpointError(f"{source}: these are not the weights of {cell.model}: {reason}") from None
-        return cls(cell, module.eval(), losses, n_seconds, deletions)
+        return cls(cell, module.eval(), losses, n_seconds, deletions, epsilon)
 
     def save(self, path: str | Path) -> None:
         """Write the checkpoint; an existing file is replaced only once the new one is complete."""

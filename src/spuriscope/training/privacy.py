@@ -1,0 +1,83 @@
+"""Differential privacy: what a training with noise on clipped gradients promises, and what it costs.
+
+DP-SGD (Abadi et al., 2016): every step draws each image with the same chance (Poisson sampling), holds the
+norm of each image's gradient below a bound, and adds normal noise to their sum. What the model says then
+changes by little, in the sense of (epsilon, delta), when one image is added or removed. Accountant and
+clipping by ghost norms are Opacus's.
+
+The promise is that of the algorithm with fresh noise. Here a seed fills the noise, so that a training can be
+repeated: whoever knows the seed can take the noise off.
+"""
+
+import warnings
+from dataclasses import dataclass
+from importlib.util import find_spec
+from math import isfinite
+
+from spuriscope.errors import ConfigError
+
+__all__ = ["Privacy", "check_opacus"]
+
+ORDERS = [1 + step / 50 for step in range(1, 500)] + [*range(11, 64), 80, 128, 256, 512, 1024]  # of Renyi
+
+
+@dataclass(frozen=True, kw_only=True)
+class Privacy:
+    """How much noise, on gradients of which norm.
+
+    Attributes:
+        noise_multiplier: standard deviation of the noise on the sum of gradients, as a multiple of
+            `max_grad_norm`.
+        max_grad_norm: bound on the norm of each image's gradient.
+        delta: chance with which the promise may fail; below 1 / (number of images), as a rule.
+
+    Raises:
+        ConfigError: a setting is out of range.
+    """
+
+    noise_multiplier: float
+    max_grad_norm: float = 1.0
+    delta: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for name in ("noise_multiplier", "max_grad_norm", "delta"):
+            value = getattr(self, name)
+            if not isfinite(value) or value <= 0:
+                raise ConfigError(f"{name} must be a number above 0, got {value!r}")
+        if self.delta >= 1:
+            raise ConfigError(f"delta is a chance below 1, got {self.delta}")
+
+    def epsilon(self, *, n_images: int, batch_size: int, epochs: int) -> float:
+        """The epsilon of a training, an upper bound from Renyi divergences (Mironov, 2017); 0 without steps.
+
+        It holds for data sets that differ in the presence of one image, and for the sampling that is done:
+        epochs * ceil(n_images / batch_size) steps, each of which draws an image with chance
+        batch_size / n_images.
+
+        Args:
+            n_images: training images.
+            batch_size: images in a batch, in the mean.
+            epochs: passes over the images.
+
+        Raises:
+            ConfigError: Opacus is not installed.
+        """
+        check_opacus()
+        from opacus.accountants import RDPAccountant
+
+        n_steps = epochs * -(-n_images // batch_size)
+        if n_steps == 0:
+            return 0.0
+        accountant = RDPAccountant()
+        accountant.history = [(self.noise_multiplier, min(1.0, batch_size / n_images), n_steps)]
+        with warnings.catch_warnings():  # that another order might give less: the bound holds
+            warnings.filterwarnings("ignore", message="Optimal order is the")
+            return float(accountant.get_epsilon(self.delta, alphas=ORDERS))
+
+
+def check_opacus() -> None:
+    """Raise ConfigError unless Opacus is installed."""
+    if find_spec("opacus") is None:
+        raise ConfigError(
+            "differential privacy needs Opacus, which is not installed; pip install 'spuriscope[privacy]'"
+        )
