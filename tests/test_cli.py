@@ -153,6 +153,34 @@ def test_attack_a_run_and_data(spuriscope: Any, tmp_path: Path) -> None:
     assert "presence of the pattern: spurious score" in shown.out
 
 
+def test_attack_every_plant_of_a_run(spuriscope: Any, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    plants = ("--pattern", "r3", "--pattern", "s3", "--target", 0, "--target", 1, "--planted", 4)
+    spuriscope("train", "digits", *plants, "--model", "small-mlp", "--epochs", 3, "--out", out)
+    found = spuriscope("attack", out, "--models", 6, "--clean", 6, "--json").json
+    kinds = [(game["pattern"], game["target"], game["n_planted"]) for game in found["games"]]
+    assert kinds == [("r3", 0, 4), ("s3", 1, 4)]
+    assert all(set(game["presence"][0]["asked"]) == {"run", "clean twin"} for game in found["games"])
+    one = spuriscope("attack", out, "--pattern", "r1", "--models", 6, "--clean", 6, "--json").json
+    assert [(game["pattern"], game["target"]) for game in one["games"]] == [("r1", 0)]
+
+
+def test_canaries_bound_epsilon(spuriscope: Any) -> None:
+    small = ("attack", "digits", "--model", "small-mlp", "--canaries")
+    found = spuriscope(*small, 40, "--json").json["canaries"]
+    assert (found["n_canaries"], found["n_guesses"], found["confidence"]) == (40, 20, 0.95)
+    assert len(found["planted"]) + len(found["others"]) == 40
+    scores = sorted(found["planted"] + found["others"])
+    worst, best = scores[:10], scores[-10:]
+    right = sum(x in found["planted"] for x in best) + sum(x in found["others"] for x in worst)
+    assert found["n_right"] == right
+    shown = spuriscope(*small, 40)
+    assert f"{right} of 20 tosses guessed right" in shown.out
+    assert f"epsilon is at least {found['epsilon']:.2f} (95 % confidence)" in shown.out
+    untrained = spuriscope(*small, 40, "--epochs", 1, "--delta", 0.01)
+    assert "no loss of privacy shown at delta 0.01 (95 % confidence)" in untrained.out
+
+
 THEORY = ("theory", "--gamma", 0.1, "--m", 1, "--t", 2.236, "--s1", 0.5, "--s2", 0.1)
 
 
@@ -207,8 +235,10 @@ RUN = ("train", "digits", "--out", "run")
         (("audit", "digits", "--out", "file"), "cannot write in file"),
         (("patterns", "mnist", "--root", "nowhere"), "nowhere"),
         (("attack", "digits", "--models", "7"), "give an even number of 6 or more, got 7"),
+        (("attack", "digits", "--canaries", "2"), "needs at least 4 canaries, got 2; give 100"),
+        (("attack", "digits", "--canaries", "9", "--delta", "2"), "delta is a probability below 1"),
         (("attack", "digits", "--target", "12"), "digits has no class 12; choose 0 to 9"),
-        (("attack", "digits", "--planted", "99"), "cannot plant 99 images: class 0 has"),
+        (("attack", "digits", "--planted", "99"), "cannot plant 99 images in each half: class 0 has"),
         ((*THEORY, "--gamma", "1.1"), "gamma must be a share in [0, 1], got 1.1"),
         ((*THEORY, "--s2", "-1"), "s2 must be a variance of 0 or more, got -1.0"),
         ((*THEORY, "--t", "nan"), "t must be a finite number, got nan"),

@@ -8,7 +8,8 @@ import torch
 from spuriscope.data import ImageSet, load
 from spuriscope.data.image_set import Split
 from spuriscope.errors import CheckpointError, MembershipError, PlantingError, TrainingError
-from spuriscope.membership.game import Game, Played, attack_game, draw_pool, judge, play
+from spuriscope.membership.attack import attack_game, attack_games
+from spuriscope.membership.game import Game, Played, draw_pool, judge, play
 from spuriscope.patterns import pattern
 from spuriscope.training import Cell, DataKey, Recipe, train_cell
 from spuriscope.training.many import Progress
@@ -128,6 +129,19 @@ def test_the_document_of_a_game_is_json_and_finds_the_pattern() -> None:
     assert min(score["with_pattern"]) > max(score["without"])
     assert score["auc"]["mean"] == 1
     assert score["recognised"][1]["rate"]["value"] == 1
+
+
+def test_games_of_several_plants_share_their_null() -> None:
+    data = load("digits")
+    games = [
+        small_game(n_models=6, recipe=Recipe(epochs=1)),
+        small_game(n_models=6, recipe=Recipe(epochs=1), pattern=pattern("s3", data.shape), target=1),
+    ]
+    done: list[Progress] = []
+    found = attack_games(games, n_clean=6, on_progress=done.append)
+    assert done[-1].n_models == 2 * (6 + 1) + 6
+    assert [(game["pattern"], game["target"]) for game in found] == [("r3", 0), ("s3", 1)]
+    assert found[0] == attack_game(games[0], n_clean=6)
 
 
 def test_what_cannot_be_played_is_refused() -> None:

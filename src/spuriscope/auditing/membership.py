@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from spuriscope.auditing.plan import AuditPlan
-from spuriscope.membership.game import Game, attack_game
+from spuriscope.membership.attack import attack_game
+from spuriscope.membership.game import Game
 
 __all__ = ["membership"]
 

@@ -1,7 +1,7 @@
-"""The command that attacks: who was in the training set, and did any image carry the pattern."""
+"""The command that attacks: who was in the training set, did any image carry the pattern, how much leaks."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,8 +15,10 @@ from spuriscope.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from spuriscope.data import ImageSet
     from spuriscope.measures import Predict
-    from spuriscope.membership.game import Game
+    from spuriscope.planting import Plant
+    from spuriscope.training import Recipe
 
 __all__ = ["attack"]
 
@@ -28,7 +30,7 @@ def attack(
     ],
     *,
     pattern: Annotated[
-        str | None, typer.Option(help="Pattern, as s3, r3 or a picture (default: the run's, or r3).")
+        str | None, typer.Option(help="Pattern, as s3, r3 or a picture (default: those of the run, or r3).")
     ] = None,
     target: Annotated[
         int | None, typer.Option(help="Class that carries it (default: the run's, or 0).")
@@ -43,83 +45,137 @@ def attack(
     ] = None,
     models: Annotated[int, typer.Option(help="Models on halves of the images, each attacked; even.")] = 16,
     clean: Annotated[int, typer.Option(help="Models without the pattern, to compare with; even.")] = 10,
+    canaries: Annotated[
+        int | None,
+        typer.Option(help="Instead, plant so many patterns of noise in one training, and bound epsilon."),
+    ] = None,
+    delta: Annotated[float, typer.Option(help="With --canaries: of the privacy that is bounded.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Draws halves, stamped images, noise and trainings.")] = 0,
     root: RootOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Who was trained on, and did any image carry the pattern?
+    """Who was trained on, and did any image carry the pattern? With --canaries: how much privacy is lost?
+
+    A run with several plants is attacked for each of them.
 
     Example: spuriscope attack digits --pattern r3 --planted 3
     """
-    from spuriscope.membership.game import attack_game
+    from spuriscope.membership.attack import attack_games
+    from spuriscope.membership.canaries import attack_canaries
+    from spuriscope.membership.game import Game
     from spuriscope.progress import training_progress
 
-    game, asked = _game(
-        source,
-        root,
-        pattern,
-        target=target,
-        planted=planted,
-        model=model,
-        epochs=epochs,
-        n_models=models,
-        seed=seed,
-    )
+    given = {"target": target, "n_planted": planted}
+    subject = _subject(source, root, seed, pattern, given)
+    data, model = subject.data, model or subject.model
+    about = {"source": source, "data": data.name, "model": model}
+    if canaries is not None:
+        recipe = _recipe(subject, model, epochs, len(data.train))
+        settings: dict[str, Any] = {"n_canaries": canaries, "model": model, "recipe": recipe}
+        with training_progress() as on_progress:
+            bound = attack_canaries(
+                data, **settings, seed=seed, delta=delta, device=device, on_progress=on_progress
+            )
+        if as_json:
+            print_json({**about, "canaries": bound})
+        else:
+            _print_canaries(bound)
+        return
+    games = [
+        Game(
+            data=data,
+            pattern=plant.pattern,
+            target=plant.target,
+            n_planted=plant.n_planted,
+            model=model,
+            recipe=_recipe(subject, model, epochs, len(data.train) // 4),
+            n_models=models,
+            seed=seed,
+        )
+        for plant in subject.plants
+    ]
     with training_progress() as on_progress:
-        found = attack_game(
-            game, n_clean=clean, asked=asked, device=device, n_workers=workers, on_progress=on_progress
+        found = attack_games(
+            games,
+            n_clean=clean,
+            asked=subject.asked,
+            device=device,
+            n_workers=workers,
+            on_progress=on_progress,
         )
     if as_json:
-        print_json({"source": source, "data": game.data.name, "model": game.model, **found})
-    else:
-        _print(found)
+        print_json({**about, **(found[0] if len(found) == 1 else {}), "games": found})
+        return
+    for number, each in enumerate(found):
+        if number:
+            typer.echo("")
+        _print(each)
 
 
-def _game(
-    source: str, root: Path | None, pattern: str | None, *, n_models: int, seed: int, **given: Any
-) -> "tuple[Game, dict[str, Predict]]":
-    """The game to play, and the run's own models if there is a run."""
+class _Subject(NamedTuple):
+    """What is attacked: data, what is planted there, how it is trained, and models to ask."""
+
+    data: "ImageSet"
+    plants: "tuple[Plant, ...]"
+    model: str
+    recipe: "Recipe | None"
+    asked: "dict[str, Predict]"
+
+
+def _subject(
+    source: str, root: Path | None, seed: int, pattern: str | None, given: dict[str, int | None]
+) -> _Subject:
+    """A run's data, plants and models, or data with a plant by default; what is given comes first."""
+    from dataclasses import replace
+
     from spuriscope.data import load
-    from spuriscope.membership.game import Game
     from spuriscope.patterns import pattern as make_pattern
+    from spuriscope.planting import Plant
     from spuriscope.runs import load_run
-    from spuriscope.training import paper_recipe, short_epochs
 
     asked: dict[str, Predict] = {}
-    settings: dict[str, Any] = {"target": 0, "planted": 10, "model": "mlp"}
-    recipe = picture = None
+    plants: tuple[Plant, ...] = ()
+    model, recipe = "mlp", None
     if (Path(source) / "run.json").is_file():
         run = load_run(Path(source))
-        cell, data = run.model.cell, run.data(None, root)
-        settings["model"], recipe = cell.model, cell.recipe
-        if cell.plants:
-            plant = cell.plants[0]
-            picture = plant.pattern
-            settings |= {"target": plant.target, "planted": plant.n_planted}
+        data, plants = run.data(None, root), run.model.cell.plants
+        model, recipe = run.model.cell.model, run.model.cell.recipe
         asked["run"] = run.model.predict
         if run.twin is not None:
             asked["clean twin"] = run.twin.predict
     else:
         data = load(source, root=root)
-    settings |= {name: value for name, value in given.items() if value is not None}
-    if pattern is not None or picture is None:
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if pattern is not None or not plants:
         picture = make_pattern(pattern or "r3", data.shape, seed=seed)
-    if recipe is None or "epochs" in settings:
-        epochs = settings.get("epochs", short_epochs(len(data.train) // 4))
-        recipe = paper_recipe(data.name, settings["model"], epochs=epochs)
-    game = Game(
-        data=data,
-        pattern=picture,
-        target=settings["target"],
-        n_planted=settings["planted"],
-        model=settings["model"],
-        recipe=recipe,
-        n_models=n_models,
-        seed=seed,
+        first = plants[0] if plants else Plant(picture, 0, 10)
+        plants = (replace(first, pattern=picture),)
+    return _Subject(data, tuple(replace(plant, **changes) for plant in plants), model, recipe, asked)
+
+
+def _recipe(subject: _Subject, model: str, epochs: int | None, n_images: int) -> "Recipe":
+    """The run's recipe, or a short one for so many images."""
+    from spuriscope.training import paper_recipe, short_epochs
+
+    if subject.recipe is not None and epochs is None:
+        return subject.recipe
+    return paper_recipe(subject.data.name, model, epochs=epochs or short_epochs(n_images))
+
+
+def _print_canaries(found: dict[str, Any]) -> None:
+    typer.echo(
+        f"{found['n_canaries']} patterns of noise, each with an image of its own, stamped by the toss of a "
+        f"coin; {found['n_right']} of {found['n_guesses']} tosses guessed right from the model's answers, "
+        f"the other {found['n_canaries'] - found['n_guesses']} not guessed"
     )
-    return game, asked
+    delta = f" at delta {found['delta']:g}" if found["delta"] else ""
+    sure = f"{100 * found['confidence']:.0f} % confidence"
+    if found["epsilon"] > 0:
+        typer.echo(f"epsilon is at least {found['epsilon']:.2f}{delta} ({sure})")
+    else:
+        typer.echo(f"no loss of privacy shown{delta} ({sure}); that is no proof that there is none")
 
 
 def _print(found: dict[str, Any]) -> None:

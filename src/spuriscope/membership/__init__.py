@@ -1,9 +1,16 @@
 """Who was in the training set: attacks, what each may claim, and how sure that is."""
 
+from spuriscope.membership.attack import attack_game, attack_games
 from spuriscope.membership.attacks import ATTACKS, Attack, Knowledge, Rehearsal
-from spuriscope.membership.canaries import OneRunAudit, audit_guesses, epsilon_bound, plant_canaries
+from spuriscope.membership.canaries import (
+    OneRunAudit,
+    attack_canaries,
+    audit_guesses,
+    epsilon_bound,
+    plant_canaries,
+)
 from spuriscope.membership.evaluation import Evaluation, Trial, evaluate
-from spuriscope.membership.game import Game, Played, attack_game, draw_pool, judge, play, play_with
+from spuriscope.membership.game import Game, Played, draw_pool, judge, play, play_with
 from spuriscope.membership.presence import presence, presence_statistics
 from spuriscope.membership.quarters import Quarters, quarters
 
@@ -18,7 +25,9 @@ __all__ = [
     "Quarters",
     "Rehearsal",
     "Trial",
+    "attack_canaries",
     "attack_game",
+    "attack_games",
     "audit_guesses",
     "draw_pool",
     "epsilon_bound",

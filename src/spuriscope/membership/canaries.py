@@ -8,22 +8,35 @@ image's having been replaced by its stamped copy.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import exp
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from spuriscope.data.image_set import ImageSet, Split
-from spuriscope.errors import MembershipError
+from spuriscope.errors import ConfigError, MembershipError, TrainingError
 from spuriscope.measures import Predict, probabilities
-from spuriscope.patterns import Pattern
+from spuriscope.patterns import Pattern, pattern
+from spuriscope.training import Cell, DataKey, OnProgress, Recipe, TrainedModel, train_many
 
-__all__ = ["Canaries", "OneRunAudit", "audit_guesses", "canary_scores", "epsilon_bound", "plant_canaries"]
+__all__ = [
+    "Canaries",
+    "OneRunAudit",
+    "attack_canaries",
+    "audit_guesses",
+    "canary_scores",
+    "epsilon_bound",
+    "plant_canaries",
+]
 
 CONFIDENCE = 0.95
 LARGEST_EPSILON = 50.0
+NOISE = "r3"  # as many patterns as one likes, each of its own
+N_IMAGES = 100  # the attacker's own
+N_SEEDS = 100_000  # patterns of one audit at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +113,64 @@ def canary_scores(predict: Predict, canaries: Canaries, images: Tensor) -> Tenso
         for picture, label in zip(canaries.patterns, labels, strict=True)
     ]
     return torch.stack(rises)
+
+
+def attack_canaries(
+    data: ImageSet,
+    *,
+    n_canaries: int = 100,
+    model: str = "mlp",
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    delta: float = 0.0,
+    device: str = "auto",
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """Plant canaries of noise in one training, guess which were planted, and bound epsilon.
+
+    Half of the canaries are guessed, the likeliest and the unlikeliest, and the rest abstained from.
+
+    Args:
+        data: trained on with canaries in it; the first 100 test images are the attacker's own.
+        n_canaries: at least 4.
+        model: name of the architecture.
+        recipe: how to train.
+        seed: draws the noise, the images, the coins and the training.
+        delta: of the privacy that is bounded.
+        device: "cpu", "cuda", or "auto".
+        on_progress: called after each epoch.
+
+    Returns:
+        What docs/audit-json.md calls `canaries`.
+
+    Raises:
+        ConfigError: delta is no probability.
+        MembershipError: there are fewer than 4 canaries, or more than training images.
+        TrainingError: the model could not be trained.
+    """
+    if not 0 <= delta < 1:
+        raise ConfigError(f"delta is a probability below 1, such as 1e-5, got {delta}")
+    if n_canaries < 4:
+        raise MembershipError(f"a one-run audit needs at least 4 canaries, got {n_canaries}; give 100")
+    first = N_SEEDS * seed
+    patterns = [pattern(NOISE, data.shape, seed=(first + number) % 2**32) for number in range(n_canaries)]
+    canaries = plant_canaries(data, patterns, seed)
+    cell = Cell(data=DataKey.of(canaries.data), model=model, recipe=recipe or Recipe(), seed=seed)
+    (trained,) = train_many([cell], canaries.data, device=device, n_workers=1, on_progress=on_progress)
+    if not isinstance(trained, TrainedModel):
+        raise TrainingError(trained.reason)
+    scores = canary_scores(trained.predict, canaries, data.test.images[:N_IMAGES])
+    found = audit_guesses(scores, canaries.is_planted, n_guesses=n_canaries // 4 * 2, delta=delta)
+    return {
+        "pattern": NOISE,
+        **asdict(found),
+        "n_planted": int(canaries.is_planted.sum()),
+        "confidence": CONFIDENCE,
+        "n_train": len(data.train),
+        "seed": seed,
+        "planted": scores[canaries.is_planted].tolist(),
+        "others": scores[~canaries.is_planted].tolist(),
+    }
 
 
 def audit_guesses(

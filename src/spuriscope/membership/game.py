@@ -9,11 +9,9 @@ attacker's rehearsal has the other two (see `quarters`).
 All models of a game are cells of one data set: one plant of 2 n images, and for each its part.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +19,9 @@ from torch import Tensor
 
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import MembershipError, PlantingError, TrainingError
-from spuriscope.measures import Predict
 from spuriscope.membership.attacks import ATTACKS, Attack, Knowledge, Rehearsal
 from spuriscope.membership.evaluation import Evaluation, Trial, evaluate
-from spuriscope.membership.presence import PRESENCE_STATISTICS, presence, presence_statistics
+from spuriscope.membership.presence import presence_statistics
 from spuriscope.membership.quarters import check_disjoint, equal_parts, quarters
 from spuriscope.patterns import Pattern
 from spuriscope.planting import Plant
@@ -34,7 +31,6 @@ __all__ = [
     "Game",
     "Played",
     "Pool",
-    "attack_game",
     "draw_pool",
     "judge",
     "play",
@@ -310,58 +306,3 @@ def judge(
             ]
         )
     return found
-
-
-def attack_game(
-    game: Game,
-    *,
-    n_clean: int = 10,
-    asked: Mapping[str, Predict] | None = None,
-    device: str = "auto",
-    n_workers: int | None = None,
-    on_progress: OnProgress | None = None,
-) -> dict[str, Any]:
-    """Play a game, attack every model, and ask for the presence of the pattern; all as JSON values.
-
-    Args:
-        game: what to play.
-        n_clean: models trained without the pattern, the null of the presence attack: an even number of 6
-            or more.
-        asked: other models, by name, to ask for the presence of the pattern.
-        device: "cpu", "cuda", or "auto".
-        n_workers: processes on the CPU; as many as cores by default.
-        on_progress: called after each epoch of any model.
-
-    Returns:
-        What docs/audit-json.md calls `membership`.
-    """
-    null_game = replace(game, n_planted=0, n_models=n_clean, has_rehearsal=False, seed=game.seed + 1)
-    played, null = play([game, null_game], device=device, n_workers=n_workers, on_progress=on_progress)
-    with_pattern, without = played.presence(), null.presence(game.pattern)
-    images = probe_images(game.data, game.target)
-    others = {
-        name: presence_statistics(predict, images, game.pattern, game.target)
-        for name, predict in (asked or {}).items()
-    }
-    found = {
-        "pattern": game.pattern.name,
-        "target": game.target,
-        "n_planted": game.n_planted,
-        "n_models": game.n_models,
-        "n_shadows": game.n_models - 2,
-        "n_train": int(played.pool.was_in[0].sum()),
-        "n_null": n_clean,
-        "seed": game.seed,
-        "attacks": [{"name": name, **asdict(found)} for name, found in judge([played]).items()],
-        "presence": [
-            {
-                "statistic": name,
-                "with_pattern": [found[name] for found in with_pattern],
-                "without": [found[name] for found in without],
-                "asked": {model: found[name] for model, found in others.items()},
-                **asdict(presence([f[name] for f in with_pattern], [f[name] for f in without])),
-            }
-            for name in PRESENCE_STATISTICS
-        ],
-    }
-    return dict(json.loads(json.dumps(found)))  # tuples become lists
