@@ -184,7 +184,8 @@ def draw(rows: list[Row], folder: Path) -> None:
                 if measure == "prediction_difference":
                     reach = max(float(row[measure]) for row in rows)
                     axes.set_ylim(min(-0.1, *(float(row[measure]) for row in rows)), max(1.0, 1.05 * reach))
-                    axes.set_yticks([0, 0.5, 1] if reach < 1.2 else [0, 1, 2])
+                    ticks = [0, 0.5, 1] if reach < 1.2 else [0, 1, 2]
+                    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         folder.mkdir(parents=True, exist_ok=True)
         sheet.figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
