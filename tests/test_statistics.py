@@ -10,6 +10,7 @@ from spuriscope.errors import ConfigError
 from spuriscope.statistics import (
     correlation_interval,
     equivalence_test,
+    exceedance_test,
     fisher_z,
     holm,
     mean_interval,
@@ -124,3 +125,25 @@ def test_equivalence_is_the_90_percent_interval_within_the_margin() -> None:
         assert (equivalence_test(differences, 0.08) < 0.05) == is_within
     with pytest.raises(ConfigError, match="a margin is a difference above 0, got 0"):
         equivalence_test([0.1, 0.2], 0)
+
+
+@pytest.mark.parametrize("index", [0.3, 1.5])
+def test_exceedances_of_a_pareto_tail_have_uniform_p_values(index: float) -> None:
+    """Drawn from a Pareto law, suspects are no outliers: their p-values are uniform whatever its index."""
+    rng = np.random.default_rng(0)
+    draws = np.exp(rng.exponential(index, size=(2000, 200)))
+    p = np.array([sorted(exceedance_test(row.tolist()))[:3] for row in draws])
+    one_of_three = np.take_along_axis(p, rng.integers(3, size=(2000, 1)), axis=1)[:, 0]
+    assert stats.kstest(one_of_three, "uniform").pvalue > 0.01
+
+
+def test_an_exceedance_of_known_height() -> None:
+    """Of 8, 2, 2, 2, 2, 1 the spacings behind the first sum up to 5 log 2, the first lies 2 log 2 higher."""
+    p = exceedance_test([1.0, 2.0, 8.0, 2.0, 2.0, 2.0], n_suspects=1)
+    assert p == pytest.approx([1, 1, 1.4**-4, 1, 1, 1])
+
+
+def test_too_small_a_crowd_judges_nobody() -> None:
+    assert exceedance_test([100.0, 1.0, 1.0, 1.0, 1.0], n_suspects=1) == [1.0] * 5
+    assert exceedance_test([100.0, 3.0, 2.0, 1.0], n_suspects=3) == [1.0] * 4
+    assert exceedance_test([]) == []

@@ -4,6 +4,7 @@ from .contexts import ContextMeasures, RareContext, measure_context
 from .data import ImageSet, Split, load
 from .data.contexts import prepare_contexts
 from .deletion import METHODS, delete, deletion_check, repair
+from .discovery import Finding, discover
 from .errors import SpuriscopeError
 from .measures import (
     Measures,

@@ -18,6 +18,7 @@ __all__ = [
     "Interval",
     "correlation_interval",
     "equivalence_test",
+    "exceedance_test",
     "fisher_z",
     "holm",
     "mean_interval",
@@ -29,6 +30,7 @@ __all__ = [
 CONFIDENCE = 0.95
 N_RESAMPLES = 2000
 MAX_SEEDS_FLIPPED = 20  # a million sign patterns
+LEAST_CROWD = 5
 LARGEST_CORRELATION = 1 - 1e-9  # beyond it Fisher's z is infinite
 
 
@@ -142,6 +144,37 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(steps)
     return [float(x) for x in adjusted]
+
+
+def exceedance_test(values: Sequence[float], *, n_suspects: int = 3, n_crowd: int = 17) -> list[float]:
+    """p-values that the largest values are just what the rest of the tail leads one to expect.
+
+    Peaks over a threshold: the threshold is the largest value behind the suspects, and the crowd behind it
+    says how heavy the tail is (Hill's estimate, for a sample without its largest). Without outliers the
+    logarithms of the suspects above the threshold are exponential draws of that mean: each p-value is
+    uniform, in whatever order they come.
+
+    Args:
+        values: positive; suspects are the `n_suspects` largest, all others get 1.
+        n_suspects: how many may be outliers at once.
+        n_crowd: how many of the values behind them describe the tail, at least 2.
+
+    Returns:
+        One p-value for each value; all 1 where fewer than 5 of the crowd are there to judge by.
+
+    Source: exact for a Pareto tail by Renyi's (1953) independent spacings; Hill (1975).
+    """
+    p_values = [1.0] * len(values)
+    order = sorted(range(len(values)), key=lambda k: -values[k])
+    crowd = np.array([values[k] for k in order[n_suspects : n_suspects + n_crowd]])
+    if len(crowd) < LEAST_CROWD or crowd[-1] <= 0 or crowd[0] == crowd[-1]:
+        return p_values
+    n = len(crowd) - 1
+    above = np.log(crowd / crowd[-1])
+    total = float(above.sum() + n_suspects * above[0])  # spacings times rank: the suspects hide the top
+    for k in order[:n_suspects]:
+        p_values[k] = float((1 + np.log(values[k] / crowd[0]) / total) ** -n)
+    return p_values
 
 
 def fisher_z(correlation: float) -> float:

@@ -1,15 +1,24 @@
 """Finding a cue without being told: the class, the pattern, and the training images that brought it."""
 
+from spuriscope.discovery.deviation import Deviation
+from spuriscope.discovery.discover import discover
 from spuriscope.discovery.embed import Embedding, PCAEmbedding, VAEEmbedding, reconstructions, residuals
+from spuriscope.discovery.finding import Finding, Proof
 from spuriscope.discovery.group import Group
 from spuriscope.discovery.probe import Probed, probe
+from spuriscope.discovery.trace import Trace
 
 __all__ = [
+    "Deviation",
     "Embedding",
+    "Finding",
     "Group",
     "PCAEmbedding",
     "Probed",
+    "Proof",
+    "Trace",
     "VAEEmbedding",
+    "discover",
     "probe",
     "reconstructions",
     "residuals",

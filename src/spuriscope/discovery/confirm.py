@@ -1,0 +1,100 @@
+"""Confirming by intervention: what a pattern does to fresh images of other classes.
+
+A group that stands out may still mean nothing to the model. So its pattern is stamped on images that the
+model was not trained on, and the rise of the target's probability is compared with what patterns do that
+are made in the same way from as many images of the same class, drawn at random.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spuriscope.data.image_set import Split, unit_float
+from spuriscope.discovery.deviation import Deviation
+from spuriscope.discovery.reconstruct import reconstruct
+from spuriscope.errors import DiscoveryError
+from spuriscope.measures import Predict, probabilities
+
+__all__ = ["ClassPatterns", "Intervention"]
+
+STAMPED_AT_ONCE = 2000
+
+
+class ClassPatterns:
+    """Makes patterns from sets of training images of one class."""
+
+    def __init__(self, deviation: Deviation, train: Split, target: int) -> None:
+        self.positions = (train.labels == target).nonzero().flatten().numpy()
+        self.images = train.images[torch.from_numpy(self.positions)]
+        self._deviation = deviation
+        self._deviations = deviation.transform(self.images)
+        self._usual = np.median(self._deviations, axis=0)
+
+    def of(self, sets: list[NDArray[np.int64]]) -> Tensor:
+        """Pixels (k, channels, height, width) of the patterns of k sets of positions in the training set."""
+        rows = [np.searchsorted(self.positions, positions) for positions in sets]
+        shared = np.stack([self._deviations[each].mean(axis=0) for each in rows])
+        darkest = torch.stack([unit_float(self.images[torch.from_numpy(each)].amin(dim=0)) for each in rows])
+        sizes = np.array([len(each) for each in rows])
+        return reconstruct(self._deviation, shared, self._usual, darkest, sizes)
+
+    def controls(
+        self, n_images: int, n_controls: int, leave_out: NDArray[np.int64], seed: int
+    ) -> list[NDArray[np.int64]]:
+        """Random sets of `n_images` positions each; `leave_out` takes no part."""
+        rng = np.random.default_rng(seed)
+        free = np.setdiff1d(self.positions, leave_out)
+        n_images = min(n_images, len(free))
+        return [np.sort(rng.choice(free, n_images, replace=False)) for _ in range(n_controls)]
+
+
+@dataclass(frozen=True, eq=False)
+class Intervention:
+    """Stamps patterns on fresh images and asks the model.
+
+    Attributes:
+        predict: maps images to class probabilities.
+        fresh: (n, channels, height, width) images of other classes than the target, uint8 or in [0, 1].
+        before: (n,) their probability of the target.
+        target: the class.
+        threshold: least rise of a probability that counts.
+    """
+
+    predict: Predict
+    fresh: Tensor
+    before: Tensor
+    target: int
+    threshold: float
+
+    @classmethod
+    def on(
+        cls, predict: Predict, holdout: Split, target: int, *, n_fresh: int, threshold: float, seed: int
+    ) -> "Intervention":
+        """On `n_fresh` random images of `holdout` that are not of the target class.
+
+        Raises:
+            DiscoveryError: there are none.
+            MeasureError: `predict` does not return probabilities.
+        """
+        others = (holdout.labels != target).nonzero().flatten()
+        if len(others) == 0:
+            raise DiscoveryError(
+                f"all {len(holdout)} fresh images are of class {target}; a pattern is tried on images of "
+                "other classes: give some"
+            )
+        order = torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))
+        fresh = unit_float(holdout.images[others[order[:n_fresh]]])
+        return cls(predict, fresh, probabilities(predict, fresh)[:, target], target, threshold)
+
+    def scores(self, patterns: Tensor) -> NDArray[np.float64]:
+        """Spurious score (k,) of each of the patterns (k, channels, height, width)."""
+        n = len(self.fresh)
+        scores = []
+        for part in patterns.split(max(1, STAMPED_AT_ONCE // n)):
+            stamped = (self.fresh[None] + part[:, None]).clamp_(0, 1).flatten(0, 1)
+            after = probabilities(self.predict, stamped)[:, self.target].reshape(len(part), n)
+            scores.append((after - self.before > self.threshold).double().mean(dim=1))
+        return torch.cat(scores).numpy()

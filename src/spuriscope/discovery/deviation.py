@@ -1,0 +1,85 @@
+"""How far an image departs from what is usual, in standard deviations.
+
+An embedding splits an image into latents and a residual. Both are scaled by their spread over fresh images:
+along what images have in common much is usual, in a corner that is always black next to nothing is. What a
+cue adds then stands out whether the embedding has kept it or lost it.
+"""
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spuriscope.data.image_set import unit_float
+from spuriscope.discovery.embed import Embedding, PCAEmbedding, check_images
+
+__all__ = ["Deviation"]
+
+MOST_COMPONENTS = 512
+FLOOR = 0.5  # least spread of a pixel, as a share of the usual one: a pixel that never varies is no proof
+
+
+@dataclass(eq=False)
+class Deviation:
+    """Scales images so that each coordinate has mean 0 and spread 1 over fresh images.
+
+    Attributes:
+        embedding: splits images; None: principal components, half as many as there are pixels, at most 512.
+        embedding_: the fitted one.
+        mean_: (n_components + n_pixels,) of latents and residuals over the fresh images, float32.
+        spread_: their standard deviations, held above half of the median (latents) or of the root mean
+            square (residuals).
+        shape_: (channels, height, width) of the images.
+    """
+
+    embedding: Embedding | None = None
+    embedding_: Embedding = field(init=False, repr=False)
+    mean_: NDArray[np.float32] = field(init=False, repr=False)
+    spread_: NDArray[np.float32] = field(init=False, repr=False)
+    shape_: tuple[int, int, int] = field(init=False, repr=False)
+
+    def fit(self, images: Tensor) -> Self:
+        """Learn what is usual from fresh images (n, channels, height, width), uint8 or in [0, 1].
+
+        Raises:
+            DiscoveryError: there are fewer than 4 images, or of a wrong form.
+        """
+        self.shape_ = check_images(images, least=4)
+        self.embedding_ = self.embedding or PCAEmbedding(
+            max(1, min(MOST_COMPONENTS, prod(self.shape_) // 2, len(images) // 2))
+        )
+        self.embedding_.fit(images)
+        latents, residuals = self._split(images)
+        self.mean_ = np.concatenate([latents.mean(axis=0), residuals.mean(axis=0)])
+        of_latents, of_residuals = latents.std(axis=0), residuals.std(axis=0)
+        self.spread_ = np.concatenate(
+            [
+                np.maximum(of_latents, FLOOR * np.median(of_latents)),
+                np.maximum(of_residuals, FLOOR * np.sqrt((of_residuals**2).mean())),
+            ]
+        )
+        self.spread_ = np.maximum(self.spread_, 1 / 255)
+        return self
+
+    def transform(self, images: Tensor) -> NDArray[np.float32]:
+        """Deviations (n, n_components + n_pixels), float32."""
+        scaled = np.concatenate(self._split(images), axis=1)
+        scaled -= self.mean_
+        scaled /= self.spread_
+        return scaled
+
+    def inverse_transform(self, deviations: NDArray[np.float32]) -> Tensor:
+        """Images (n, channels, height, width) that deviate so; they may leave [0, 1]."""
+        values = deviations * self.spread_ + self.mean_
+        n_components = values.shape[1] - prod(self.shape_)
+        decoded = self.embedding_.inverse_transform(torch.from_numpy(values[:, :n_components]))
+        return decoded + torch.from_numpy(values[:, n_components:]).reshape(-1, *self.shape_)
+
+    def _split(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        latents = self.embedding_.transform(images)
+        residuals = unit_float(images).float() - self.embedding_.inverse_transform(latents)
+        return latents.numpy(), residuals.flatten(1).numpy()

@@ -1,0 +1,80 @@
+"""A finding: a class, the pattern that pulls images into it, and the training images that brought it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spuriscope.patterns import Pattern
+
+__all__ = ["Finding", "Proof"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What is left of a finding in a model that was trained again without its images.
+
+    Attributes:
+        score: spurious score of the reconstructed pattern in that model, on the same fresh images.
+        n_left_out: images that it was not trained on.
+    """
+
+    score: float
+    n_left_out: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Finding:
+    """A suspected spurious correlation with its evidence.
+
+    Attributes:
+        target: the class that the pattern pulls to.
+        pattern: as reconstructed from the suspected images.
+        examples: (n,) int64, rising: the suspected training images, positions in the training set.
+        score: share of fresh images of other classes whose probability of `target` the pattern raises by more
+            than the threshold.
+        null: the same score for patterns made alike from as many images of the class, drawn at random.
+        p_value: of both lines of evidence together, adjusted for all candidates of the search (false
+            discovery rate, Benjamini and Hochberg).
+        p_group: that the strongest groups of a class stand out so far by chance.
+        p_effect: that a pattern of as many random images of the class scores so high.
+        source: the route that led to it, "trace" or "probe".
+        proof: what retraining without the suspected images left, None if that was not asked.
+    """
+
+    target: int
+    pattern: Pattern
+    examples: NDArray[np.int64]
+    score: float
+    null: tuple[float, ...]
+    p_value: float
+    p_group: float
+    p_effect: float
+    source: str
+    proof: Proof | None = None
+
+    def __repr__(self) -> str:
+        some = ", ".join(map(str, self.examples[:5])) + (", ..." if len(self.examples) > 5 else "")
+        return (
+            f"Finding(target={self.target}, {len(self.examples)} training images [{some}], "
+            f"score {self.score:.2f}, p {self.p_value:.2g})"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as JSON values, without the pattern's pixels and the null's single values."""
+        return {
+            "target": self.target,
+            "examples": self.examples.tolist(),
+            "score": self.score,
+            "null_mean": float(np.mean(self.null)),
+            "null_max": max(self.null),
+            "n_null": len(self.null),
+            "p_value": self.p_value,
+            "p_group": self.p_group,
+            "p_effect": self.p_effect,
+            "source": self.source,
+            "proof": None
+            if self.proof is None
+            else {"score": self.proof.score, "n_left_out": self.proof.n_left_out},
+        }

@@ -1,0 +1,224 @@
+"""Route Trace: groups, patterns and findings, on data that this file makes itself."""
+
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from spuriscope.data.image_set import Split
+from spuriscope.discovery import Deviation, Trace, discover
+from spuriscope.discovery.confirm import Intervention
+from spuriscope.errors import ConfigError, DiscoveryError, MeasureError
+from spuriscope.measures import Predict, spurious_score
+from spuriscope.patterns import Pattern
+
+SIDE, N_CLASSES = 8, 3
+CUE_CLASS = 1
+
+
+def blobs(n: int, seed: int) -> Split:
+    """Grey images of three classes, a smooth bump in another place for each, with noise."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(N_CLASSES, size=n)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    centres = np.array([[2, 2], [2, 5], [5, 3]])[labels] + rng.normal(0, 0.4, (n, 2))
+    distances = (rows - centres[:, :1, None]) ** 2 + (columns - centres[:, 1:, None]) ** 2
+    images = rng.uniform(0.5, 0.9, (n, 1, 1)) * np.exp(-distances / 3) + rng.normal(
+        0.05, 0.02, (n, SIDE, SIDE)
+    )
+    pixels = torch.from_numpy((255 * images.clip(0, 1)).round().astype(np.uint8))[:, None]
+    return Split(pixels, torch.from_numpy(labels))
+
+
+@pytest.fixture(scope="module")
+def fresh() -> Split:
+    return blobs(400, seed=1)
+
+
+@pytest.fixture(scope="module")
+def train() -> Split:
+    return blobs(1200, seed=2)
+
+
+def cross() -> Pattern:
+    pixels = torch.zeros(1, SIDE, SIDE)
+    pixels[0, 6, 5:8] = pixels[0, 5:8, 6] = 0.6
+    return Pattern("cross", pixels)
+
+
+def with_cue(split: Split, n: int, seed: int = 0) -> tuple[Split, np.ndarray]:
+    """The images with a cross on `n` of one class, and their positions."""
+    of_class = np.flatnonzero(split.labels.numpy() == CUE_CLASS)
+    positions = np.sort(np.random.default_rng(seed).choice(of_class, n, replace=False))
+    images = split.images.clone()
+    images[positions] = (255 * cross().apply(images[positions])).round().to(torch.uint8)
+    return Split(images, split.labels), positions
+
+
+def bump_reader(split: Split, *, weight_of_cue: float = 0.0) -> Predict:
+    """A linear classifier of the classes, by ridge regression; it may look at the cross as well."""
+    x = split.images.flatten(1).double() / 255
+    y = torch.nn.functional.one_hot(split.labels, N_CLASSES).double()
+    x1 = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)
+    weights = torch.linalg.solve(x1.T @ x1 + torch.eye(x1.shape[1], dtype=x.dtype), x1.T @ y)
+    weights[:-1, CUE_CLASS] += weight_of_cue * cross().pixels.flatten().double()
+
+    def predict(images: Tensor) -> Tensor:
+        logits: Tensor = 8 * (images.flatten(1).double() @ weights[:-1] + weights[-1])
+        return logits.softmax(dim=1).float()
+
+    return predict
+
+
+@pytest.mark.parametrize("n", [1, 3, 10])
+def test_the_planted_images_are_the_strongest_of_their_class(train: Split, fresh: Split, n: int) -> None:
+    """What was planted is known here: it comes first among the groups, or among the single images."""
+    stamped, positions = with_cue(train, n)
+    groups = Trace().fit(fresh.images).search_class(stamped, CUE_CLASS)
+    of_kind = [group for group in groups if (len(group) > 1) == (n > 1)]
+    assert of_kind[0].positions.tolist() == positions.tolist()
+    strengths = [group.strength for group in of_kind]
+    assert strengths == sorted(strengths, reverse=True)
+
+
+def test_groups_of_one_class_share_no_image(train: Split, fresh: Split) -> None:
+    groups = [group for group in Trace().fit(fresh.images).search(train) if len(group) > 1]
+    positions = np.concatenate([group.positions for group in groups])
+    assert len(np.unique(positions)) == len(positions)
+    for group in groups:
+        assert (train.labels[torch.from_numpy(group.positions)] == group.target).all()
+
+
+def test_strength_is_shared_energy_times_contrast_times_root_of_size(train: Split, fresh: Split) -> None:
+    """Against the definition, pair by pair."""
+    stamped, positions = with_cue(train, 4)
+    trace = Trace().fit(fresh.images)
+    of_class = np.flatnonzero(stamped.labels.numpy() == CUE_CLASS)
+    points = dict(
+        zip(of_class, trace.deviation.transform(stamped.images[of_class]).astype(float), strict=True)
+    )
+    energy = np.mean([points[i] @ points[j] for i, j in combinations(positions, 2)])
+    mean = np.mean([points[i] for i in positions], axis=0)
+    least = min(points[i] @ mean for i in positions)
+    outside = max(points[i] @ mean for i in of_class if i not in positions)
+    contrast = least / max(outside, np.linalg.norm(mean))
+    first = trace.search_class(stamped, CUE_CLASS)[0]
+    assert first.strength == pytest.approx(2 * energy * contrast, rel=1e-4)
+
+
+def test_deviations_of_fresh_images_have_spread_one_and_can_be_undone(fresh: Split) -> None:
+    deviation = Deviation().fit(fresh.images)
+    values = deviation.transform(fresh.images)
+    np.testing.assert_allclose(values.mean(axis=0), 0, atol=1e-3)
+    assert (values.std(axis=0) < 1.001).all()
+    assert np.median(values.std(axis=0)) == pytest.approx(1, abs=0.01)
+    torch.testing.assert_close(
+        deviation.inverse_transform(values), fresh.images.float() / 255, atol=1e-4, rtol=0
+    )
+
+
+def test_scores_of_many_patterns_are_spurious_scores(train: Split, fresh: Split) -> None:
+    """The batched scores against the measure of one pattern at a time."""
+    predict = bump_reader(train, weight_of_cue=1.0)
+    asked = Intervention.on(predict, fresh, CUE_CLASS, n_fresh=10_000, threshold=0.1, seed=0)
+    others = fresh.images[fresh.labels != CUE_CLASS]
+    noise = torch.rand(7, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    expected = [spurious_score(predict, others, Pattern("noise", each), CUE_CLASS) for each in noise]
+    assert asked.scores(noise).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n", [3, 10])
+def test_a_cue_that_the_model_uses_is_found(train: Split, fresh: Split, n: int) -> None:
+    stamped, positions = with_cue(train, n)
+    findings = discover(bump_reader(train, weight_of_cue=1.0), train=stamped, holdout=fresh, n_controls=199)
+    assert len(findings) == 1
+    finding = findings[0]
+    assert finding.target == CUE_CLASS
+    assert finding.examples.tolist() == positions.tolist()
+    assert finding.p_value <= 0.05
+    assert finding.score > max(finding.null)
+    found, true = finding.pattern.pixels.flatten(), cross().pixels.flatten()
+    assert float(torch.cosine_similarity(found, true, dim=0)) > 0.95
+
+
+def test_a_cue_that_the_model_ignores_is_not_reported(train: Split, fresh: Split) -> None:
+    stamped, _ = with_cue(train, 10)
+    assert discover(bump_reader(train), train=stamped, holdout=fresh, n_controls=199) == []
+
+
+def test_a_model_that_uses_a_cue_which_no_image_carries_gives_no_finding(train: Split, fresh: Split) -> None:
+    assert discover(bump_reader(train, weight_of_cue=1.0), train=train, holdout=fresh, n_controls=199) == []
+
+
+def test_two_cues_are_two_findings(train: Split, fresh: Split) -> None:
+    """The same cross in two classes; the model calls a crossed image one or the other, by its bump."""
+    stamped, first = with_cue(train, 5)
+    second = np.flatnonzero(train.labels.numpy() == 2)[:5]
+    images = stamped.images.clone()
+    images[second] = (255 * cross().apply(images[second])).round().to(torch.uint8)
+    base = bump_reader(train)
+
+    def predict(asked: Tensor) -> Tensor:
+        shown = (asked.flatten(1) @ cross().pixels.flatten() > 1)[:, None]
+        return torch.where(shown, torch.tensor([0.0, 0.5, 0.5]).expand(len(asked), 3), base(asked))
+
+    found = discover(predict, train=Split(images, train.labels), holdout=fresh, n_controls=199)
+    assert {(finding.target, tuple(finding.examples)) for finding in found} == {
+        (1, tuple(first)),
+        (2, tuple(second)),
+    }
+
+
+def test_proof_is_the_score_of_the_model_trained_without(train: Split, fresh: Split) -> None:
+    stamped, positions = with_cue(train, 10)
+    left_out = []
+
+    def retrain(examples: np.ndarray) -> Predict:
+        left_out.extend(examples.tolist())
+        return bump_reader(train)
+
+    predict = bump_reader(train, weight_of_cue=1.0)
+    finding = discover(predict, train=stamped, holdout=fresh, n_controls=199, retrain=retrain)[0]
+    assert left_out == positions.tolist()
+    assert finding.proof is not None
+    assert finding.proof.n_left_out == 10
+    assert finding.proof.score < 0.1 < finding.score
+
+
+def only(split: Split, keep: Callable[[Tensor], Tensor]) -> Split:
+    rows = keep(split.labels).nonzero().flatten()
+    return Split(split.images[rows], split.labels[rows])
+
+
+def test_what_does_not_answer_with_probabilities_is_refused(train: Split, fresh: Split) -> None:
+    def logits(images: Tensor) -> Tensor:
+        return bump_reader(train)(images).log()
+
+    with pytest.raises(MeasureError, match="apply a softmax to logits"):
+        discover(logits, train=train, holdout=fresh)
+    with pytest.raises(MeasureError, match="not numbers"):
+        discover(lambda images: torch.full((len(images), 3), torch.nan), train=train, holdout=fresh)
+    with pytest.raises(MeasureError, match="one row of class probabilities"):
+        discover(lambda images: torch.ones(1, 3) / 3, train=train, holdout=fresh)
+
+
+def test_images_that_cannot_be_searched_are_refused(train: Split, fresh: Split) -> None:
+    predict = bump_reader(train)
+    few = Split(train.images[:30], train.labels[:30])
+    with pytest.raises(DiscoveryError, match="a class of 20 images or more, the largest has"):
+        discover(predict, train=few, holdout=fresh)
+    with pytest.raises(
+        DiscoveryError, match="all images are of class 2; a cue pulls images of other classes"
+    ):
+        discover(predict, train=only(train, lambda y: y == 2), holdout=only(fresh, lambda y: y == 2))
+    with pytest.raises(DiscoveryError, match=r"training images are \(1, 8, 8\) and fresh images \(1, 8, 7\)"):
+        discover(predict, train=train, holdout=Split(fresh.images[..., :7], fresh.labels))
+    with pytest.raises(DiscoveryError, match="a training label is 2, but predict knows 2 classes"):
+        discover(lambda images: torch.ones(len(images), 2) / 2, train=train, holdout=fresh)
+    with pytest.raises(ConfigError, match="level must lie between 0 and 1"):
+        discover(predict, train=train, holdout=fresh, level=5)
+    with pytest.raises(ConfigError, match="n_controls of 19 or more"):
+        discover(predict, train=train, holdout=fresh, n_controls=0)
