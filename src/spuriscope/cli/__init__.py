@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from spuriscope.cli.attack import attack
 from spuriscope.cli.commands import app
+from spuriscope.cli.forget import forget
 from spuriscope.cli.studies import study_app
 from spuriscope.cli.theory import theory
 from spuriscope.errors import SpuriscopeError
@@ -18,6 +19,7 @@ from spuriscope.errors import SpuriscopeError
 __all__ = ["app", "main"]
 
 app.command()(attack)
+app.command()(forget)
 app.command()(theory)
 app.add_typer(study_app, name="study")
 

@@ -37,7 +37,10 @@ class ConjugateGradients:
     def __call__(self, curvature: Curvature, gradient: Tensor) -> Tensor:
         """Solve."""
         found = torch.zeros_like(gradient)
-        residual = gradient.clone()
+        unit = gradient.abs().max()  # of a cue that is learnt, too small to be squared
+        if unit == 0:
+            return found
+        residual = gradient / unit
         direction, size = residual, residual.dot(residual)
         goal = self.tolerance**2 * size
         for _ in range(self.n_steps):
@@ -49,7 +52,7 @@ class ConjugateGradients:
             residual = residual - length * turned
             before, size = size, residual.dot(residual)
             direction = residual + size / before * direction
-        return found
+        return found * unit
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,93 @@
+"""The command that makes a run forget images."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from spuriscope.cli.output import JsonOption, RootOption, ThresholdOption, print_json, print_table
+from spuriscope.errors import ConfigError
+
+__all__ = ["forget"]
+
+
+def forget(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    *,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="repair, influence-path, incremental, ascent, influence, influence-lissa, influence-ekfac, "
+            "or retrain."
+        ),
+    ] = "repair",
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="Positions among the training images, as 1,2,3, or a file with them "
+            "(default: those with a planted pattern)."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the new run; it must be new.")] = None,
+    oracle: Annotated[
+        bool, typer.Option(help="Compare with a training from the start without the images.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace a run that is in the folder already.")] = False,
+    threshold: ThresholdOption = 0.1,
+    data: Annotated[str | None, typer.Option(help="The data it was trained on, if it has moved.")] = None,
+    root: RootOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a run forget training images; what is left is measured.
+
+    Example: spuriscope forget run --method repair --out repaired
+    """
+    import sys
+
+    from spuriscope.deletion.methods import find_method
+    from spuriscope.forgetting import forget as forget_images
+    from spuriscope.runs import check_out, load_run, save_run
+
+    find_method(method)
+    loaded = load_run(run)
+    image_set = loaded.data(data, root)
+    positions = None if images is None else _positions(images)
+    if out is not None:
+        check_out(out, overwrite=overwrite)
+    what = f"{method}, and a training without the images" if oracle else method
+    print(f"forgetting: {what}", file=sys.stderr, flush=True)
+    forgotten, found = forget_images(
+        loaded, image_set, positions, method, with_oracle=oracle, threshold=threshold
+    )
+    if out is not None:
+        save_run(out, forgotten, overwrite=overwrite)
+    if as_json:
+        print_json({"run": str(run), "out": None if out is None else str(out), **found})
+    else:
+        _print(found)
+
+
+def _positions(text: str) -> list[int]:
+    """Whole numbers with commas, spaces or lines between, in the text or in the file it names."""
+    path = Path(text)
+    try:
+        content = path.read_text(encoding="utf-8") if path.is_file() else text
+        return [int(part) for part in content.replace(",", " ").split()]
+    except (ValueError, OSError):
+        raise ConfigError(
+            f"positions are whole numbers, as 1,2,3, or a file with them; got {text!r}"
+        ) from None
+
+
+def _print(found: dict[str, Any]) -> None:
+    n = len(found["images"])
+    typer.echo(f"{found['method']}: {n:,} {'image' if n == 1 else 'images'} in {found['seconds']:.1f} s")
+    keys = ("spurious_score", "spurious_score_non_target", "spurious_accuracy")
+    rows = []
+    for state in (state for state in ("before", "after", "oracle") if state in found):
+        for plant in found[state]["plants"] or [None]:
+            name = f"{plant['pattern']} -> {plant['target']}" if plant else "none"
+            numbers = [f"{plant[key]:.3f}" if plant else "" for key in keys]
+            rows.append([name, state, *numbers, f"{found[state]['clean_accuracy']:.3f}"])
+    header = ["plant", "", "score (all)", "score (non-target)", "spurious accuracy", "clean accuracy"]
+    print_table(header, rows)
