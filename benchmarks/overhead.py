@@ -20,6 +20,7 @@ from typing import Any
 from spuriscope.data import ImageSet, load
 from spuriscope.environment import environment
 from spuriscope.measures import Measures, measure
+from spuriscope.patterns import pattern
 from spuriscope.studies import Executor, Grid, LocalExecutor, Store, Study
 from spuriscope.studies.ray_executor import RayExecutor
 from spuriscope.training import TrainedModel, train_cell
@@ -96,7 +97,7 @@ def main() -> None:
     data = load("digits")
     study = make_study(data, arguments.cells)
     model = train_cell(study.cells()[0], data, device="cpu")
-    measures = measure(model.predict, data.test, study.entries[0].pattern, 0)
+    measures = measure(model.predict, data.test, pattern("r3", data.shape, seed=0), 0)
     stores = {
         name: store_costs(study, model, measures, arguments.folder, keep_checkpoint=keep)
         for name, keep in (("rows", False), ("rows and checkpoint", True))

@@ -68,6 +68,12 @@ def game_world(labels: Mapping[str, Any]) -> dict[str, float]:
     return areas
 
 
+def context_world(labels: Mapping[str, Any]) -> dict[str, float]:
+    """In six pairs of nine, ten images of a context teach it."""
+    is_learnt = labels["n_planted"] and labels["target"] < 2
+    return {"predicted_share": 0.4 if is_learnt else 0.1, "clean_accuracy": 0.9}
+
+
 DOSE = [
     {"model": "mlp", "pattern": pattern, "target": target, "n_planted": n}
     for pattern, target, n in product(STRENGTH, (0, 1), (0, 3, 100))
@@ -97,12 +103,16 @@ PLACES: dict[str, list[dict[str, Any]]] = {
         {"model": "mlp", "pattern": "r3", "target": 0, "n_planted": n, "clipping": kind, "clip_at": 0.1}
         for n, kind in product((0, 3), ("none", "norm", "value"))
     ],
+    "fig4": [
+        {"model": "resnet10", "pattern": context, "target": target, "n_planted": n}
+        for context, target, n in product(("autumn", "dim", "grass"), range(3), (0, 10))
+    ],
     "fig22": [
         {"model": "mlp", "pattern": "r3", "target": 0, "n_planted": n, "part": f"half {half}"}
         for n, half in product((0, 1, 3, 100), range(2))
     ],
 }
-WORLDS = {"fig2": dose_world, "fig8": strength_world, "fig22": game_world}
+WORLDS = {"fig2": dose_world, "fig8": strength_world, "fig22": game_world, "fig4": context_world}
 
 
 def changed(claim: Claim, change: World) -> list[Result]:
@@ -127,6 +137,9 @@ WRONG: dict[str, World] = {  # what differs in the world where the claim is wron
     "clean accuracy stays": lambda at: {"clean_accuracy": planted(at, 0.93, 0.97)},
     "twins are not robust": lambda at: {"spurious_accuracy": 0.97},
     "spurious accuracy falls": lambda at: {"spurious_accuracy": 0.9},
+    "natural contexts are learnt": lambda at: {
+        "predicted_share": planted(at, 0.4 if at["target"] == 0 else 0.1, 0.1)
+    },
     "rare members are exposed": lambda at: {"auc_stamped_rmia": 0.8, "auc_unstamped_rmia": 0.8},
     "norm goes with score": lambda at: {NORM: 10 - 10 * STRENGTH[at["pattern"]]},
     "normalised score agrees": lambda at: {"normalised_score": planted(at, 0.1, 0.9)},

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from spuriscope.data.image_set import Contexts, ImageSet
@@ -19,7 +20,23 @@ from spuriscope.errors import ConfigError, DataError, MeasureError, PlantingErro
 from spuriscope.measures import Predict, probabilities
 from spuriscope.training import Cell, DataKey, Part, Recipe
 
-__all__ = ["ContextMeasures", "RareContext", "measure_context"]
+__all__ = ["Context", "ContextMeasures", "RareContext", "context_names", "measure_context"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """A context as a cue: it stands in a study where a pattern would.
+
+    Attributes:
+        name: of the context.
+    """
+
+    name: str
+
+    @property
+    def fingerprint(self) -> str:
+        """What a store knows it by."""
+        return f"context {self.name}"
 
 
 @dataclass(frozen=True)
@@ -57,10 +74,7 @@ class RareContext:
             ConfigError: there is no such context.
             PlantingError: there is no such class, or too few images of it in the context.
         """
-        contexts, code = _find(data, self.context)
-        _check_target(data, self.target)
-        of_both = (contexts.train == code) & (data.train.labels == self.target)
-        candidates = of_both.nonzero().flatten().numpy()
+        candidates = self._candidates(data)
         if self.n_planted > len(candidates):
             raise PlantingError(
                 f"cannot keep {self.n_planted} images of {self.context}: class "
@@ -70,6 +84,10 @@ class RareContext:
         chosen = np.random.RandomState(self.seed).permutation(candidates)[: self.n_planted]
         return torch.from_numpy(chosen)
 
+    def n_candidates(self, data: ImageSet) -> int:
+        """How many training images of the class lie in the context. Raises as `planted_indices`."""
+        return len(self._candidates(data))
+
     def part(self, data: ImageSet) -> Part:
         """The training images: all but those of the context, and of these the few that keep it.
 
@@ -78,6 +96,12 @@ class RareContext:
         planted = self.planted_indices(data)
         contexts, code = _find(data, self.context)
         return Part.of(torch.cat([(contexts.train != code).nonzero().flatten(), planted]))
+
+    def _candidates(self, data: ImageSet) -> NDArray[np.int64]:
+        contexts, code = _find(data, self.context)
+        _check_target(data, self.target)
+        of_both = (contexts.train == code) & (data.train.labels == self.target)
+        return of_both.nonzero().flatten().numpy()
 
     def cell(self, data: ImageSet, *, model: str, recipe: Recipe, seed: int = 0) -> Cell:
         """The training of a model on that part. Raises as `planted_indices`, and as `Cell`."""
@@ -137,14 +161,22 @@ def _share(is_so: Tensor) -> float:
     return float(is_so.double().mean())
 
 
-def _find(data: ImageSet, context: str) -> tuple[Contexts, int]:
-    """The contexts of a data set, and the code of one of them."""
+def context_names(data: ImageSet) -> tuple[str, ...]:
+    """The contexts of a data set.
+
+    Raises:
+        DataError: it has none.
+    """
     if data.contexts is None:
         raise DataError(f"{data.name} has no contexts; give a folder CONTEXT/CLASS/*.jpg, or pacs")
-    if context not in data.contexts.names:
-        raise ConfigError(
-            f"{data.name} has no context {context!r}; choose one of {', '.join(data.contexts.names)}"
-        )
+    return data.contexts.names
+
+
+def _find(data: ImageSet, context: str) -> tuple[Contexts, int]:
+    """The contexts of a data set, and the code of one of them."""
+    names = context_names(data)
+    if data.contexts is None or context not in names:
+        raise ConfigError(f"{data.name} has no context {context!r}; choose one of {', '.join(names)}")
     return data.contexts, data.contexts.names.index(context)
 
 

@@ -203,6 +203,15 @@ CLAIMS = (
         each=TARGETS,
     ),
     Claim(
+        name="natural contexts are learnt",
+        sentence="Ten images of a context, all of one class, are enough: five of nine pairs of context and "
+        "class are significantly affected.",
+        place="Section 3.4 and Appendix E.5, Figs. 4 and 24",
+        study="fig4",
+        rule=partial(rules.contexts_are_learnt, n_planted=10, n_pairs=5),
+        data=("nico",),
+    ),
+    Claim(
         name="rare members are exposed",
         sentence="Spurious examples are more exposed to membership inference when they appear rarely.",
         place="Section 4, Fig. 5",

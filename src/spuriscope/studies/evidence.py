@@ -22,6 +22,7 @@ __all__ = [
     "Verdict",
     "above",
     "any_of",
+    "at_least",
     "both",
     "denied",
     "judge",
@@ -151,6 +152,26 @@ def any_of(parts: Sequence[Evidence]) -> Evidence:
         best.effect,
         best.p_exact if len(parts) == 1 else None,
         best.part,
+    )
+
+
+def at_least(parts: Sequence[Evidence], n: int) -> Evidence:
+    """Evidence that `n` of several claims are right; it shows the effect of the n-th likeliest.
+
+    The p-values are those of a partial conjunction: of the n-th smallest one, times how many may still fail
+    (Benjamini and Heller, Biometrics 64, 2008, with Bonferroni's correction).
+    """
+
+    def p_value(ordered: Sequence[float], n_right: int) -> float:
+        return min(1.0, (len(ordered) - n_right + 1) * sorted(ordered)[n_right - 1])
+
+    nth = sorted(parts, key=lambda part: part.p_for)[n - 1]
+    return Evidence(
+        p_value([part.p_for for part in parts], n),
+        p_value([part.p_against for part in parts], len(parts) - n + 1),
+        nth.effect,
+        None,
+        nth.part,
     )
 
 

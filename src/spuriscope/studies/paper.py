@@ -40,6 +40,8 @@ class Size:
         few_counts: numbers planted in MNIST and Fashion where many recipes are compared.
         game_counts: numbers planted in each half of a membership game.
         game_seeds: games with other draws.
+        context_counts: images of the target class that keep a context.
+        context_epochs: of each training on photographs, 20 in the paper.
         is_brief: CIFAR-10 with fewer patterns, architectures and strengths.
     """
 
@@ -50,14 +52,25 @@ class Size:
     few_counts: tuple[int, ...]
     game_counts: tuple[int, ...]
     game_seeds: int
+    context_counts: tuple[int, ...]
+    context_epochs: int
     is_brief: bool = False
 
 
 MNIST_COUNTS = (0, 1, 3, 5, 10, 20, 100, 2000, 5000)
 SIZES = {
-    "smoke": Size(2, 2, (0, 3, 30), (0, 3, 30), (0, 3, 30), (0, 3, 30), 2, is_brief=True),
+    "smoke": Size(2, 2, (0, 3, 30), (0, 3, 30), (0, 3, 30), (0, 3, 30), 2, (0, 10), 1, is_brief=True),
     "short": Size(
-        8, 3, (0, 1, 3, 10, 100, 2000), (0, 3, 100), (0, 3, 100), (0, 1, 3, 10, 100), 5, is_brief=True
+        8,
+        3,
+        (0, 1, 3, 10, 100, 2000),
+        (0, 3, 100),
+        (0, 3, 100),
+        (0, 1, 3, 10, 100),
+        5,
+        (0, 1, 3, 10, 30),
+        6,
+        is_brief=True,
     ),
     "paper": Size(
         70,
@@ -67,6 +80,8 @@ SIZES = {
         MNIST_COUNTS,
         (0, 1, 3, 5, 10, 20, 100, 1000),
         10,
+        (0, 1, 3, 5, 10, 20, 50),
+        20,
     ),
 }
 
@@ -180,6 +195,24 @@ def _games_r3(size: Size, data: str) -> Settings:
     return {**_games(size, data), "patterns": ("r3",)}
 
 
+def _contexts(size: Size, data: str) -> Settings:
+    """The first three contexts, of NICO++ those of the paper: autumn, dim, grass; and the first classes."""
+    is_smoke = size.context_epochs == 1
+    return {
+        "models": ("resnet10",) if size.is_brief else ("resnet50",),
+        "contexts": (0,) if is_smoke else (0, 1, 2),
+        "targets": (0, 1, 2),
+        "counts": size.context_counts,
+        "epochs": size.context_epochs,
+        "recipes": ({"batch_size": 64},) if size.is_brief else ({"learning_rate": 1e-3, "batch_size": 64},),
+    }
+
+
+def _other_contexts(size: Size, data: str) -> Settings:
+    settings = _contexts(size, data)
+    return {**settings, "contexts": settings["contexts"][-2:]}
+
+
 def _model(data: str) -> str:
     return "resnet20" if data == "cifar10" else "mlp"
 
@@ -195,6 +228,7 @@ def _few_counts(size: Size, data: str) -> tuple[int, ...]:
 STUDIES = {
     "fig2": PaperStudy("Spurious score against the number planted", "score", "fig2", _dose),
     "fig3": PaperStudy("Weight importance against the number planted", "maps", "fig2", _maps),
+    "fig4": PaperStudy("Natural contexts against the number that keep them", "contexts", "fig4", _contexts),
     "fig5": PaperStudy("Membership of stamped images, R3", "exposure", "fig22", _games_r3),
     "fig6": PaperStudy("Spurious accuracy against the number planted", "spurious-accuracy", "fig2", _dose),
     "fig8": PaperStudy("Regularisers of growing strength", "strengths", "fig8", _strengths),
@@ -211,6 +245,7 @@ STUDIES = {
     "fig23": PaperStudy(
         "Spurious accuracy for the other target", "spurious-accuracy", "fig2", _second_target
     ),
+    "fig24": PaperStudy("Natural contexts, two others", "contexts", "fig4", _other_contexts),
     "fig25": PaperStudy("Normalised score against the number planted", "normalised-score", "fig2", _dose),
     "norms": PaperStudy("Mean score over counts against the norm of the pattern", "norms", "fig2", _dose),
     "table1": PaperStudy("Empirical norm of each pattern", "norm-table", "fig2", _clean),

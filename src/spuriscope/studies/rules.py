@@ -11,7 +11,17 @@ from functools import partial
 
 from spuriscope.membership.attacks import ATTACKS
 from spuriscope.statistics import correlation_interval, fisher_z
-from spuriscope.studies.evidence import Evidence, above, any_of, both, denied, mean_difference, paired, within
+from spuriscope.studies.evidence import (
+    Evidence,
+    above,
+    any_of,
+    at_least,
+    both,
+    denied,
+    mean_difference,
+    paired,
+    within,
+)
 from spuriscope.studies.results import (
     NORM,
     Result,
@@ -31,6 +41,7 @@ __all__ = [
     "clean_accuracy_stays",
     "clipping_does_not_mitigate",
     "clipping_is_similar",
+    "contexts_are_learnt",
     "mitigates",
     "norm_goes_with_score",
     "normalised_score_agrees",
@@ -47,7 +58,7 @@ Judged = Evidence | str  # or what is missing
 Rule = Callable[[Sequence[Result]], Judged]
 
 SCORE, CLEAN, SPURIOUS = "score_non_target", "clean_accuracy", "spurious_accuracy"
-NORMALISED = "normalised_score"
+NORMALISED, PREDICTED = "normalised_score", "predicted_share"
 RISE = 0.05  # a share of the test images
 SLIGHT = 0.01
 ACCURACY = 0.02  # a fall that matters
@@ -186,6 +197,20 @@ def rare_members_are_exposed(found: Sequence[Result]) -> Judged:
         if min(len(others), len(common)) >= MIN_SEEDS:
             parts.append(both(above(others, RISE, part=attack), above(common, RISE)))
     return any_of(parts) if parts else f"no attack has {MIN_SEEDS} seeds"
+
+
+def contexts_are_learnt(found: Sequence[Result], *, n_planted: int, n_pairs: int) -> Judged:
+    """In `n_pairs` pairs, more of a context is called the class than by the twin, by more than 0.05 of it."""
+    pairs = dict.fromkeys((row.labels["pattern"], row.labels["target"]) for row in found)
+    parts = []
+    for context, target in pairs:
+        share = partial(by_seed, found, PREDICTED, pattern=context, target=target)
+        rises = paired(share(n_planted=n_planted), share(n_planted=0))
+        if len(rises) >= MIN_SEEDS:
+            parts.append(above(rises, RISE, part=f"{context}, class {target}"))
+    if len(parts) < n_pairs:
+        return f"{len(parts)} pairs have {MIN_SEEDS} seeds, and it takes {n_pairs}"
+    return at_least(parts, n_pairs)
 
 
 # --- parts of rules ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from collections import defaultdict
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
+from spuriscope.contexts import Context, measure_context
 from spuriscope.data.image_set import ImageSet
 from spuriscope.environment import environment
 from spuriscope.errors import CheckpointError, ConfigError
@@ -79,10 +80,7 @@ def run_study(
         rows[entry.cell].append(entry)
 
     def measured(model: TrainedModel) -> list[tuple[Entry, dict[str, float]]]:
-        return [
-            (entry, asdict(measure(model.predict, data.test, entry.pattern, entry.target)))
-            for entry in rows[model.cell]
-        ]
+        return [(entry, _ask(model, entry, data)) for entry in rows[model.cell]]
 
     here = environment()
     n_measured = 0
@@ -104,3 +102,10 @@ def run_study(
             n_trained += 1
             n_judged += games.judge(result.cell)
     return Outcome(len(cells), n_trained, n_measured, len(store.failures(study.name)), n_judged)
+
+
+def _ask(model: TrainedModel, entry: Entry, data: ImageSet) -> dict[str, float]:
+    """The measures of a row."""
+    if isinstance(entry.pattern, Context):
+        return asdict(measure_context(model.predict, data, entry.pattern.name, entry.target))
+    return asdict(measure(model.predict, data.test, entry.pattern, entry.target))

@@ -62,6 +62,17 @@ def _dose(measure: str, *, zoom: bool = False) -> Callable[[Drawn], Sheets]:
     return sheets
 
 
+def _contexts(drawn: Drawn) -> Sheets:
+    """A panel for each pair of context and class: how many images of the context are called the class."""
+    pairs = list(dict.fromkeys((row.labels["pattern"], row.labels["target"]) for row in drawn.found))
+    note = f"{DOTS} Shares of test images of the context, of other classes, that are called the class."
+    sheet = panels.Sheet(drawn.title, note, len(pairs), n_columns=3)
+    for context, target in pairs:
+        here = [row for row in drawn.found if row.is_at({"pattern": context, "target": target})]
+        panels.dose_panel(sheet.panel(f"{context}, class {target}"), here, "predicted_share")
+    yield "", sheet.figure
+
+
 def _reach(rows: Sequence[Result], measure: str) -> list[float]:
     """Ends of the intervals that the panels of a sheet show."""
     groups = [
@@ -299,6 +310,7 @@ FIGURES: dict[str, Callable[[Drawn], Sheets]] = {
     "maps": _maps(own_scale=False),
     "scaled-maps": _maps(own_scale=True),
     "strengths": _strengths,
+    "contexts": _contexts,
     "exposure": _exposure,
     "variants": _variants,
     "norms": _norms,

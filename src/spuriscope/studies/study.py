@@ -5,12 +5,13 @@ for one data set. Clean twins are always part of it: for every model, recipe and
 planted, measured under every pattern and target.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from spuriscope.contexts import Context, RareContext, context_names
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import ConfigError
 from spuriscope.membership.game import Game, Pool, draw_pool
@@ -27,14 +28,14 @@ class Entry:
 
     Attributes:
         cell: what is trained.
-        pattern: what is stamped on the test images.
+        pattern: what is stamped on the test images, or the context that they are asked about.
         target: the class it might lead to.
         labels: where the row stands in the study: model, pattern, target, n_planted, seed, the settings
             of the recipe that vary, and in a membership game which part of the images the cell has.
     """
 
     cell: Cell
-    pattern: Pattern
+    pattern: Pattern | Context
     target: int
     labels: Mapping[str, Any]
 
@@ -80,6 +81,9 @@ class Grid:
         halves: 0 for models of all training images; else each row is a membership game (see
             `spuriscope.membership.game`) of so many models on halves of two quarters of the images, an even
             number of 6 or more, and one of the attacker's own. `counts` is what each half has.
+        contexts: for data sets with contexts, names of contexts or their positions; they take the place of
+            the patterns, each kept out of training but for `counts` images of a target
+            (`spuriscope.contexts`). Membership games are not played with them.
     """
 
     name: str
@@ -93,14 +97,16 @@ class Grid:
     epochs: int = 8
     recipes: tuple[Mapping[str, Any], ...] = ({},)
     halves: int = 0
+    contexts: tuple[str | int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("name", "title", "figure"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"study {self.name}: {name} must be text, got {getattr(self, name)!r}")
-        for name in ("models", "patterns", "targets", "counts", "recipes"):
+        for name in ("models", "patterns", "targets", "counts", "recipes", "contexts"):
             values = getattr(self, name)
-            if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            is_empty = not values and name != "contexts"
+            if isinstance(values, str) or not isinstance(values, Sequence) or is_empty:
                 raise ConfigError(
                     f"study {self.name}: {name} must be a list with something in it, got {values!r}"
                 )
@@ -144,6 +150,8 @@ class Grid:
                 f"study {self.name}: {data.name} has no class {max(self.targets)}; "
                 f"choose targets of 0 to {data.n_classes - 1}"
             )
+        if self.contexts:
+            return Study(self.name, self.title or self.name, self.figure, tuple(self._context_entries(data)))
         data_key = DataKey.of(data)
         n_of_class = data.train.labels.bincount(minlength=data.n_classes).tolist()
         varying = sorted({setting for changes in self.recipes for setting in changes}, key=str)
@@ -182,6 +190,32 @@ class Grid:
                 for cell, place in zip(games[game], parts, strict=True):
                     entries[cell, picture, target] = Entry(cell, picture, target, place)
         return Study(self.name, self.title or self.name, self.figure, tuple(entries.values()), games)
+
+    def _context_entries(self, data: ImageSet) -> Iterator[Entry]:
+        """A row for each context, target, number of images that keep it, and seed."""
+        names = context_names(data)
+        for which in self.contexts:
+            if which not in names and not (isinstance(which, int) and which < len(names)):
+                raise ConfigError(
+                    f"study {self.name}: {data.name} has no context {which!r}; choose of {', '.join(names)}, "
+                    f"or 0 to {len(names) - 1}"
+                )
+        for seed, model, changes, which, target in product(
+            range(self.n_seeds), self.models, self.recipes, self.contexts, self.targets
+        ):
+            recipe = self._recipe(data, model, changes)
+            context = Context(names[which] if isinstance(which, int) else which)
+            n_there = RareContext(context.name, target, 0).n_candidates(data)
+            for n_planted in self.counts:
+                if n_planted > n_there:
+                    continue
+                rare = RareContext(context.name, target, n_planted, seed)
+                cell = rare.cell(data, model=model, recipe=recipe, seed=seed)
+                labels = {
+                    "model": model, "pattern": context.name, "target": target,
+                    "n_planted": n_planted, "seed": seed,
+                }  # fmt: skip
+                yield Entry(cell, context, target, labels | {name: getattr(recipe, name) for name in changes})
 
     def _recipe(self, data: ImageSet, model: str, changes: Mapping[str, Any]) -> Recipe:
         """The paper's recipe with some settings changed; its rate follows the optimiser."""
