@@ -53,13 +53,14 @@ class Probed:
     shares: NDArray[np.float64]
     contrasts: NDArray[np.float64]
 
-    def groups(self, by: RankBy = "contrast") -> list[Group]:
+    def groups(self, by: RankBy = "density") -> list[Group]:
         """Clusters that are denser in their class than among all unrelated images, strongest first.
 
         Args:
             by: what is their strength. "density": lower end of the share's 95 % interval over the class's
                 share of all unrelated images, a ratio (the report's step 4). "contrast": the same lower end
-                less the share that remains once the residual is taken away, a difference.
+                less the share that remains once the residual is taken away, a difference; for clusters of
+                residuals only, as it says nothing about what latents keep.
 
         Returns:
             Groups whose `target` is the predicted class and whose `positions` are among the unrelated images.

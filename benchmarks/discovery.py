@@ -1,0 +1,290 @@
+"""Is a cue found without being told? Makes the tables of docs/results/discovery.md.
+
+    python benchmarks/discovery.py trace  --root DATA --out rows.jsonl      planted cells, searched
+    python benchmarks/discovery.py clean  --root DATA --out rows.jsonl      models with nothing to find
+    python benchmarks/discovery.py peers  --root DATA --out rows.jsonl      other methods on the planted cells
+    python benchmarks/discovery.py probe  --root DATA --out rows.jsonl      the interim report's own test
+    python benchmarks/discovery.py show   --out rows.jsonl                  the tables
+
+A row is appended for each cell as it is done, and never made twice, so a run goes on where it stopped; all of
+seed 0 comes before seed 1. Trained models are kept in `--models`. `--quick` takes few small cells, to try it.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from discovery_tables import show
+from peers import activation_clustering, activations, outliers, spectral_signatures
+from probing import CASES, N_UNRELATED, eight_bits, make_trial, search_trial
+from spuriscope.data import ImageSet, Split, load
+from spuriscope.discovery import discover
+from spuriscope.environment import environment
+from spuriscope.measures import spurious_score
+from spuriscope.patterns import pattern
+from spuriscope.planting import Plant
+from spuriscope.training import Cell, DataKey, TrainedModel, load_model, paper_recipe, train_cell
+
+Row = dict[str, Any]
+
+N_TRAIN = {"mnist": 20_000, "fashion-mnist": 20_000, "cifar10": 10_000}
+PATTERNS = ("r3", "s3", "r2", "s2", "r1", "inv", "s1")
+COUNTS = (3, 10, 1, 100)
+N_SCORED = 2000
+EPOCHS = 8
+
+
+class Bench:
+    """Data, trained models, and the file of rows."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.data = cache(self._data)
+        options.models.mkdir(parents=True, exist_ok=True)
+
+    def n_train(self, name: str) -> int:
+        """Training images of a data set that are used."""
+        return 3000 if self.options.quick else self.options.images or N_TRAIN[name]
+
+    def _data(self, name: str, seed: int) -> ImageSet:
+        """The data set with a part of its training images, drawn anew for each seed."""
+        data = load(name, root=self.options.root)
+        order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
+        rows = order[: self.n_train(name)].sort().values
+        return ImageSet(
+            data.name, Split(data.train.images[rows], data.train.labels[rows]), data.test, data.class_names
+        )
+
+    def model(self, data: ImageSet, plants: Sequence[Plant], seed: int, epochs: int) -> TrainedModel:
+        """A trained MLP, from the folder if it was trained before."""
+        cell = Cell(
+            data=DataKey.of(data),
+            plants=tuple(plants),
+            model="mlp",
+            recipe=paper_recipe(data.name, "mlp", epochs=epochs),
+            seed=seed,
+        )
+        path = self.options.models / f"{cell.hash}.safetensors"
+        if not path.is_file():
+            train_cell(cell, data).save(path)
+        return load_model(path)
+
+
+# ---- which rows there are to make: each is named by a key, whose values its row repeats
+
+
+def planted_keys(bench: Bench) -> Iterator[Row]:
+    """Planted cells, all of a seed before the next."""
+    for seed in seeds(bench):
+        for n_planted in COUNTS:
+            for name in bench.options.data:
+                for pattern_name in PATTERNS:
+                    yield {
+                        "data": name,
+                        "pattern": pattern_name,
+                        "n_planted": n_planted,
+                        "seed": seed,
+                        "n_train": bench.n_train(name),
+                    }
+
+
+def clean_keys(bench: Bench) -> Iterator[Row]:
+    """Models with nothing planted."""
+    for seed in seeds(bench):
+        for name in bench.options.data:
+            yield {"data": name, "seed": seed, "n_train": bench.n_train(name)}
+
+
+def probe_keys(bench: Bench) -> Iterator[Row]:
+    """Cases of the interim report's test."""
+    n_unrelated = 2000 if bench.options.quick else N_UNRELATED
+    for seed in seeds(bench):
+        for case in bench.options.cases:
+            for kind in bench.options.embeddings:
+                yield {"case": case, "seed": seed, "embedding": kind, "n_unrelated": n_unrelated}
+
+
+def seeds(bench: Bench) -> range:
+    """The seeds asked for."""
+    return range(bench.options.first_seed, bench.options.first_seed + bench.options.seeds)
+
+
+# ---- what is in a row
+
+
+@dataclass(frozen=True)
+class PlantedCell:
+    """A model that was trained on stamped images, and what a user has of them."""
+
+    plant: Plant
+    model: TrainedModel
+    train: Split  # stamped, 8 bits a value, as in a user's file
+    planted: NDArray[np.int64]
+    learnt: Row  # spurious scores of the model and of its clean twin
+
+
+def planted_cell(bench: Bench, key: Row) -> PlantedCell:
+    """Train it, or find it trained; scores are over the first test images that are not of the class."""
+    seed = key["seed"]
+    data = bench.data(key["data"], seed)
+    plant = Plant(pattern(key["pattern"], data.shape, seed=seed), seed % 2, key["n_planted"], seed)
+    model, twin = (bench.model(data, plants, seed, EPOCHS) for plants in ([plant], []))
+    others = data.test.images[data.test.labels != plant.target][:N_SCORED]
+    images, planted = data.train.images.clone(), plant.planted_indices(data.train.labels)
+    images[planted] = eight_bits(plant.pattern.apply(images[planted]))
+    learnt = {
+        name: spurious_score(of.predict, others, plant.pattern, plant.target)
+        for name, of in (("score", model), ("twin_score", twin))
+    }
+    return PlantedCell(plant, model, Split(images, data.train.labels), planted.numpy(), learnt)
+
+
+def trace_row(bench: Bench, key: Row) -> Row:
+    """What the search makes of a planted cell. Precision is over the suspected images of all findings."""
+    cell = planted_cell(bench, key)
+    start = time.perf_counter()
+    findings = discover(
+        cell.model.predict, train=cell.train, holdout=bench.data(key["data"], key["seed"]).test
+    )
+    seconds = time.perf_counter() - start
+    examples = [np.asarray(finding.examples) for finding in findings]
+    suspected = np.unique(np.concatenate(examples)) if examples else np.array([], dtype=int)
+    n_hits = len(np.intersect1d(suspected, cell.planted))
+    cosines = [
+        cosine(finding.pattern.pixels, cell.plant.pattern.pixels)
+        for finding, of in zip(findings, examples, strict=True)
+        if finding.target == cell.plant.target and np.isin(cell.planted, of).any()
+    ]
+    return cell.learnt | {
+        "seconds": seconds,
+        "n_findings": len(findings),
+        "n_suspected": len(suspected),
+        "precision": n_hits / len(suspected) if len(suspected) else None,
+        "recall": n_hits / len(cell.planted),
+        "cosine": max(cosines, default=None),
+        "p_values": [finding.p_value for finding in findings],
+    }
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    """Cosine of two pictures."""
+    return float(torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0))
+
+
+def clean_row(bench: Bench, key: Row) -> Row:
+    """What the search makes of a model with nothing to find."""
+    data = bench.data(key["data"], key["seed"])
+    model = bench.model(data, [], key["seed"], EPOCHS)
+    start = time.perf_counter()
+    findings = discover(model.predict, train=data.train, holdout=data.test)
+    return {
+        "seconds": time.perf_counter() - start,
+        "n_findings": len(findings),
+        "p_values": [finding.p_value for finding in findings],
+    }
+
+
+def peers_row(bench: Bench, key: Row) -> Row:
+    """What other methods make of a planted cell, told its class, and how many to take from a ranking.
+
+    Precision and recall of activation clustering's smaller cluster; share of planted images among the n first
+    of each ranking, which is its precision and its recall at once.
+    """
+    cell = planted_cell(bench, key)
+    of_class = (cell.train.labels == cell.plant.target).nonzero().flatten()
+    images, is_planted = cell.train.images[of_class], np.isin(of_class.numpy(), cell.planted)
+    inside = activations(cell.model, images)
+    is_suspected = activation_clustering(inside, seed=cell.plant.seed)
+    n_hits = int((is_suspected & is_planted).sum())
+    rankings = {
+        "spectral": spectral_signatures(inside),
+        "outliers": outliers(bench.data(key["data"], key["seed"]).test.images, images),
+    }
+    firsts = {name: np.argsort(-scores)[: is_planted.sum()] for name, scores in rankings.items()}
+    return (
+        cell.learnt
+        | {
+            "clustering_precision": n_hits / int(is_suspected.sum()),
+            "clustering_recall": n_hits / len(cell.planted),
+        }
+        | {name: float(is_planted[first].mean()) for name, first in firsts.items()}
+    )
+
+
+def probe_row(bench: Bench, key: Row) -> Row:
+    """The interim report's test, on all of MNIST."""
+    data = load("mnist", root=bench.options.root)
+    trial = make_trial(data, bench.model, key["case"], key["seed"], n_unrelated=key["n_unrelated"])
+    return search_trial(trial, key["embedding"], key["seed"])
+
+
+PARTS: Mapping[str, tuple[Callable[[Bench], Iterator[Row]], Callable[[Bench, Row], Row]]] = {
+    "trace": (planted_keys, trace_row),
+    "clean": (clean_keys, clean_row),
+    "peers": (planted_keys, peers_row),
+    "probe": (probe_keys, probe_row),
+}
+
+
+def work(bench: Bench, part: str) -> None:
+    """Make the rows that are missing, until the time is over."""
+    keys, row_of = PARTS[part]
+    todo = [{"part": part} | key for key in keys(bench)][: 3 if bench.options.quick else None]
+    made = read_rows(bench.options.out)
+    start = time.perf_counter()
+    for key in todo:
+        if any(key.items() <= row.items() for row in made):
+            continue
+        if time.perf_counter() - start > 60 * bench.options.minutes:
+            return
+        row = key | row_of(bench, key) | {"environment": environment()}
+        with bench.options.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        print(f"{time.perf_counter() - start:6.0f} s", *key.values(), flush=True)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """What is in the file."""
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    )
+
+
+def main() -> None:
+    """Parse, work, or show."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=(*PARTS, "show"))
+    parser.add_argument("--root", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("discovery.jsonl"))
+    parser.add_argument("--models", type=Path, default=Path("discovery-models"))
+    parser.add_argument("--data", nargs="+", default=["mnist", "fashion-mnist"], choices=list(N_TRAIN))
+    parser.add_argument("--embeddings", nargs="+", default=["pca", "vae"], choices=["pca", "vae"])
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument(
+        "--images", type=int, help="training images (default: 20,000 drawn; 10,000 of CIFAR-10)"
+    )
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=600, help="start no new cell after so many")
+    parser.add_argument("--quick", action="store_true", help="three cells of 3,000 images")
+    options = parser.parse_args()
+    if options.part == "show":
+        show(read_rows(options.out))
+    else:
+        work(Bench(options), options.part)
+
+
+if __name__ == "__main__":
+    main()

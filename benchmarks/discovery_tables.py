@@ -1,0 +1,181 @@
+"""The tables of docs/results/discovery.md, from the rows of discovery.py."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from statistics import mean
+from typing import Any
+
+from spuriscope.membership.evaluation import rate
+
+Row = dict[str, Any]
+Value = Callable[[Row], list[float | None]]  # of each kind of noise
+
+LEARNT = 0.05  # rise of the score over the clean twin from which a cue counts as learnt
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print every table that there are rows for."""
+    for part, table in (
+        ("trace", trace_tables),
+        ("clean", clean_table),
+        ("peers", peers_table),
+        ("probe", probe_tables),
+    ):
+        of_part = [row for row in rows if row["part"] == part]
+        if of_part:
+            on = of_part[0]["environment"]
+            print(f"\n{on['processor']}, {on['n_cores']} cores, torch {on['torch']}; {len(of_part)} rows")
+            table(of_part)
+
+
+def trace_tables(rows: Sequence[Row]) -> None:
+    """By data and number planted, and then by pattern."""
+    for name, keys in (
+        ("number planted", ("data", "n_planted")),
+        ("pattern", ("data", "pattern", "n_planted")),
+    ):
+        print(f"\n## Found, by {name}\n")
+        header = "cells | learnt | of these found | precision | recall | cosine | not learnt, found | seconds"
+        line(*keys, *header.split(" | "))
+        rule(len(keys) + 8)
+        for place, group in grouped(rows, keys):
+            learnt = [row for row in group if is_learnt(row)]
+            others = [row for row in group if not is_learnt(row)]
+            line(
+                *place,
+                len(group),
+                len(learnt),
+                sum(row["recall"] > 0 for row in learnt),
+                average(row["precision"] or 0 for row in learnt),
+                average(row["recall"] for row in learnt),
+                average(row["cosine"] for row in learnt if row["cosine"] is not None),
+                f"{sum(row['recall'] > 0 for row in others)} of {len(others)}",
+                average((row["seconds"] for row in group), "{:.0f}"),
+            )
+
+
+def clean_table(rows: Sequence[Row]) -> None:
+    """How often something is found where nothing is."""
+    print("\n## Clean models\n")
+    line("data", "training images", "models", "with a finding", "share (95 %)", "seconds")
+    rule(6)
+    for place, group in grouped(rows, ("data", "n_train")):
+        n_alarms = sum(row["n_findings"] > 0 for row in group)
+        found = rate(n_alarms, len(group))
+        share = f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+        line(*place, len(group), n_alarms, share, average((row["seconds"] for row in group), "{:.0f}"))
+
+
+def peers_table(rows: Sequence[Row]) -> None:
+    """Other methods where the cue was learnt."""
+    print("\n## Other methods, told the class, where the cue was learnt\n")
+    line(
+        "data", "n_planted", "cells", "clustering: precision", "recall", "spectral signatures, n first",
+        "outliers, n first",
+    )  # fmt: skip
+    rule(7)
+    names = ("clustering_precision", "clustering_recall", "spectral", "outliers")
+    for place, group in grouped([row for row in rows if is_learnt(row)], ("data", "n_planted")):
+        line(*place, len(group), *(average(row[name] for row in group) for name in names))
+
+
+def probe_tables(rows: Sequence[Row]) -> None:
+    """Areas of each way, and where the noise ranks."""
+    print("\n## Probe: what the models learnt, and the first look's AUC\n")
+    line("noise in", "seeds", "predicted as the class: noisy", "clean", "AUC of the first look")
+    rule(5)
+    pca = [row for row in rows if row["embedding"] == "pca"]
+    for (case,), group in grouped(pca, ("case",)):
+        sides = [
+            kinds([[kind[side] for kind in row["learnt"]] for row in group]) for side in ("noisy", "clean")
+        ]
+        line(case, len(group), *sides, kinds([row["first_look"] for row in group]))
+    hows = "hdbscan", "k-means"
+    of_way: dict[str, tuple[str, Value]] = {}
+    for how in hows:
+        of_way[f"latents, {how}"] = f"latents {how}", lambda way: way["auc_share"]
+    for how in hows:
+        of_way[f"residual, {how}"] = f"residual {how}", lambda way: way["auc_share"]
+    for how in hows:
+        of_way[f"residual, {how}, contrast"] = f"residual {how}", lambda way: way["auc_contrast"]
+    probe_table("AUC", of_way, rows)
+    for name, title in (
+        ("rank", "rank of the first cluster of the noise"),
+        ("recall", "its share of the noise"),
+    ):
+        of_way = {}
+        for by in ("density", "contrast"):
+            for look_at in ("latents", "residual") if by == "density" else ("residual",):
+                for how in hows:
+                    value = partial(firsts, by=by, name=name)
+                    of_way[f"{look_at}, {how}, {by}"] = f"{look_at} {how}", value
+        probe_table(title, of_way, rows)
+
+
+def probe_table(title: str, of_way: Mapping[str, tuple[str, Value]], rows: Sequence[Row]) -> None:
+    """One number of each way to look at, cluster and rank."""
+    print(f"\n## Probe: {title}; mean over seeds (worst), for each kind of noise\n")
+    line("noise in", "embedding", "seeds", *of_way)
+    rule(3 + len(of_way))
+    for place, group in grouped(rows, ("case", "embedding")):
+        line(
+            *place,
+            len(group),
+            *(kinds([of(row["ways"][way]) for row in group]) for way, of in of_way.values()),
+        )
+
+
+def firsts(way: Row, by: str, name: str) -> list[float | None]:
+    """Of each kind of noise, something of the first cluster that is mostly it."""
+    return [first[name] for first in way["firsts"][by]]
+
+
+def is_learnt(row: Row) -> bool:
+    """Whether the cue moved the model more than its clean twin."""
+    return bool(row["score"] - row["twin_score"] >= LEARNT)
+
+
+def grouped(rows: Sequence[Row], keys: Sequence[str]) -> list[tuple[tuple[Any, ...], list[Row]]]:
+    """Rows by the values of some keys: numbers in their order, names in that of their first row."""
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[tuple(row[key] for key in keys)].append(row)
+    first: dict[Any, int] = {}
+    for number, value in enumerate(value for place in groups for value in place):
+        first.setdefault(value, number)
+
+    def order(item: tuple[tuple[Any, ...], list[Row]]) -> list[int]:
+        return [value if isinstance(value, int) else first[value] for value in item[0]]
+
+    return sorted(groups.items(), key=order)
+
+
+def kinds(of_seeds: Sequence[Sequence[float | None]]) -> str:
+    """For each kind of noise the mean over seeds and the worst: the highest of ranks, the least of shares."""
+    texts = []
+    for column in zip(*of_seeds, strict=True):
+        there = [value for value in column if value is not None]
+        if all(isinstance(value, int) for value in there):
+            text = f"{mean(there):.1f} ({max(there)})" if there else "-"
+        else:
+            text = f"{mean(there):.3f} ({min(there):.3f})"
+        n_missing = len(column) - len(there)
+        texts.append(text + (f", none in {n_missing}" if n_missing else ""))
+    return "; ".join(texts)
+
+
+def average(values: Iterable[float], form: str = "{:.2f}") -> str:
+    """Mean, or "-" of nothing."""
+    listed = list(values)
+    return form.format(mean(listed)) if listed else "-"
+
+
+def line(*texts: Any) -> None:
+    """One line of a table."""
+    print("| " + " | ".join(map(str, texts)) + " |")
+
+
+def rule(n_columns: int) -> None:
+    """The line under a table's head."""
+    print("|" + " --- |" * n_columns)
