@@ -23,6 +23,7 @@ from spuriscope.training import (
     OnProgress,
     Recipe,
     TrainedModel,
+    Weights,
     load_model,
     train_many,
 )
@@ -138,6 +139,7 @@ def train_run(
     model: str,
     recipe: Recipe,
     seed: int,
+    weights: Path | None = None,
     twin: bool,
     source: str,
     root: str | None,
@@ -151,7 +153,14 @@ def train_run(
         ConfigError, ModelError, PatternError, PlantingError: the arguments do not fit together.
         TrainingError: a model could not be trained.
     """
-    cell = Cell(data=DataKey.of(data), plants=tuple(plants), model=model, recipe=recipe, seed=seed)
+    cell = Cell(
+        data=DataKey.of(data),
+        plants=tuple(plants),
+        model=model,
+        recipe=recipe,
+        seed=seed,
+        weights=None if weights is None else Weights.of(weights),
+    )
     cells = [cell, cell.clean_twin] if twin and cell.plants else [cell]
     models = {}
     for trained in train_many(cells, data, device=device, n_workers=n_workers, on_progress=on_progress):

@@ -157,6 +157,12 @@ def train(
             help="Draws weights, batches, noise; and planted images and random patterns, if DATA does not."
         ),
     ] = 0,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .safetensors file to start from, such as ResNet18's of ImageNet (default: drawn)."
+        ),
+    ] = None,
     twin: Annotated[bool, typer.Option(help="Train the clean twin too, where something is planted.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Replace a run that is in the folder already.")] = False,
     root: RootOption = None,
@@ -204,6 +210,7 @@ def train(
             model=model,
             recipe=recipe,
             seed=seed,
+            weights=weights,
             twin=twin,
             source=_absolute_source(planted_set.data if planted_set else data),
             root=str(root.resolve()) if root else None,

@@ -44,6 +44,9 @@ def study_run(
         str | None, typer.Option(help="Of a running Ray cluster: host:6379, or auto; else Ray starts here.")
     ] = None,
     retry: Annotated[bool, typer.Option(help="Try failed cells again.")] = False,
+    weights: Annotated[
+        str | None, typer.Option(help="A .safetensors file to start from, such as ResNet50's of ImageNet.")
+    ] = None,
     checkpoints: Annotated[bool, typer.Option(help="Keep the weights of every model.")] = True,
     root: RootOption = None,
     device: DeviceOption = "auto",
@@ -54,7 +57,7 @@ def study_run(
 
     Example: spuriscope study run fig2 --data digits --size smoke
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from spuriscope.data import load
     from spuriscope.progress import training_progress
@@ -71,7 +74,7 @@ def study_run(
     image_set = load(data, root=root)
     is_file = name.endswith((".yaml", ".yml"))
     grid = read_grid(Path(name)) if is_file else paper_grid(name, size, image_set.name)
-    study = grid.expand(image_set)
+    study = replace(grid, weights=weights or grid.weights).expand(image_set)
     trainer = _executor(executor, device, workers, address)
     try:
         with Store(store) as opened, training_progress() as on_progress:

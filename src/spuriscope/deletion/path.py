@@ -15,11 +15,10 @@ from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.curvature import moved
 from spuriscope.deletion.request import Request, copy_of_module
 from spuriscope.errors import DeletionError
-from spuriscope.models import build_model
 from spuriscope.training import TrainedModel
 from spuriscope.training.batches import Batches
 from spuriscope.training.gradient import set_gradient
-from spuriscope.training.loop import give_dropout, one_thread, weights_seed
+from spuriscope.training.loop import give_dropout, initial_model, one_thread
 from spuriscope.training.optimizer import Optimizer
 
 __all__ = ["PathInfluence"]
@@ -52,7 +51,7 @@ class PathInfluence:
     def step(self, asked: Request) -> Tensor:
         """What is added to the weights (p,), in the order of `module.parameters()`."""
         cell, data = asked.model.cell, asked.data
-        module = build_model(cell.model, data.shape, data.n_classes, seed=weights_seed(cell.seed))
+        module = initial_model(cell)
         module = module.to(asked.device).train()
         weights = list(module.parameters())
         beside = [nn.Parameter(weight.detach().clone()) for weight in weights]

@@ -17,7 +17,7 @@ from spuriscope.errors import ConfigError
 from spuriscope.membership.game import Game, Pool, draw_pool
 from spuriscope.patterns import Pattern, pattern
 from spuriscope.planting import Plant
-from spuriscope.training import Cell, DataKey, Recipe, paper_recipe
+from spuriscope.training import Cell, DataKey, Recipe, Weights, paper_recipe
 
 __all__ = ["Entry", "Grid", "Study", "read_grid"]
 
@@ -84,6 +84,7 @@ class Grid:
         contexts: for data sets with contexts, names of contexts or their positions; they take the place of
             the patterns, each kept out of training but for `counts` images of a target
             (`spuriscope.contexts`). Membership games are not played with them.
+        weights: path of a safetensors file to start from, for fine-tuning.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Grid:
     recipes: tuple[Mapping[str, Any], ...] = ({},)
     halves: int = 0
     contexts: tuple[str | int, ...] = ()
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("name", "title", "figure"):
@@ -153,6 +155,7 @@ class Grid:
         if self.contexts:
             return Study(self.name, self.title or self.name, self.figure, tuple(self._context_entries(data)))
         data_key = DataKey.of(data)
+        weights = None if self.weights is None else Weights.of(self.weights)
         n_of_class = data.train.labels.bincount(minlength=data.n_classes).tolist()
         varying = sorted({setting for changes in self.recipes for setting in changes}, key=str)
         entries: dict[tuple[Cell, Pattern, int], Entry] = {}
@@ -175,7 +178,9 @@ class Grid:
                 } | {setting: getattr(recipe, setting) for setting in varying}
                 if not self.halves:
                     plants = (Plant(picture, target, n_planted, seed),) if n_planted else ()
-                    cell = Cell(data=data_key, plants=plants, model=model, recipe=recipe, seed=seed)
+                    cell = Cell(
+                        data=data_key, plants=plants, model=model, recipe=recipe, seed=seed, weights=weights
+                    )
                     entries[cell, picture, target] = Entry(cell, picture, target, labels)
                     continue
                 game = Game(
@@ -194,6 +199,7 @@ class Grid:
     def _context_entries(self, data: ImageSet) -> Iterator[Entry]:
         """A row for each context, target, number of images that keep it, and seed."""
         names = context_names(data)
+        weights = None if self.weights is None else Weights.of(self.weights)
         for which in self.contexts:
             if which not in names and not (isinstance(which, int) and which < len(names)):
                 raise ConfigError(
@@ -210,7 +216,7 @@ class Grid:
                 if n_planted > n_there:
                     continue
                 rare = RareContext(context.name, target, n_planted, seed)
-                cell = rare.cell(data, model=model, recipe=recipe, seed=seed)
+                cell = replace(rare.cell(data, model=model, recipe=recipe, seed=seed), weights=weights)
                 labels = {
                     "model": model, "pattern": context.name, "target": target,
                     "n_planted": n_planted, "seed": seed,

@@ -7,6 +7,7 @@ from spuriscope.training.part import Part
 from spuriscope.training.privacy import Privacy
 from spuriscope.training.recipe import Recipe, paper_recipe, short_epochs
 from spuriscope.training.trained import TrainedModel, load_model
+from spuriscope.training.weights import Weights
 
 __all__ = [
     "Cell",
@@ -18,6 +19,7 @@ __all__ = [
     "Progress",
     "Recipe",
     "TrainedModel",
+    "Weights",
     "fit",
     "load_model",
     "paper_recipe",

@@ -24,7 +24,7 @@ from spuriscope.planting import draw_planted
 from spuriscope.training.batches import crop_and_flip
 from spuriscope.training.cell import Cell, seeded_generator
 from spuriscope.training.gradient import precision_of
-from spuriscope.training.loop import mean_loss, weights_seed
+from spuriscope.training.loop import initial_model, mean_loss
 from spuriscope.training.optimizer import BETA1, BETA2, EPSILON
 from spuriscope.training.trained import TrainedModel
 
@@ -203,11 +203,7 @@ class _Stack:
         self.cells = cells
         self.recipe = cells[0].recipe
         key = cells[0].data
-        n_classes = len(key.class_names)
-        modules = [
-            build_model(cell.model, key.shape, n_classes, seed=weights_seed(cell.seed)).to(device)
-            for cell in cells
-        ]
+        modules = [initial_model(cell).to(device) for cell in cells]
         self.template = modules[0].train()
         self.dropouts = {
             name: layer for name, layer in self.template.named_modules() if isinstance(layer, Dropout)

@@ -22,6 +22,7 @@ from spuriscope.patterns import Pattern
 from spuriscope.planting import Plant
 from spuriscope.training.part import Part
 from spuriscope.training.recipe import Recipe
+from spuriscope.training.weights import Weights
 
 __all__ = ["Cell", "DataKey", "Parcel", "pack", "seeded_generator", "unpack"]
 
@@ -63,6 +64,7 @@ class Cell:
         recipe: how it is trained.
         seed: draws initial weights, batch order, input noise, augmentation and dropout, each from a
             generator of its own.
+        weights: what it starts from in place of drawn weights; None draws them.
 
     Raises:
         ConfigError, ModelError, PatternError, PlantingError: a part does not fit the data.
@@ -74,6 +76,7 @@ class Cell:
     model: str
     recipe: Recipe
     seed: int = 0
+    weights: Weights | None = None
 
     def __post_init__(self) -> None:
         check_model_name(self.model)
@@ -112,6 +115,8 @@ class Cell:
         content["data"] = self.data.fingerprint
         if self.part is not None:
             content["part"] = self.part.fingerprint
+        if self.weights is not None:
+            content["weights"] = self.weights.sha256
         for plant in content["plants"]:
             del plant["pattern"]["name"]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -141,6 +146,8 @@ class Cell:
         }
         if self.part is not None:  # left out otherwise: the hash of a cell on all images is older than parts
             content["part"] = {"n_images": len(self.part), "fingerprint": self.part.fingerprint}
+        if self.weights is not None:
+            content["weights"] = self.weights.to_json()
         return content
 
     @classmethod
@@ -177,6 +184,7 @@ class Cell:
                 model=content["model"],
                 recipe=Recipe.from_json(content["recipe"]),
                 seed=content["seed"],
+                weights=Weights.from_json(content["weights"]) if "weights" in content else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"this is not a cell: {error!r} is missing or of another form") from None

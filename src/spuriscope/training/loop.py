@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -26,8 +27,9 @@ from spuriscope.training.privacy import check_opacus
 from spuriscope.training.private_gradient import SetGradient, private_gradient
 from spuriscope.training.recipe import Recipe
 from spuriscope.training.trained import TrainedModel
+from spuriscope.training.weights import Weights
 
-__all__ = ["Epochs", "check_data", "fit", "resolve_device", "train", "train_cell"]
+__all__ = ["Epochs", "check_data", "fit", "initial_model", "resolve_device", "train", "train_cell"]
 
 OnEpoch = Callable[[int, float], None]  # epochs done, mean loss of the last one
 
@@ -51,6 +53,7 @@ def train(
     model: str = "mlp",
     recipe: Recipe | None = None,
     seed: int = 0,
+    weights: str | Path | None = None,
     device: str = "auto",
     on_epoch: OnEpoch | None = None,
 ) -> TrainedModel:
@@ -66,6 +69,7 @@ def train(
         model: name of an architecture, see `spuriscope.models.ARCHITECTURES`.
         recipe: how to train; the paper's recipe for MNIST and Fashion by default.
         seed: draws initial weights, batch order, noise, augmentation and dropout.
+        weights: a safetensors file to start from, for fine-tuning; see `spuriscope.training.weights`.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
         on_epoch: called after each epoch with the number done and the mean loss.
 
@@ -80,6 +84,7 @@ def train(
         model=model,
         recipe=recipe or Recipe(),
         seed=seed,
+        weights=None if weights is None else Weights.of(weights),
     )
     return train_cell(cell, data, device=device, on_epoch=on_epoch)
 
@@ -91,12 +96,25 @@ def train_cell(
     check_data(cell, data)
     place = resolve_device(device)
     start = time.perf_counter()
-    module = build_model(cell.model, data.shape, data.n_classes, seed=weights_seed(cell.seed)).to(place)
+    module = initial_model(cell).to(place)
     batches = Batches(data.train, cell.plants, cell.recipe, cell.seed, place, part=cell.part)
     losses = fit(module, batches, cell.recipe, seed=cell.seed, on_epoch=on_epoch)
     epsilon = cell.recipe.epsilon(batches.n_images)
     seconds = time.perf_counter() - start
     return TrainedModel(cell, module.eval().cpu(), losses, seconds, epsilon=epsilon)
+
+
+def initial_model(cell: Cell) -> nn.Module:
+    """What the training of a cell starts from: drawn weights, or those of a file and a drawn head.
+
+    Raises:
+        ModelError: the file is gone or does not fit the architecture.
+    """
+    shape, n_classes = cell.data.shape, len(cell.data.class_names)
+    module = build_model(cell.model, shape, n_classes, seed=weights_seed(cell.seed))
+    if cell.weights is not None:
+        cell.weights.put_into(module)
+    return module
 
 
 def check_data(cell: Cell, data: ImageSet) -> None:

@@ -1,0 +1,98 @@
+"""Weights that a training starts from, read from a file in place of drawn ones: fine-tuning.
+
+The file is safetensors, such as the `model.safetensors` of timm/resnet18.a1_in1k or timm/resnet50.a1_in1k on
+the Hugging Face hub, whose names of weights torchvision shares. Nothing is unpickled, so a `.pth` file has to
+be converted first. The head, whose size depends on the number of classes, stays drawn unless it fits.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from spuriscope.errors import ModelError
+
+__all__ = ["Weights"]
+
+HEAD = "fc."
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights. Two are equal when their content is, wherever it lies.
+
+    Attributes:
+        sha256: of the file.
+        path: where it is.
+    """
+
+    sha256: str
+    path: Path = field(compare=False)
+
+    @classmethod
+    def of(cls, path: str | Path) -> "Weights":
+        """The weights in a file.
+
+        Raises:
+            ModelError: there is no such file.
+        """
+        try:
+            with Path(path).open("rb") as file:
+                return cls(hashlib.file_digest(file, "sha256").hexdigest(), Path(path).resolve())
+        except OSError as error:
+            raise ModelError(
+                f"cannot read the weights {path} ({error.strerror}); give a .safetensors file"
+            ) from None
+
+    def put_into(self, module: nn.Module) -> None:
+        """Put them into a model; its head stays as it is where that in the file has another size.
+
+        Raises:
+            ModelError: the file is gone, was changed, is not safetensors, or is of another architecture.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        if Weights.of(self.path) != self:
+            raise ModelError(f"{self.path} was changed since the cell was made; give the file it was then")
+        try:
+            found = load_file(self.path)
+        except SafetensorError as error:
+            raise ModelError(
+                f"{self.path} is not safetensors ({error}); nothing is unpickled here: convert a .pth with "
+                "safetensors.torch.save_file(torch.load(path, weights_only=True), 'model.safetensors')"
+            ) from None
+        own = module.state_dict()
+        kept = {
+            name: value
+            for name, value in found.items()
+            if not (name.startswith(HEAD) and name in own and own[name].shape != value.shape)
+        }
+        missing = [name for name in own if name not in found and not _is_optional(name)]
+        unknown = [name for name in found if name not in own]
+        misshapen = [name for name in kept if name in own and own[name].shape != kept[name].shape]
+        if missing or unknown or misshapen:
+            example = (missing + unknown + misshapen)[0]
+            raise ModelError(
+                f"{self.path} does not fit this model: {len(missing)} weights are missing, {len(unknown)} "
+                f"are unknown, {len(misshapen)} have another shape, such as {example}; name the architecture "
+                "it is of"
+            )
+        module.load_state_dict(kept, strict=False)
+
+    def to_json(self) -> dict[str, str]:
+        """As JSON values."""
+        return {"sha256": self.sha256, "path": str(self.path)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Weights":
+        """What `to_json` wrote; raises KeyError where something is missing."""
+        return cls(content["sha256"], Path(content["path"]))
+
+
+def _is_optional(name: str) -> bool:
+    """Heads may be left out of a file, and so may counters that nothing is reckoned with."""
+    return name.startswith(HEAD) or name.endswith("num_batches_tracked")
