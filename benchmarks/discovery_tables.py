@@ -32,8 +32,8 @@ def show(rows: Sequence[Row]) -> None:
 def trace_tables(rows: Sequence[Row]) -> None:
     """By data and number planted, and then by pattern."""
     for name, keys in (
-        ("number planted", ("data", "n_planted")),
-        ("pattern", ("data", "pattern", "n_planted")),
+        ("number planted", ("data", "n_train", "n_planted")),
+        ("pattern", ("data", "n_train", "pattern", "n_planted")),
     ):
         print(f"\n## Found, by {name}\n")
         header = "cells | learnt | of these found | precision | recall | cosine | not learnt, found | seconds"
@@ -71,12 +71,12 @@ def peers_table(rows: Sequence[Row]) -> None:
     """Other methods where the cue was learnt."""
     print("\n## Other methods, told the class, where the cue was learnt\n")
     line(
-        "data", "n_planted", "cells", "clustering: precision", "recall", "spectral signatures, n first",
-        "outliers, n first",
+        "data", "n_train", "n_planted", "cells", "clustering: precision", "recall",
+        "spectral signatures, n first", "outliers, n first",
     )  # fmt: skip
-    rule(7)
+    rule(8)
     names = ("clustering_precision", "clustering_recall", "spectral", "outliers")
-    for place, group in grouped([row for row in rows if is_learnt(row)], ("data", "n_planted")):
+    for place, group in grouped([row for row in rows if is_learnt(row)], ("data", "n_train", "n_planted")):
         line(*place, len(group), *(average(row[name] for row in group) for name in names))
 
 
