@@ -108,6 +108,19 @@ def test_shares_are_counted_as_a_loop_counts_them(
         )
 
 
+def test_a_class_without_parts_is_one_cluster(world: World, embedding: PCAEmbedding) -> None:
+    """Only the noisy images are "1", and HDBSCAN sees no parts in them."""
+
+    def noise_alone(images: Tensor) -> Tensor:
+        direction = world.noise - world.noise.mean()
+        carries = (images * direction).sum(dim=(1, 2, 3)) > 0.5 * direction.square().sum()
+        return torch.nn.functional.one_hot(carries.long(), 2).float()
+
+    found = probe(noise_alone, world.unrelated, embedding)
+    assert found.is_cluster[found.owners == 1].tolist() == [True]
+    assert found.groups()[0].positions.tolist() == list(range(N_NOISY))
+
+
 def test_a_class_with_few_images_is_no_group(world: World, embedding: PCAEmbedding) -> None:
     def rarely(images: Tensor) -> Tensor:
         answers = torch.zeros(len(images), 2)

@@ -173,7 +173,11 @@ def _clusters(
     centres, owners, is_cluster = [], [], []
     for owner in np.unique(predicted):
         of_class = points[predicted == owner]
-        labels = find(of_class) if len(of_class) >= 2 * least else np.full(len(of_class), -1)
+        labels = np.full(len(of_class), -1)
+        if len(of_class) >= 2 * least:
+            labels = find(of_class)
+            if labels.max() < 0:  # no parts: the class is one cluster
+                labels[:] = 0
         for label in np.unique(labels):
             centres.append(of_class[labels == label].mean(axis=0))
             owners.append(owner)
