@@ -221,6 +221,11 @@ RUN = ("train", "digits", "--out", "run")
         ((*RUN, "--epochs", "many"), "Invalid value for '--epochs'"),
         ((*RUN, "--clipping", "value"), "clipping 'value' needs clip_at above 0"),
         (
+            (*RUN, "--max-grad-norm", "1"),
+            "max_grad_norm is for differential privacy; give --noise-multiplier",
+        ),
+        ((*RUN, "--noise-multiplier", "0"), "noise_multiplier must be a number above 0, got 0"),
+        (
             (*RUN, "--learning-rate", "1e30", "--optimizer", "sgd", "--epochs", "2"),
             "lower the learning rate or clip the gradient",
         ),

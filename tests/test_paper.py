@@ -40,6 +40,7 @@ def cifar10() -> ImageSet:
         ("fig20", 7 * 8 * 5 + 5),
         ("fig8", (1 + 6 + 7 + 5) * (2 * 8 * 5 + 5)),  # own recipe, decays, noises, bounds
         ("fig12", (1 + 6 + 7 + 5) * (8 * 5 + 5)),
+        ("mitigation", (1 + 6 + 7 + 3 * 5 + 5) * (2 * 8 * 5 + 5)),  # clipping of three kinds; privacy
         ("fig14", 4 * (2 * 8 * 5 + 5)),
         ("fig15", 4 * 5),
         ("fig16", 2 * (2 * 8 * 5 + 5)),
@@ -65,7 +66,12 @@ def test_games_of_mnist_at_the_papers_size(mnist: ImageSet, study: str, n_patter
 
 @pytest.mark.parametrize(
     ("study", "n_cells"),
-    [("fig2", 565), ("fig8", (1 + 6 + 5 + 4) * 85), ("fig14", 4 * 85)],
+    [
+        ("fig2", 565),
+        ("fig8", (1 + 6 + 5 + 4) * 85),
+        ("mitigation", (1 + 6 + 5 + 3 * 4) * 85),
+        ("fig14", 4 * 85),
+    ],
 )
 def test_cells_of_cifar10_at_the_papers_size(cifar10: ImageSet, study: str, n_cells: int) -> None:
     assert len(paper_grid(study, "paper", "cifar10").expand(cifar10).cells()) == n_cells

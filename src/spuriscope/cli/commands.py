@@ -145,6 +145,16 @@ def train(
         str | None, typer.Option(help="none, value, norm or per-example (default: none).")
     ] = None,
     clip_at: Annotated[float | None, typer.Option(help="Bound of the clipping.")] = None,
+    noise_multiplier: Annotated[
+        float | None,
+        typer.Option(help="Train with differential privacy: noise as a multiple of --max-grad-norm."),
+    ] = None,
+    max_grad_norm: Annotated[
+        float | None, typer.Option(help="Bound on each image's gradient under privacy (default: 1).")
+    ] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="Chance that the promise of privacy fails (default: 1e-5).")
+    ] = None,
     augmentation: Annotated[
         str | None, typer.Option(help="none or crop-flip (default: none, CIFAR-10 crop-flip).")
     ] = None,
@@ -201,6 +211,7 @@ def train(
         clip_at=clip_at,
         augmentation=augmentation,
         precision=precision,
+        privacy=_privacy(noise_multiplier=noise_multiplier, max_grad_norm=max_grad_norm, delta=delta),
     )
     check_out(out, overwrite=overwrite)
     with training_progress() as on_progress:
@@ -221,9 +232,12 @@ def train(
     save_run(out, run, overwrite=overwrite)
     result = run.score(image_set)
     if as_json:
-        print_json({"run": str(out), "seconds": round(run.model.n_seconds, 2), **result})
+        promise = {} if run.model.epsilon is None else {"epsilon": run.model.epsilon}
+        print_json({"run": str(out), "seconds": round(run.model.n_seconds, 2), **promise, **result})
     else:
         typer.echo(f"trained in {run.model.n_seconds:.1f} s, written to {out}")
+        if run.model.epsilon is not None and recipe.privacy is not None:
+            typer.echo(f"private: epsilon {run.model.epsilon:.3g} at delta {recipe.privacy.delta:g}")
         _print_scores(result)
 
 
@@ -487,6 +501,14 @@ def _for_each(option: str, values: list[Value], n_plants: int) -> list[Value]:
             f"{option} is given {len(values)} times for {n_plants} plants; give it once, or for each"
         )
     return values
+
+
+def _privacy(**settings: float | None) -> dict[str, float] | None:
+    """What was given of the settings of privacy; None without a noise multiplier."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    if given and settings["noise_multiplier"] is None:
+        raise ConfigError(f"{', '.join(given)} is for differential privacy; give --noise-multiplier too")
+    return given or None
 
 
 def _recipe(data: str, model: str, optimizer: Any, epochs: int, **changes: Any) -> "Recipe":

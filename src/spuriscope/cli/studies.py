@@ -212,13 +212,20 @@ def study_check(
     """
     from spuriscope.studies import Store
     from spuriscope.studies.claims import check_store
+    from spuriscope.studies.mitigation import choices
+    from spuriscope.studies.results import read_results
 
     with Store(store, writes=False) as opened:
         findings = check_store(opened, data, root)
         unfinished = [row for row in opened.studies() if row["n_done"] < row["n_cells"]]
+        compared = [row["name"] for row in opened.studies() if row["figure"] == "strengths"]
+        chosen = {name: choices(read_results(opened, name)) for name in compared}
     if as_json:
         claims = [finding.to_json() for finding in findings]
-        print_json({"store": str(store), "unfinished": unfinished, "claims": claims})
+        strengths = {name: [choice.to_json() for choice in found] for name, found in chosen.items()}
+        print_json(
+            {"store": str(store), "unfinished": unfinished, "claims": claims, "chosen_strengths": strengths}
+        )
         return
     for row in unfinished:
         typer.echo(f"{row['name']} is not finished: {row['n_done']:,} of {row['n_cells']:,} cells")
@@ -227,6 +234,11 @@ def study_check(
         typer.echo(f"  rule: {finding.claim.stated}")
         for case in finding.cases:
             typer.echo(f"  {case.name}: {case.verdict}: {case.numbers}")
+    for name, found in chosen.items():
+        if found:
+            typer.echo(f"{name}: the strength with the smallest score within a point of clean accuracy")
+        for choice in found:
+            typer.echo(f"  {choice}")
 
 
 def _executor(name: str, device: str, workers: int | None, address: str | None) -> "Executor":

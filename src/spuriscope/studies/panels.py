@@ -27,6 +27,7 @@ __all__ = [
     "label_ends",
     "line_panel",
     "map_panel",
+    "mark",
     "norm_panel",
     "shares_axis",
 ]
@@ -153,6 +154,11 @@ def line_panel(
     axes.set_xticks(places, ticks)
     axes.set_xlabel(title, color=PALETTE["muted"], size=11, loc="right")
     label_ends(axes, ends)
+
+
+def mark(axes: "Axes", place: float) -> None:
+    """A dotted line at one place of a panel."""
+    axes.axvline(place, color=PALETTE["ink"], lw=1, ls=(0, (1, 2)), zorder=1)
 
 
 def curve_panel(

@@ -24,6 +24,7 @@ BOTH = ("s3", "r3")  # a small and a random pattern: those of the paper's compar
 WEIGHT_DECAYS = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 5e-2, 1e-1)
 NOISES = (0.05, 0.1, 0.2, 0.5, 0.75, 1.0, 5.0)
 BOUNDS = (0.1, 0.01, 0.001, 1e-4, 1e-5)
+DP_NOISES = (0.25, 0.5, 1.0, 2.0, 4.0)  # multiples of the bound, which is 1
 CIFAR_NOISES = (0.1, 0.2, 0.5, 1.0, 2.0)
 CIFAR_BOUNDS = (10.0, 1.0, 0.1, 0.01)
 
@@ -172,6 +173,24 @@ def _strengths(size: Size, data: str) -> Settings:
     }
 
 
+def _mitigations(size: Size, data: str) -> Settings:
+    """The regularisers of fig8, clipping of every kind, and differential privacy.
+
+    The gradient of each image costs tens of a plain step where it is clipped without noise, so that
+    per-example clipping is tried at the paper's size alone.
+    """
+    regularised = _strengths(size, data)
+    bounds = sorted(
+        {recipe["clip_at"] for recipe in regularised["recipes"] if "clip_at" in recipe}, reverse=True
+    )
+    kinds = ("norm",) if size.is_brief else ("norm", "per-example")
+    recipes = [*regularised["recipes"]]
+    recipes += [{"clipping": kind, "clip_at": bound} for kind in kinds for bound in bounds]
+    if data != "cifar10":  # its ResNets have batch normalisation
+        recipes += [{"privacy": {"noise_multiplier": noise}} for noise in DP_NOISES]
+    return {**regularised, "recipes": tuple(recipes)}
+
+
 def _strengths_s3(size: Size, data: str) -> Settings:
     return {**_strengths(size, data), "patterns": ("s3",)}
 
@@ -234,6 +253,7 @@ STUDIES = {
     "fig8": PaperStudy("Regularisers of growing strength", "strengths", "fig8", _strengths),
     "fig12": PaperStudy("Regularisers of growing strength, S3", "strengths", "fig8", _strengths_s3),
     "fig13": PaperStudy("Regularisers of growing strength, R3", "strengths", "fig8", _strengths_r3),
+    "mitigation": PaperStudy("Mitigations of growing strength", "strengths", "mitigation", _mitigations),
     "fig14": PaperStudy("Spurious score of each architecture", "variants", "fig14", _architectures),
     "fig15": PaperStudy("Sensitivity to removed pixels", "sensitivity", "fig14", _clean_architectures),
     "fig16": PaperStudy("Spurious score with Adam and with SGD", "variants", "fig16", _optimizers),

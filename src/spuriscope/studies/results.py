@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 NORM = "empirical_norm"
+CLIPPING, NOISE = {"clipping", "clip_at"}, {"noise_multiplier", "max_grad_norm"}
+TOGETHER = {name: choice for choice in (CLIPPING, NOISE) for name in choice}  # settings that are one choice
 PLACE = ("model", "pattern", "target", "n_planted", "seed", "part")  # other labels are settings of the recipe
 
 
@@ -166,25 +168,36 @@ def correlations(
 
 
 def own_settings(found: Sequence[Result]) -> dict[str, Any]:
-    """The recipe that a study varies one setting at a time: of each setting the value most recipes have."""
+    """The recipe that a study varies one choice at a time: of each choice what most recipes have."""
     recipes = list({str(result.settings): result.settings for result in found}.values())
-    if not recipes:
-        return {}
-    return {name: mode([recipe[name] for recipe in recipes]) for name in recipes[0]}
+    own: dict[str, Any] = {}
+    for name in recipes[0] if recipes else ():
+        together = sorted(TOGETHER.get(name, {name}) & recipes[0].keys())
+        common = mode([tuple(recipe[part] for part in together) for recipe in recipes])
+        own[name] = dict(zip(together, common, strict=True))[name]
+    return own
 
 
-def strengths(found: Sequence[Result], setting: str) -> list[tuple[float, dict[str, Any]]]:
+def strengths(found: Sequence[Result], setting: str, **wanted: Any) -> list[tuple[float, dict[str, Any]]]:
     """The recipes that differ from the study's own in one setting, weakest value first, with their settings.
 
-    "clip_at" is a setting together with "clipping"; the own recipe itself is left out.
+    "clip_at" is a setting together with "clipping", "noise_multiplier" with "max_grad_norm"; the own recipe
+    itself is left out.
+
+    Args:
+        found: rows of a study.
+        setting: what varies.
+        wanted: settings that the recipes must have, such as clipping="norm".
     """
     own = own_settings(found)
-    free = {"clipping", "clip_at"} if setting == "clip_at" else {setting}
+    free = TOGETHER.get(setting, {setting}) & own.keys()
     recipes = {str(result.settings): result.settings for result in found if setting in result.settings}
     others = [
         recipe
         for recipe in recipes.values()
-        if recipe != own and all(recipe[name] == own[name] for name in own.keys() - free)
+        if all(recipe[name] == own[name] for name in own.keys() - free)
+        and any(recipe[name] != own[name] for name in free)
+        and all(recipe.get(name) == value for name, value in wanted.items())
     ]
     weakest_first = sorted(others, key=lambda recipe: float(recipe[setting]), reverse=setting == "clip_at")
     return [(float(recipe[setting]), recipe) for recipe in weakest_first]

@@ -80,7 +80,8 @@ def run_study(
         rows[entry.cell].append(entry)
 
     def measured(model: TrainedModel) -> list[tuple[Entry, dict[str, float]]]:
-        return [(entry, _ask(model, entry, data)) for entry in rows[model.cell]]
+        promise = {} if model.epsilon is None else {"epsilon": model.epsilon}
+        return [(entry, _ask(model, entry, data) | promise) for entry in rows[model.cell]]
 
     here = environment()
     n_measured = 0

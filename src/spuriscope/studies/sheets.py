@@ -3,7 +3,7 @@
 Each kind takes what is to be drawn and yields sheets, with what the name of each file ends with.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -14,6 +14,7 @@ from spuriscope.models import ARCHITECTURES, count_parameters
 from spuriscope.statistics import correlation_interval, mean_interval
 from spuriscope.studies import panels
 from spuriscope.studies.drawn import Drawn
+from spuriscope.studies.mitigation import Family, choices, families
 from spuriscope.studies.results import (
     NORM,
     Result,
@@ -21,8 +22,6 @@ from spuriscope.studies.results import (
     correlations,
     distinct,
     mean_by_seed,
-    own_settings,
-    strengths,
     with_norms,
 )
 
@@ -34,7 +33,6 @@ __all__ = ["FIGURES", "Content"]
 N_SENSITIVITY = 500  # test images, as in the paper
 SCORE = "score_non_target"
 DOTS = "Dots are seeds; lines and bands are their mean and its 95 % interval."
-SETTINGS = {"weight_decay": "weight decay", "input_noise": "input noise (sd)", "clip_at": "clipped at"}
 MEASURES = {"clean accuracy": "clean_accuracy", "spurious accuracy": "spurious_accuracy", "score": SCORE}
 
 Content: TypeAlias = "Figure | list[list[object]]"
@@ -112,43 +110,48 @@ def _maps(*, own_scale: bool) -> Callable[[Drawn], Sheets]:
 
 
 def _strengths(drawn: Drawn) -> Sheets:
-    """Score and accuracies against the strength of each regulariser: a row a pattern, a sheet a number."""
-    own = own_settings(drawn.found)
-    settings = {name: strengths(drawn.found, name) for name in SETTINGS if name in own}
-    settings = {name: found for name, found in settings.items() if found}
+    """Score and accuracies against the strength of each mitigation: a row a pattern, a sheet a number."""
+    kinds = families(drawn.found)
+    chosen = {
+        (choice.place["pattern"], choice.place["n_planted"], choice.mitigation): choice.strength
+        for choice in choices(drawn.found)
+    }
     patterns = distinct(drawn.found, "pattern")
     for n_planted in (n for n in distinct(drawn.found, "n_planted") if n > 0):
-        if not settings:
+        if not kinds:
             return
         sheet = panels.Sheet(
             f"{drawn.title}, {n_planted:,} planted",
-            DOTS,
-            len(patterns) * len(settings),
-            n_columns=len(settings),
+            f"{DOTS} Dotted: smallest score within a point of clean accuracy.",
+            len(patterns) * len(kinds),
+            n_columns=len(kinds),
             size=(250, 130),
             margins=(52, 116, 26, 48),
         )
         for pattern in patterns:
-            for setting, recipes in settings.items():
-                steps = _with_own(setting, own, recipes)
-                at = [{"pattern": pattern, "n_planted": n_planted} | recipe for _, recipe in steps]
+            for family in kinds:
+                steps = _with_own(family)
+                at = [{"pattern": pattern, "n_planted": n_planted} | dict(recipe) for _, recipe in steps]
                 series = {
                     name: [by_seed(drawn.found, measure, **labels) for labels in at]
                     for name, measure in MEASURES.items()
                 }
+                axes = sheet.panel(_shown(pattern))
                 ticks = [tick for tick, _ in steps]
-                panels.line_panel(sheet.panel(_shown(pattern)), series, ticks, SETTINGS[setting])
+                panels.line_panel(axes, series, ticks, family.title)
+                strength = chosen.get((pattern, n_planted, family.title))
+                if strength is not None:
+                    panels.mark(axes, ticks.index(_number(strength)))
         yield f"-planted-{n_planted}", sheet.figure
 
 
-def _with_own(
-    setting: str, own: dict[str, Any], recipes: Sequence[tuple[float, dict[str, Any]]]
-) -> list[tuple[str, dict[str, Any]]]:
+def _with_own(family: Family) -> list[tuple[str, Mapping[str, Any]]]:
     """The recipes with the study's own among them, where its strength puts it; none comes first."""
-    first = "none" if setting == "clip_at" else _number(own[setting])
-    steps = [(_number(strength), recipe) for strength, recipe in recipes]
-    n_weaker = 0 if setting == "clip_at" else sum(strength < own[setting] for strength, _ in recipes)
-    return [*steps[:n_weaker], (first, own), *steps[n_weaker:]]
+    has_order = family.setting not in ("clip_at", "noise_multiplier")
+    own = family.own[family.setting]
+    steps = [(_number(strength), recipe) for strength, recipe in family.steps]
+    n_weaker = sum(strength < own for strength, _ in family.steps) if has_order else 0
+    return [*steps[:n_weaker], (_number(own) if has_order else "none", family.own), *steps[n_weaker:]]
 
 
 def _variants(drawn: Drawn) -> Sheets:

@@ -175,7 +175,7 @@ class Grid:
                     "target": target,
                     "n_planted": n_planted,
                     "seed": seed,
-                } | {setting: getattr(recipe, setting) for setting in varying}
+                } | _shown(recipe, varying)
                 if not self.halves:
                     plants = (Plant(picture, target, n_planted, seed),) if n_planted else ()
                     cell = Cell(
@@ -234,6 +234,16 @@ class Grid:
             return replace(recipe, **changes)
         except TypeError as error:
             raise ConfigError(f"study {self.name}: recipe {dict(changes)} does not fit: {error}") from None
+
+
+def _shown(recipe: Recipe, varying: Sequence[str]) -> dict[str, Any]:
+    """The settings of a recipe that vary in its study; of privacy the noise and the bound, 0 without."""
+    settings: dict[str, Any] = {name: getattr(recipe, name) for name in varying if name != "privacy"}
+    if "privacy" in varying:
+        privacy = recipe.privacy
+        settings["noise_multiplier"] = 0.0 if privacy is None else privacy.noise_multiplier
+        settings["max_grad_norm"] = 0.0 if privacy is None else privacy.max_grad_norm
+    return settings
 
 
 def _is_count(value: object) -> bool:

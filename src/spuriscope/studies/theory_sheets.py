@@ -94,7 +94,7 @@ def _over_gamma() -> Sheets:
             }
             dots = {label: getattr(found, attribute)[0] for label, found in drawn[column].items()}
             critical = [float(model.critical_gamma) for model in models.values()]
-            axes.axvline(critical[0], color=PALETTE["twin"], lw=0.8, ls=(0, (2, 2)))
+            panels.mark(axes, critical[0])
             _lines(axes, gammas, lines, tried, dots, title="gamma", low=0.3 if "accuracy" in measure else 0)
     yield "", sheet.figure
 
