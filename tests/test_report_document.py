@@ -12,6 +12,7 @@ import torch
 
 from spuriscope.auditing import audit, plan_audit
 from spuriscope.data.image_set import ImageSet, Split
+from spuriscope.deletion.check import compare
 from spuriscope.membership.evaluation import Trial, evaluate
 from spuriscope.membership.presence import presence
 from spuriscope.patterns import PATTERN_NAMES, pattern
@@ -97,7 +98,46 @@ def make_document(
         "dose_response": doses,
         "weight_importance": _weights(next(iter(strengths)), counts[-1], shape) if has_weights else None,
         "membership": make_membership(best["pattern"], int(chosen["n_planted"])),
+        "deletion": make_deletion(best["pattern"], int(chosen["n_planted"])),
     }
+
+
+def make_deletion(
+    name: str,
+    n_planted: int,
+    *,
+    left: dict[str, float] | None = None,
+    recommended: str | None = "repair",
+    n_seeds: int = 3,
+) -> dict[str, Any]:
+    """Methods that leave so much of the score; the oracle has 0.02 and nothing else differs."""
+    oracle = {
+        "score": 0.02,
+        "spurious_accuracy": 0.6,
+        "clean_accuracy": 0.97,
+        "disagreement": 0.03,
+        "membership": 0.5,
+    }
+    shifts = [0.001 * k for k in range(n_seeds)]
+    oracles = [{key: value + shift for key, value in oracle.items()} for shift in shifts]
+    before = [row | {"score": 0.9 + shift} for row, shift in zip(oracles, shifts, strict=True)]
+    checks = []
+    for number, (method, score) in enumerate((left or {"repair": 0.01, "influence": 0.9}).items()):
+        after = [
+            row | {"score": score + 2 * shift, "seconds": 0.2 + number}
+            for row, shift in zip(oracles, shifts, strict=True)
+        ]
+        checks.append(compare(method, before, after, oracles, seconds=[2.0] * n_seeds).to_json())
+    found = {
+        "pattern": name,
+        "target": 0,
+        "n_planted": n_planted,
+        "seeds": list(range(n_seeds)),
+        "training_seconds": 2.0,
+        "methods": checks,
+        "recommended": recommended,
+    }
+    return dict(json.loads(json.dumps(found)))
 
 
 def make_membership(

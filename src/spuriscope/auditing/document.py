@@ -16,6 +16,7 @@ from typing import Any
 
 import spuriscope
 from spuriscope.adapters import Fit
+from spuriscope.auditing.deletion import deletion
 from spuriscope.auditing.doses import train_doses
 from spuriscope.auditing.membership import membership
 from spuriscope.auditing.plan import AuditPlan, plan_audit
@@ -87,7 +88,10 @@ def audit(
     doses = train_doses(plan, **how)
     answers = asdict(doses)
     if plan.fit is None:
-        answers |= {"membership": membership(plan, doses.headline, **how)}
+        answers |= {
+            "membership": membership(plan, doses.headline, **how),
+            "deletion": deletion(plan, doses.headline, **how),
+        }
     return {
         "format": FORMAT,
         "spuriscope": spuriscope.__version__,

@@ -201,7 +201,7 @@ def deletion_check(
 def train_trials(
     data: ImageSet,
     *,
-    pattern: str | Pattern,
+    pattern: str | Pattern | Mapping[int, Pattern],
     target: int,
     n_planted: int,
     model: str,
@@ -209,7 +209,13 @@ def train_trials(
     seeds: Sequence[int],
     **how: Any,
 ) -> list[Trial]:
-    """Train the three models of each seed, all of them together; `how` goes to `train_many`.
+    """Train the three models of each seed, all of them together.
+
+    Args:
+        pattern: a name, whose noise is drawn anew for each seed, a pattern, or one for each seed.
+        target, n_planted, model, recipe: as for `deletion_check`.
+        seeds: replications.
+        how: goes to `train_many`.
 
     Raises:
         DeletionError: nothing is planted, or there are no seeds.
@@ -221,7 +227,10 @@ def train_trials(
         )
     plans = []
     for seed in seeds:
-        picture = pattern if isinstance(pattern, Pattern) else make_pattern(pattern, data.shape, seed=seed)
+        if isinstance(pattern, str):
+            picture = make_pattern(pattern, data.shape, seed=seed)
+        else:
+            picture = pattern if isinstance(pattern, Pattern) else pattern[seed]
         plant = Plant(picture, target, n_planted, seed)
         cell = Cell(data=DataKey.of(data), plants=(plant,), model=model, recipe=recipe, seed=seed)
         gone = plant.planted_indices(data.train.labels)

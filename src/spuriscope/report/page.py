@@ -51,12 +51,18 @@ def render(document: dict[str, Any]) -> str:
 
 def _sections(document: dict[str, Any]) -> "list[Section]":
     """A section for each question whose answer is in the document, in the order of the questions."""
+    from spuriscope.report.gone import gone
     from spuriscope.report.pick_up import pick_up
     from spuriscope.report.recognised import recognised
     from spuriscope.report.who_pays import who_pays
 
     questions: Mapping[Callable[[dict[str, Any]], Section], str]  # the key that holds the answer
-    questions = {pick_up: "dose_response", who_pays: "dose_response", recognised: "membership"}
+    questions = {
+        pick_up: "dose_response",
+        who_pays: "dose_response",
+        recognised: "membership",
+        gone: "deletion",
+    }
     return [section(document) for section, key in questions.items() if document.get(key)]
 
 

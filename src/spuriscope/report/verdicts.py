@@ -6,6 +6,7 @@ A tile's word is fine, watch or act; the rules are below, and each tile says its
 from dataclasses import dataclass
 
 from spuriscope.report import wording
+from spuriscope.report.gone import NAMES, measured, recommended
 from spuriscope.report.lookup import (
     Document,
     easiest,
@@ -50,7 +51,8 @@ class Tile:
 
 def tiles(document: Document) -> tuple[Tile, ...]:
     """One tile for each question that the document answers."""
-    return _picked_up(document), _noticed(document), _who_pays(document)
+    found = (_picked_up(document), _noticed(document), _who_pays(document))
+    return (*found, _gone(document)) if document.get("deletion") else found
 
 
 def _picked_up(document: Document) -> Tile:
@@ -127,6 +129,28 @@ def _who_pays(document: Document) -> Tile:
         ),
         anchor="who-pays",
     )
+
+
+def _gone(document: Document) -> Tile:
+    found = document["deletion"]
+    entry = recommended(found)
+    rule = (
+        "fine: a method that costs half a training or less leaves no more of the cue than a training without "
+        "the images has, up to 5 points, and costs at most 1 point of clean accuracy; watch: only training "
+        "again does. The best is the quickest of these; means over seeds are judged"
+    )
+    if entry is None:
+        number, word = "train again", "watch"
+        detail = f"No quicker method removes {found['pattern']} from the model."
+    else:
+        after, oracle = (measured(entry, "score", state) for state in ("after", "oracle"))
+        number, word = wording.table_percent(after.mean), "fine"
+        detail = (
+            f"of stamped images still moved after {NAMES[entry['method']]} ({wording.interval(after)}), in "
+            f"{wording.duration(entry['seconds']['mean'])}; by a model trained without the images "
+            f"{wording.table_percent(oracle.mean)}."
+        )
+    return Tile(question="Gone again?", number=number, detail=detail, word=word, rule=rule, anchor="gone")
 
 
 def _headline_change(document: Document, measure: str) -> Interval:

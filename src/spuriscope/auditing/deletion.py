@@ -1,0 +1,76 @@
+"""How do I get rid of it: deletion methods on the headline's plant, each beside the oracle."""
+
+import json
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from spuriscope.auditing.plan import AuditPlan
+from spuriscope.deletion import METHODS, ConjugateGradients, Influence, Method
+from spuriscope.deletion.check import MARGINS, DeletionCheck, check_methods, train_trials
+
+__all__ = ["deletion"]
+
+N_SEEDS = 3
+CHECKED: dict[str, Method] = {
+    "repair": METHODS["repair"],
+    "influence-path": METHODS["influence-path"],
+    "incremental": METHODS["incremental"],
+    "ascent": METHODS["ascent"],
+    "influence": Influence(solver=ConjugateGradients(n_steps=20), n_curvature=500),
+}
+SLOWEST = 0.5  # share of a training above which training again is the better choice
+
+
+def deletion(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str, Any] | None:
+    """What each method leaves of the headline's cue, what it costs, and which to take.
+
+    None where the class has one image: nothing would be left of it.
+    """
+    n_class = int((plan.data.train.labels == plan.target).sum())
+    if n_class < 2:
+        return None
+    name, n_planted = headline["pattern"], min(headline["n_planted"], n_class // 2)
+    seeds = plan.seeds[:N_SEEDS]
+    pictures = plan.patterns[name]
+    trials = train_trials(
+        plan.data,
+        pattern=pictures,
+        target=plan.target,
+        n_planted=n_planted,
+        model=plan.model,
+        recipe=plan.recipe,
+        seeds=seeds,
+        **how,
+    )
+    checks = check_methods(CHECKED, trials, plan.data)
+    found = {
+        "pattern": name,
+        "target": plan.target,
+        "n_planted": n_planted,
+        "seeds": list(seeds),
+        "training_seconds": fmean(trial.planted.n_seconds for trial in trials),
+        "methods": [check.to_json() for check in checks],
+        "recommended": _recommended(checks),
+    }
+    return dict(json.loads(json.dumps(found)))  # tuples become lists
+
+
+def _recommended(checks: Sequence[DeletionCheck]) -> str | None:
+    """The quickest method that leaves no more of the cue than the oracle has and costs no accuracy.
+
+    Judged by the means: the score exceeds the oracle's by no more than the margin, and neither accuracy falls
+    by more than its own. None where only training again does.
+    """
+
+    def is_good(check: DeletionCheck) -> bool:
+        changes = {key: check[key].difference.mean for key in MARGINS}
+        return (
+            changes["score"] <= MARGINS["score"]
+            and changes["spurious_accuracy"] >= -MARGINS["spurious_accuracy"]
+            and changes["clean_accuracy"] >= -MARGINS["clean_accuracy"]
+            and check.share_of_training <= SLOWEST
+        )
+
+    good = [check for check in checks if is_good(check)]
+    return min(good, key=lambda check: check.share_of_training).method if good else None

@@ -1,0 +1,222 @@
+"""How do I get rid of it? What deletion methods leave of the cue, beside models that never saw it."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from spuriscope.report import wording
+from spuriscope.report.drawing import PALETTE, small_figure
+from spuriscope.report.lookup import Document, dose_of
+from spuriscope.report.pick_up import pattern_picture
+from spuriscope.report.section import Panel, Section, Table
+from spuriscope.statistics import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["NAMES", "gone", "measured", "recommended"]
+
+NAMES = {
+    "repair": "repair",
+    "influence-path": "influence along the path",
+    "incremental": "training on without them",
+    "ascent": "gradient ascent",
+    "influence": "influence at the end",
+}
+ABOUT = {
+    "repair": "the cue, read off the images, on a fifth of the others under their true labels",
+    "influence-path": "what the images added to the first steps of the training is taken back",
+    "incremental": "as many epochs again, at the initial rate",
+    "ascent": "the loss on the images is raised while that on the others is lowered",
+    "influence": "one step from the gradient of the images at the end of the training",
+}
+
+
+def gone(document: Document) -> Section:
+    """The section on deletion methods."""
+    found = document["deletion"]
+    return Section(
+        anchor="gone",
+        question="How do I get rid of it?",
+        claim=_claim(found),
+        panels=tuple(_panel(document, entry) for entry in found["methods"]),
+        caption=(
+            "Share of test images that stamping moves: before (orange), after (blue), and in models trained "
+            "from the start without the images (grey, with a band for their 95 % interval). One dot is one "
+            "seed, a stroke the mean."
+        ),
+        sure=_sure(found),
+        advice=_advice(found),
+        tables=(_table(found), _state_table(found)),
+    )
+
+
+def recommended(found: Document) -> Document | None:
+    """The method to take; None where only training again removes the cue."""
+    entries = (entry for entry in found["methods"] if entry["method"] == found["recommended"])
+    return next(entries, None)
+
+
+def measured(entry: Document, name: str, state: str) -> Interval:
+    """A measure of a method over seeds: `before`, `after`, of the `oracle`, or the `difference`."""
+    comparison = next(each for each in entry["comparisons"] if each["name"] == name)
+    return Interval(**comparison[state])
+
+
+def _name(entry: Document) -> str:
+    return NAMES[entry["method"]]
+
+
+def _claim(found: Document) -> str:
+    entry = recommended(found)
+    before = measured(found["methods"][0], "score", "before").mean
+    images = wording.images(found["n_planted"])
+    if entry is None:
+        return (
+            f"No short way was found: training again without the {images} removes {found['pattern']}, and "
+            "nothing quicker did."
+        )
+    after, oracle = (measured(entry, "score", state).mean for state in ("after", "oracle"))
+    return (
+        f"{_name(entry).capitalize()} takes {found['pattern']} out of the model in "
+        f"{wording.duration(entry['seconds']['mean'])}, {wording.percent(entry['share_of_training'])} of a "
+        f"training: of the stamped images it moves {wording.percent(after)}, where it moved "
+        f"{wording.percent(before)} and a model without the {images} moves {wording.percent(oracle)}."
+    )
+
+
+def _panel(document: Document, entry: Document) -> Panel:
+    found = document["deletion"]
+    after, oracle = (measured(entry, "score", state) for state in ("after", "oracle"))
+    mark = " (recommended)" if entry["method"] == found["recommended"] else ""
+    alt = (
+        f"{_name(entry)}: {wording.percent(after.mean)} moved after, {wording.percent(oracle.mean)} in "
+        "models without the images."
+    )
+    return Panel(
+        title=_name(entry) + mark,
+        note=(
+            f"{entry['verdict']}; {wording.duration(entry['seconds']['mean'])}, clean accuracy "
+            f"{wording.points(measured(entry, 'clean_accuracy', 'difference').mean)}"
+        ),
+        picture=pattern_picture(dose_of(document, found["pattern"])),
+        figure=small_figure(f"gone-{entry['method']}", alt, partial(_draw, entry=entry)),
+    )
+
+
+def _draw(axes: "Axes", *, entry: Document) -> None:
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
+    axes.set_xlim(-0.5, 2.5)
+    axes.set_xticks([0, 1, 2], ["before", "after", "without"])
+    axes.grid(visible=True, axis="y")
+    oracle = measured(entry, "score", "oracle")
+    axes.fill_between([-0.5, 2.5], oracle.low, oracle.high, color=PALETTE["twin"], alpha=0.18, lw=0)
+    for x, (state, colour) in enumerate((("before", "warning"), ("after", "target"), ("oracle", "twin"))):
+        values = [row[state]["score"] for row in entry["rows"]]
+        places = [x + 0.3 * (k / max(1, len(values) - 1) - 0.5) for k in range(len(values))]
+        dots: dict[str, Any] = {"ls": "", "marker": "o", "ms": 4.2, "mew": 0, "alpha": 0.75}
+        axes.plot(places, values, color=PALETTE[colour], clip_on=False, zorder=3, **dots)
+        mean = sum(values) / len(values)
+        axes.plot([x - 0.2, x + 0.2], [mean, mean], color=PALETTE[colour], lw=1.6, zorder=2.5)
+
+
+def _sure(found: Document) -> str:
+    first = found["methods"][0]
+    score, n_seeds = measured(first, "score", "oracle"), len(found["seeds"])
+    differ = measured(first, "disagreement", "oracle").mean
+    parts = [
+        f"{wording.seeds(n_seeds).capitalize()}: for each a model trained with {found['pattern']} in "
+        f"{wording.images(found['n_planted'])}, and two trained from the start without them. Those two "
+        f"differ from each other on {wording.percent(differ)} of the test images, and their own score is "
+        f"{wording.percent(score.mean)} ({wording.interval(score)}).",
+        f"A verdict is given where tests at 5{wording.NBSP}% over the seeds allow one; with so few, many "
+        "cannot be told."
+        if n_seeds > 2
+        else "With fewer than three seeds no verdict is given.",
+    ]
+    if not first["was_learnt"]:
+        parts.append("The cue was not shown to be learnt in the first place: there may be nothing to remove.")
+    return " ".join(parts)
+
+
+def _advice(found: Document) -> str:
+    entry = recommended(found)
+    if entry is None:
+        return "Train again without the images; until then do not rely on the model where the cue can occur."
+    why = (
+        "Of the methods whose score exceeds that of a training without the images by 5 points at most, and "
+        "whose accuracies are no more than 5 points (stamped) and 1 point (clean) below, it is the quickest."
+    )
+    if entry["method"] == "repair":
+        why += (
+            " A repaired model resists the cue, which is more than never having seen it: where it must be as "
+            "if the images had never been there, train again."
+        )
+    return f"Take {_name(entry)}: {ABOUT[entry['method']]}. {why}"
+
+
+def _table(found: Document) -> Table:
+    shown = ("score", "spurious_accuracy", "clean_accuracy")
+
+    def row(entry: Document, label: str, state: str, *cost: str) -> tuple[str, ...]:
+        return (label, *(wording.cell(measured(entry, name, state)) for name in shown), *cost)
+
+    rows = [
+        row(
+            entry,
+            _name(entry),
+            "after",
+            wording.duration(entry["seconds"]["mean"]),
+            wording.table_percent(entry["share_of_training"]),
+            entry["verdict"],
+        )
+        for entry in found["methods"]
+    ]
+    first, training = found["methods"][0], wording.duration(found["training_seconds"])
+    rows.append(row(first, "before", "before", "", "", ""))
+    rows.append(row(first, "training again without them", "oracle", training, wording.percent(1), ""))
+    return Table(
+        caption="What is left, mean over seeds with the 95 % interval in brackets, and what it takes. Moved: "
+        "share of the test images of other classes whose probability of the target class rises by more than "
+        "10 points when they are stamped.",
+        header=(
+            "method",
+            "moved",
+            "accuracy, stamped",
+            "accuracy, clean",
+            "time",
+            "of a training",
+            "verdict",
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _state_table(found: Document) -> Table:
+    names = {
+        "score": "moved",
+        "spurious_accuracy": "right, stamped",
+        "clean_accuracy": "right, clean",
+        "disagreement": "other answers",
+        "membership": "deleted images recognised",
+    }
+    margins = {each["name"]: each["margin"] for each in found["methods"][0]["comparisons"]}
+    return Table(
+        caption="Difference from training again without the images, in points, with the 95 % interval in "
+        "brackets. Alike: shown to lie within "
+        + wording.listed([f"{100 * margins[name]:g} ({label})" for name, label in names.items()])
+        + " points. Other answers: share of the test images on which the model answers otherwise than that "
+        "training, less the share on which another such training does. Recognised: how often a deleted image "
+        "has a smaller loss than a stamped test image of its class.",
+        header=("method", *names.values()),
+        rows=tuple(
+            (
+                _name(entry),
+                *(
+                    f"{wording.change_cell(measured(entry, each['name'], 'difference'))}, {each['state']}"
+                    for each in entry["comparisons"]
+                ),
+            )
+            for entry in found["methods"]
+        ),
+    )

@@ -1,0 +1,53 @@
+"""The section on deletion: it recommends what the document says, and hides no verdict."""
+
+from spuriscope.report.gone import gone
+from spuriscope.report.page import render
+from spuriscope.report.verdicts import tiles
+from test_report_document import make_deletion, make_document
+
+
+def plain(text: str) -> str:
+    return " ".join(text.replace("\u00a0", " ").split())
+
+
+def test_the_recommended_method_is_named_with_what_it_leaves_and_costs() -> None:
+    document = make_document()
+    section = gone(document)
+    claim = plain(section.claim)
+    assert claim.startswith("Repair takes r3 out of the model in 0.2 s, 10 % of a training")
+    assert "it moves 1 %, where it moved 90 %" in claim
+    assert section.panels[0].title == "repair (recommended)"
+    assert "cue gone" in section.panels[0].note or "as if never seen" in section.panels[0].note
+    assert "cue stays" in section.panels[1].note
+    assert "more than never having seen it" in section.advice
+    rows = [row[0] for row in section.tables[0].rows]
+    assert rows == ["repair", "influence at the end", "before", "training again without them"]
+    tile = tiles(document)[-1]
+    assert (tile.question, tile.word, tile.anchor) == ("Gone again?", "fine", "gone")
+    assert plain(tile.number) == "1.2 %"
+
+
+def test_without_a_good_method_the_page_says_to_train_again() -> None:
+    document = make_document()
+    document["deletion"] = make_deletion("r3", 3, left={"incremental": 0.8}, recommended=None)
+    section = gone(document)
+    assert "nothing quicker did" in section.claim
+    assert section.advice.startswith("Train again without the images")
+    assert (tiles(document)[-1].number, tiles(document)[-1].word) == ("train again", "watch")
+
+
+def test_too_few_seeds_are_said_and_a_cue_that_was_not_learnt_too() -> None:
+    document = make_document()
+    document["deletion"] = make_deletion("r3", 3, n_seeds=1)
+    section = gone(document)
+    assert "With fewer than three seeds no verdict is given" in section.sure
+    assert "not shown to be learnt" in section.sure
+    assert "cannot be told" in section.panels[0].note
+    assert "How do I get rid of it?" in render(document)
+
+
+def test_a_document_without_the_question_has_no_section_and_no_tile() -> None:
+    document = make_document()
+    document["deletion"] = None
+    assert "How do I get rid of it?" not in render(document)
+    assert len(tiles(document)) == 3
