@@ -25,11 +25,13 @@ from .models import build_model
 from .patterns import PATTERN_NAMES, Pattern, pattern
 from .planting import Plant, draw_planted, parse_planted_set
 from .runs import Run, load_run, save_run
+from .theory import RidgeModel
 from .training import (
     Cell,
     DataKey,
     FailedCell,
     Part,
+    Privacy,
     Recipe,
     TrainedModel,
     load_model,
