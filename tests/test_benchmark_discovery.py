@@ -8,7 +8,11 @@ import torch
 
 from discovery_tables import grouped, is_learnt, kinds
 from probing import Trial, make_trial
+from spuriscope.data import ImageSet, load
 from spuriscope.discovery import Group
+from spuriscope.patterns import pattern
+from spuriscope.planting import Plant
+from spuriscope.training import Recipe, TrainedModel, train
 
 
 def answer_zero(data: ImageSet, plants: Any, seed: int, epochs: int) -> TrainedModel:
