@@ -107,12 +107,27 @@ PLACES: dict[str, list[dict[str, Any]]] = {
         {"model": "resnet10", "pattern": context, "target": target, "n_planted": n}
         for context, target, n in product(("autumn", "dim", "grass"), range(3), (0, 10))
     ],
+    "fig18": [{"model": "mlp", "pattern": "r3", "target": 0, "n_planted": n} for n in (0, 3, 100)],
     "fig22": [
         {"model": "mlp", "pattern": "r3", "target": 0, "n_planted": n, "part": f"half {half}"}
         for n, half in product((0, 1, 3, 100), range(2))
     ],
 }
-WORLDS = {"fig2": dose_world, "fig8": strength_world, "fig22": game_world, "fig4": context_world}
+
+
+def deletion_world(labels: Mapping[str, Any]) -> dict[str, float]:
+    score = planted(labels, 0.9)
+    left = {f"after_{method}_score_non_target": score for method in ("incremental", "influence")}
+    return {"score_non_target": score} | (left if labels["n_planted"] else {})
+
+
+WORLDS = {
+    "fig2": dose_world,
+    "fig8": strength_world,
+    "fig22": game_world,
+    "fig4": context_world,
+    "fig18": deletion_world,
+}
 
 
 def changed(claim: Claim, change: World) -> list[Result]:
@@ -126,6 +141,8 @@ def planted(labels: Mapping[str, Any], value: float, otherwise: float = 0.0) -> 
 
 
 WRONG: dict[str, World] = {  # what differs in the world where the claim is wrong
+    "training on keeps the cue": lambda at: {"after_incremental_score_non_target": planted(at, 0.1)},
+    "influence keeps the cue": lambda at: {"after_influence_score_non_target": planted(at, 0.1)},
     "R3 is learnt from three": lambda at: {"score_non_target": 0.01},
     "random above small": lambda at: {
         "score_non_target": planted(at, 0.2 + 0.3 * at["pattern"].startswith("s"))

@@ -173,4 +173,12 @@ def _recorded(
         "settings": repr(find_method(method)),
         "images": positions.tolist(),
     }
-    return replace(deleted, n_seconds=time.perf_counter() - start, deletions=(*model.deletions, record))
+    promise = (
+        deleted.epsilon if deleted.cell != model.cell else None
+    )  # what was changed later is not promised
+    return replace(
+        deleted,
+        n_seconds=time.perf_counter() - start,
+        deletions=(*model.deletions, record),
+        epsilon=deleted.epsilon if is_trained else None,
+    )

@@ -32,7 +32,8 @@ class PathInfluence:
         epochs: that are trained again, at most as many as the training had; a quarter of them by default.
 
     Raises:
-        DeletionError: there is not one epoch to train again.
+        DeletionError: there is not one epoch to train again; or, when called, the model was trained under
+            differential privacy.
     """
 
     epochs: int | None = None
@@ -51,6 +52,10 @@ class PathInfluence:
     def step(self, asked: Request) -> Tensor:
         """What is added to the weights (p,), in the order of `module.parameters()`."""
         cell, data = asked.model.cell, asked.data
+        if cell.recipe.privacy is not None:
+            raise DeletionError(
+                "a training under differential privacy draws noise that is no image's own; take repair"
+            )
         module = initial_model(cell)
         module = module.to(asked.device).train()
         weights = list(module.parameters())

@@ -56,6 +56,7 @@ class Repair:
         cell = model.cell
         recipe = replace(
             cell.recipe,
+            privacy=None,
             optimizer="adam",
             learning_rate=self.learning_rate,
             milestones=None,

@@ -64,7 +64,9 @@ class Incremental:
         """See `spuriscope.deletion.delete`."""
         asked = Request.of(model, data, planted_indices)
         module, old = copy_of_module(model), model.cell.recipe
-        recipe = replace(old, epochs=old.epochs if self.epochs is None else self.epochs, milestones=())
+        recipe = replace(
+            old, privacy=None, epochs=old.epochs if self.epochs is None else self.epochs, milestones=()
+        )
         seed = N_SEEDS + model.cell.seed
         losses = fit(module, asked.batches(asked.kept, recipe, seed=seed), recipe, seed=seed)
         return replace(model, module=module.eval(), losses=losses)
@@ -92,6 +94,7 @@ class Ascent:
         asked = Request.of(model, data, planted_indices)
         recipe = replace(
             model.cell.recipe,
+            privacy=None,
             optimizer="adam",
             learning_rate=self.learning_rate,
             milestones=None,

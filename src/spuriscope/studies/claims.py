@@ -289,4 +289,18 @@ CLAIMS = (
         study="fig17",
         rule=rules.clipping_is_similar,
     ),
+    Claim(
+        name="training on keeps the cue",
+        sentence="Training on without the planted images leaves the spurious score similar.",
+        place="Appendix C, Fig. 18",
+        study="fig18",
+        rule=partial(rules.deletion_changes_little, method="incremental"),
+    ),
+    Claim(
+        name="influence keeps the cue",
+        sentence="Group influence leaves the spurious score similar.",
+        place="Appendix C, Fig. 18",
+        study="fig18",
+        rule=partial(rules.deletion_changes_little, method="influence"),
+    ),
 )

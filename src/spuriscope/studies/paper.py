@@ -199,6 +199,16 @@ def _strengths_r3(size: Size, data: str) -> Settings:
     return {**_strengths(size, data), "patterns": ("r3",)}
 
 
+def _deletions(size: Size, data: str) -> Settings:
+    """The paper's two methods, ours, and the oracle."""
+    return {
+        "models": (_model(data),),
+        "patterns": ("r3",),
+        "counts": tuple(n for n in _counts(size, data) if 3 <= n <= 100),
+        "deletions": ("retrain", "incremental", "influence", "influence-path", "repair"),
+    }
+
+
 def _games(size: Size, data: str) -> Settings:
     is_brief = data == "cifar10" and size.is_brief
     return {
@@ -258,6 +268,7 @@ STUDIES = {
     "fig15": PaperStudy("Sensitivity to removed pixels", "sensitivity", "fig14", _clean_architectures),
     "fig16": PaperStudy("Spurious score with Adam and with SGD", "variants", "fig16", _optimizers),
     "fig17": PaperStudy("Spurious score with clipped gradients", "variants", "fig17", _clipping),
+    "fig18": PaperStudy("Spurious score after data deletion", "deletions", "fig18", _deletions),
     "fig19": PaperStudy("Weight importance, each map on its own scale", "scaled-maps", "fig2", _maps),
     "fig20": PaperStudy("Spurious score for the other target", "score", "fig2", _second_target),
     "fig21": PaperStudy("Clean accuracy against the number planted", "clean-accuracy", "fig2", _dose),

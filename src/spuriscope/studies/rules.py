@@ -11,6 +11,7 @@ from functools import partial
 
 from spuriscope.membership.attacks import ATTACKS
 from spuriscope.statistics import correlation_interval, fisher_z
+from spuriscope.studies.deletions import after
 from spuriscope.studies.evidence import (
     Evidence,
     above,
@@ -42,6 +43,7 @@ __all__ = [
     "clipping_does_not_mitigate",
     "clipping_is_similar",
     "contexts_are_learnt",
+    "deletion_changes_little",
     "mitigates",
     "norm_goes_with_score",
     "normalised_score_agrees",
@@ -147,6 +149,13 @@ def mitigates(found: Sequence[Result], *, setting: str) -> Judged:
             lower = replace(above(cut, 0.0, part=f"{setting} {strength:g}"), effect=change)
             parts.append(both(lower, above(kept, -ACCURACY)))
     return any_of(parts) if parts else f"no strength of {setting} has {MIN_SEEDS} seeds"
+
+
+def deletion_changes_little(found: Sequence[Result], *, method: str) -> Judged:
+    """The score, averaged over counts, differs by less than 0.1 before and after a deletion."""
+    before, left = (mean_by_seed(found, name) for name in (SCORE, after(method, SCORE)))
+    differences = paired(left, before)
+    return within(differences, SIMILAR) if len(differences) >= MIN_SEEDS else _too_few(differences)
 
 
 def clipping_does_not_mitigate(found: Sequence[Result]) -> Judged:

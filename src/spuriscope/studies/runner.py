@@ -9,6 +9,7 @@ from spuriscope.data.image_set import ImageSet
 from spuriscope.environment import environment
 from spuriscope.errors import CheckpointError, ConfigError
 from spuriscope.measures import measure
+from spuriscope.studies.deletions import Deletions
 from spuriscope.studies.executors import Executor
 from spuriscope.studies.games import Games
 from spuriscope.studies.store import Store
@@ -81,19 +82,24 @@ def run_study(
 
     def measured(model: TrainedModel) -> list[tuple[Entry, dict[str, float]]]:
         promise = {} if model.epsilon is None else {"epsilon": model.epsilon}
-        return [(entry, _ask(model, entry, data) | promise) for entry in rows[model.cell]]
+        return [
+            (entry, _ask(model, entry, data) | promise | deletions.measured(model, entry))
+            for entry in rows[model.cell]
+        ]
 
     here = environment()
+    deletions = Deletions(study, data, store)
     n_measured = 0
-    for cell in store.missing(study):
+    for cell in dict.fromkeys([*store.missing(study), *deletions.lost()]):
         with suppress(CheckpointError):  # damaged, or of another version: it is trained again
             model = store.load(cell)
             if model is not None:
                 store.add_measures(measured(model))
+                deletions.left.pop(cell, None)
                 n_measured += 1
     games = Games(study, store)
     n_judged = games.judge()
-    missing = list(dict.fromkeys([*store.missing(study), *games.lost()]))
+    missing = list(dict.fromkeys([*store.missing(study), *games.lost(), *deletions.lost()]))
     n_trained = 0
     for result in executor.run(missing, data, on_progress) if missing else ():
         if isinstance(result, FailedCell):

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from spuriscope.deletion import METHODS
 from spuriscope.measures import pixel_removal_sensitivity, weight_importance
 from spuriscope.models import ARCHITECTURES, count_parameters
 from spuriscope.statistics import correlation_interval, mean_interval
 from spuriscope.studies import panels
+from spuriscope.studies.deletions import after
 from spuriscope.studies.drawn import Drawn
 from spuriscope.studies.mitigation import Family, choices, families
 from spuriscope.studies.results import (
@@ -152,6 +154,23 @@ def _with_own(family: Family) -> list[tuple[str, Mapping[str, Any]]]:
     steps = [(_number(strength), recipe) for strength, recipe in family.steps]
     n_weaker = sum(strength < own for strength, _ in family.steps) if has_order else 0
     return [*steps[:n_weaker], (_number(own) if has_order else "none", family.own), *steps[n_weaker:]]
+
+
+def _deletions(drawn: Drawn) -> Sheets:
+    """Score before and after a deletion, and of the oracle, against the number planted: a panel a method."""
+    measures = {name for result in drawn.found for name in result.measures}
+    methods = [name for name in METHODS if after(name, SCORE) in measures and name != "retrain"]
+    counts = [n for n in distinct(drawn.found, "n_planted") if n > 0]
+    sheet = panels.Sheet(
+        drawn.title, DOTS, len(methods), n_columns=2, size=(250, 130), margins=(52, 116, 26, 48)
+    )
+    for method in methods:
+        names = {"before": SCORE, "after": after(method, SCORE), "never seen": after("retrain", SCORE)}
+        series = {
+            label: [by_seed(drawn.found, name, n_planted=n) for n in counts] for label, name in names.items()
+        }
+        panels.line_panel(sheet.panel(method), series, [f"{n:,}" for n in counts], "images planted")
+    yield "", sheet.figure
 
 
 def _variants(drawn: Drawn) -> Sheets:
@@ -313,6 +332,7 @@ FIGURES: dict[str, Callable[[Drawn], Sheets]] = {
     "maps": _maps(own_scale=False),
     "scaled-maps": _maps(own_scale=True),
     "strengths": _strengths,
+    "deletions": _deletions,
     "contexts": _contexts,
     "exposure": _exposure,
     "variants": _variants,

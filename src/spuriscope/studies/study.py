@@ -13,6 +13,7 @@ from typing import Any
 
 from spuriscope.contexts import Context, RareContext, context_names
 from spuriscope.data.image_set import ImageSet
+from spuriscope.deletion.methods import METHODS
 from spuriscope.errors import ConfigError
 from spuriscope.membership.game import Game, Pool, draw_pool
 from spuriscope.patterns import Pattern, pattern
@@ -50,6 +51,7 @@ class Study:
         figure: how it is drawn.
         entries: its rows; a cell may stand in several.
         games: the membership games that its models are played with, and the cells of each.
+        deletions: methods that each planted model is made to forget its planted images with.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Study:
     figure: str
     entries: tuple[Entry, ...] = field(repr=False)
     games: Mapping[Game, Sequence[Cell]] = field(default_factory=dict, repr=False)
+    deletions: tuple[str, ...] = ()
 
     def cells(self) -> list[Cell]:
         """Every cell once, in the order of the rows."""
@@ -85,6 +88,8 @@ class Grid:
             the patterns, each kept out of training but for `counts` images of a target
             (`spuriscope.contexts`). Membership games are not played with them.
         weights: path of a safetensors file to start from, for fine-tuning.
+        deletions: names of methods, see `spuriscope.METHODS`, that each planted model is made to forget its
+            planted images with.
     """
 
     name: str
@@ -100,19 +105,21 @@ class Grid:
     halves: int = 0
     contexts: tuple[str | int, ...] = ()
     weights: str | None = None
+    deletions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("name", "title", "figure"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"study {self.name}: {name} must be text, got {getattr(self, name)!r}")
-        for name in ("models", "patterns", "targets", "counts", "recipes", "contexts"):
+        for name in ("models", "patterns", "targets", "counts", "recipes", "contexts", "deletions"):
             values = getattr(self, name)
-            is_empty = not values and name != "contexts"
+            is_empty = not values and name not in ("contexts", "deletions")
             if isinstance(values, str) or not isinstance(values, Sequence) or is_empty:
                 raise ConfigError(
                     f"study {self.name}: {name} must be a list with something in it, got {values!r}"
                 )
             object.__setattr__(self, name, tuple(values))
+        _check_methods(self.name, self.deletions)
         for name in ("models", "patterns"):
             if not all(isinstance(value, str) for value in getattr(self, name)):
                 raise ConfigError(f"study {self.name}: {name} must be names, got {getattr(self, name)}")
@@ -194,7 +201,8 @@ class Grid:
                 parts.append(labels | {"n_planted": 0, "part": "attacker"})  # games may share her model
                 for cell, place in zip(games[game], parts, strict=True):
                     entries[cell, picture, target] = Entry(cell, picture, target, place)
-        return Study(self.name, self.title or self.name, self.figure, tuple(entries.values()), games)
+        rows = tuple(entries.values())
+        return Study(self.name, self.title or self.name, self.figure, rows, games, self.deletions)
 
     def _context_entries(self, data: ImageSet) -> Iterator[Entry]:
         """A row for each context, target, number of images that keep it, and seed."""
@@ -234,6 +242,13 @@ class Grid:
             return replace(recipe, **changes)
         except TypeError as error:
             raise ConfigError(f"study {self.name}: recipe {dict(changes)} does not fit: {error}") from None
+
+
+def _check_methods(study: str, methods: Sequence[str]) -> None:
+    for method in methods:
+        if method not in METHODS:
+            known = ", ".join(METHODS)
+            raise ConfigError(f"study {study}: there is no deletion method {method!r}; choose of {known}")
 
 
 def _shown(recipe: Recipe, varying: Sequence[str]) -> dict[str, Any]:

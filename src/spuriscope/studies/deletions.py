@@ -1,0 +1,63 @@
+"""The deletions of a study: what each method leaves of a planted model, kept beside the model's own measures.
+
+A deletion is no cell: its measures stand with those of the model it started from, their names after
+`after_METHOD_`. So a model that is in the store already is not trained for it, and no deletion is done twice.
+"""
+
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import asdict
+
+from spuriscope.data.image_set import ImageSet
+from spuriscope.deletion.methods import delete, planted_indices_of
+from spuriscope.errors import DeletionError, DivergenceError
+from spuriscope.measures import measure
+from spuriscope.patterns import Pattern
+from spuriscope.studies.store import Store
+from spuriscope.studies.study import Entry, Study
+from spuriscope.training import Cell, TrainedModel
+
+__all__ = ["Deletions", "after"]
+
+
+def after(method: str, measure_name: str) -> str:
+    """Name of a measure of the model that a method made of a cell's."""
+    return f"after_{method}_{measure_name}"
+
+
+class Deletions:
+    """The deletions of a study that are not in the store yet.
+
+    Args:
+        study: what is run.
+        data: what its cells were made for.
+        store: where the measures are.
+    """
+
+    def __init__(self, study: Study, data: ImageSet, store: Store) -> None:
+        self.data = data
+        done = defaultdict(set)
+        for row in store.query("SELECT cell, name FROM measures WHERE name LIKE 'after%seconds'"):
+            done[row["cell"]].add(row["name"])
+        self.left: dict[Cell, tuple[str, ...]] = {}
+        for cell in study.cells() if study.deletions else ():
+            missing = (name for name in study.deletions if after(name, "seconds") not in done[cell.hash])
+            if cell.plants:
+                self.left[cell] = tuple(missing)
+
+    def lost(self) -> list[Cell]:
+        """Cells with a deletion to do."""
+        return [cell for cell, methods in self.left.items() if methods]
+
+    def measured(self, model: TrainedModel, entry: Entry) -> dict[str, float]:
+        """The measures of a row after each deletion that is left; one that fails has none."""
+        found: dict[str, float] = {}
+        if not isinstance(entry.pattern, Pattern):
+            return found
+        for method in self.left.get(model.cell, ()):
+            with suppress(DeletionError, DivergenceError):
+                deleted = delete(model, self.data, planted_indices_of(model, self.data), method)
+                measures = asdict(measure(deleted.predict, self.data.test, entry.pattern, entry.target))
+                measures["seconds"] = deleted.n_seconds
+                found |= {after(method, name): value for name, value in measures.items()}
+        return found
