@@ -173,9 +173,7 @@ def _recorded(
         "settings": repr(find_method(method)),
         "images": positions.tolist(),
     }
-    promise = (
-        deleted.epsilon if deleted.cell != model.cell else None
-    )  # what was changed later is not promised
+    is_trained = deleted.cell != model.cell  # else changed later, and its promise of privacy is void
     return replace(
         deleted,
         n_seconds=time.perf_counter() - start,
