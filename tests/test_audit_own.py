@@ -45,6 +45,8 @@ def test_a_function_that_learns_the_cue_is_caught_and_its_twin_is_not() -> None:
     page = render(document)
     assert "corner_goes_by_memory, a function of your own" in page
     assert "Recipe" not in page
+    assert "which has the same seed and nothing planted" in page
+    assert "initial weights" not in page
 
 
 def test_what_fit_is_given() -> None:

@@ -126,14 +126,19 @@ def _sure(document: Document) -> str:
     twins = max(value(dose["summary"][0], "score_non_target").mean for dose in doses)
     alone = "" if len(doses) == 1 else ", whichever the pattern"
     most = "at most " if len(doses) > 1 and twins >= 0.005 else ""
+    is_ours = document["settings"]["recipe"] is not None
+    shared = "initial weights and batch order" if is_ours else "seed"
     twin = (
-        "Each training stands beside its clean twin, which has the same initial weights and batch order "
+        f"Each training stands beside its clean twin, which has the same {shared} "
         f"and nothing planted: stamping moves {most}{wording.percent(twins)} of its images{alone}."
     )
     if n == 1:
         return f"One seed only: there is no interval, and another seed may answer otherwise. {twin}"
+    own = (
+        "its own initial weights, batch order, " if is_ours else "your function handed the seed, and its own "
+    )
     return (
-        f"{wording.seeds(n)}, each with its own initial weights, batch order, planted images and noise. "
+        f"{wording.seeds(n)}, each with {own}planted images and noise. "
         f"Intervals of means are Student’s t over seeds, those of n50 a bootstrap over seeds. {twin}"
         f"{_chosen(document)}"
     )
