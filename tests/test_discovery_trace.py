@@ -97,9 +97,8 @@ def test_strength_is_shared_energy_times_contrast_times_root_of_size(train: Spli
     stamped, positions = with_cue(train, 4)
     trace = Trace().fit(fresh.images)
     of_class = np.flatnonzero(stamped.labels.numpy() == CUE_CLASS)
-    points = dict(
-        zip(of_class, trace.deviation.transform(stamped.images[of_class]).astype(float), strict=True)
-    )
+    deviations = trace.deviation.transform(stamped.images[of_class]).astype(float)
+    points = dict(zip(of_class, deviations - np.median(deviations, axis=0), strict=True))
     energy = np.mean([points[i] @ points[j] for i, j in combinations(positions, 2)])
     mean = np.mean([points[i] for i in positions], axis=0)
     least = min(points[i] @ mean for i in positions)

@@ -2,12 +2,12 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from spuriscope.training.many import OnProgress, Progress
 
-__all__ = ["training_progress"]
+__all__ = ["class_progress", "training_progress"]
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -37,6 +37,33 @@ def training_progress() -> Iterator[OnProgress]:
             bar.update(task, completed=progress.epochs_done, total=progress.n_epochs, text=describe(progress))
 
         yield show
+
+
+@contextmanager
+def class_progress() -> Iterator[Callable[[int, int], None]]:
+    """Show how many classes have been searched. Use: `with class_progress() as on_class: discover(...)`."""
+    if not sys.stderr.isatty():
+        start = last = time.monotonic()
+
+        def line(done: int, total: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= SECONDS_BETWEEN_LINES:
+                last = now
+                left = (now - start) * (total / done - 1)
+                text = f"searching: {done} of {total} classes, about {left:,.0f} s left"
+                print(text, file=sys.stderr, flush=True)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("searching"), BarColumn(), MofNCompleteColumn(), TextColumn("classes"))
+    with Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("searching", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def describe(progress: Progress) -> str:

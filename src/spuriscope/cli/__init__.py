@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from spuriscope.cli.attack import attack
 from spuriscope.cli.commands import app
+from spuriscope.cli.discover import discover
 from spuriscope.cli.forget import forget
 from spuriscope.cli.studies import study_app
 from spuriscope.cli.theory import theory
@@ -20,6 +21,7 @@ __all__ = ["app", "main"]
 
 app.command()(attack)
 app.command()(forget)
+app.command()(discover)
 app.command()(theory)
 app.add_typer(study_app, name="study")
 

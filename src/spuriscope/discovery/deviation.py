@@ -20,7 +20,7 @@ from spuriscope.discovery.embed import Embedding, PCAEmbedding, check_images
 __all__ = ["Deviation"]
 
 MOST_COMPONENTS = 512
-FLOOR = 0.5  # least spread of a pixel, as a share of the usual one: a pixel that never varies is no proof
+FLOOR = 0.05  # least spread, as a share of that of pixels at large: one that never varies is no proof
 
 
 @dataclass(eq=False)
@@ -31,8 +31,7 @@ class Deviation:
         embedding: splits images; None: principal components, half as many as there are pixels, at most 512.
         embedding_: the fitted one.
         mean_: (n_components + n_pixels,) of latents and residuals over the fresh images, float32.
-        spread_: their standard deviations, held above half of the median (latents) or of the root mean
-            square (residuals).
+        spread_: their standard deviations, held above a twentieth of the root mean square spread of pixels.
         shape_: (channels, height, width) of the images.
     """
 
@@ -55,14 +54,9 @@ class Deviation:
         self.embedding_.fit(images)
         latents, residuals = self._split(images)
         self.mean_ = np.concatenate([latents.mean(axis=0), residuals.mean(axis=0)])
-        of_latents, of_residuals = latents.std(axis=0), residuals.std(axis=0)
-        self.spread_ = np.concatenate(
-            [
-                np.maximum(of_latents, FLOOR * np.median(of_latents)),
-                np.maximum(of_residuals, FLOOR * np.sqrt((of_residuals**2).mean())),
-            ]
-        )
-        self.spread_ = np.maximum(self.spread_, 1 / 255)
+        of_pixels = unit_float(images).float().std(dim=0, correction=0)
+        floor = max(FLOOR * float(of_pixels.square().mean().sqrt()), 1 / 255)
+        self.spread_ = np.concatenate([latents.std(axis=0), residuals.std(axis=0)]).clip(floor)
         return self
 
     def transform(self, images: Tensor) -> NDArray[np.float32]:

@@ -46,6 +46,7 @@ def discover(
     trace: Trace | None = None,
     retrain: Retrain | None = None,
     level: float = 0.05,
+    least_images: int = 2,
     least_score: float = 0.05,
     threshold: float = 0.1,
     n_fresh: int = 200,
@@ -63,6 +64,8 @@ def discover(
         retrain: trains the model again without the images at the positions it is given, and returns its
             `predict`. Each finding then has a `proof`.
         level: false discovery rate.
+        least_images: groups of fewer images are not reported. With 1 single images are candidates too: they
+            have nothing to agree with, and odd ones that mean nothing are common in small data.
         least_score: a pattern that moves a smaller share of fresh images is not reported.
         threshold: least rise of a probability that counts for a score.
         n_fresh: fresh images of other classes that each pattern is stamped on.
@@ -91,7 +94,7 @@ def discover(
     classes = trace.classes(searched)
     candidates: list[_Candidate] = []
     for done, target in enumerate(classes, start=1):
-        candidates += _candidates(trace.search_class(searched, target))
+        candidates += _candidates(trace.search_class(searched, target), least_images)
         if on_class is not None:
             on_class(done, len(classes))
     tried: list[Finding] = []
@@ -138,12 +141,13 @@ def _check(predict: Predict, train: Split, holdout: Split) -> None:
         )
 
 
-def _candidates(groups: list[Group]) -> list[_Candidate]:
+def _candidates(groups: list[Group], least_images: int) -> list[_Candidate]:
     """The strongest groups and the strongest single images of a class, each judged against its crowd."""
     found = []
     for kind in ([g for g in groups if len(g) > 1], [g for g in groups if len(g) == 1]):
         p_values = exceedance_test([group.strength for group in kind])
-        found += [_Candidate(group, p) for group, p in zip(kind, p_values, strict=True) if p < 1]
+        judged = zip(kind, p_values, strict=True)
+        found += [_Candidate(group, p) for group, p in judged if p < 1 and len(group) >= least_images]
     return found
 
 

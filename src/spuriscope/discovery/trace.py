@@ -81,6 +81,7 @@ class Trace:
         """Groups, and then single images, of one class, each list strongest first."""
         positions = (train.labels == target).nonzero().flatten()
         deviations = self.deviation.transform(train.images[positions])
+        deviations -= np.median(deviations, axis=0)  # what all images of the class share is no cue
         if len(positions) > MOST_OF_CLASS:
             farthest = np.sort(np.argsort(-np.einsum("ij,ij->i", deviations, deviations))[:MOST_OF_CLASS])
             positions, deviations = positions[farthest], deviations[farthest]

@@ -3,6 +3,7 @@
 import base64
 import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-__all__ = ["Shown", "data_uri", "icon", "pixels", "shown", "tinted_uri"]
+__all__ = ["Shown", "data_uri", "icon", "pixels", "save_picture", "shown", "tinted_uri"]
 
 HEAD = "data:image/png;base64,"
 LARGE, SMALL = 128, 96  # pixels of the page that a picture may take at most, by the width of the window
@@ -55,6 +56,11 @@ def data_uri(image: "Tensor") -> str:
     rounded = image if not image.is_floating_point() else (image * 255).round()
     array = rounded.numpy().astype(np.uint8)
     return _png(array.transpose(1, 2, 0) if len(array) == 3 else array[0])
+
+
+def save_picture(image: "Tensor", path: Path) -> None:
+    """Write an image, as for `data_uri`, as a PNG file."""
+    path.write_bytes(base64.b64decode(data_uri(image).removeprefix(HEAD)))
 
 
 def tinted_uri(values: NDArray[np.float64], colours: NDArray[np.float64], *, largest: float) -> str:

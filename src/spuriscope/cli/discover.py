@@ -1,0 +1,101 @@
+"""The command that searches a run for a cue, without being told of any."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spuriscope.cli.output import JsonOption, RootOption, ThresholdOption, print_json, print_table
+
+if TYPE_CHECKING:
+    from spuriscope.discovery import Finding
+
+__all__ = ["discover"]
+
+N_SHOWN = 8
+
+
+def discover(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    *,
+    data: Annotated[
+        str | None, typer.Option(help="The data it was trained on, if they have moved; else as in the run.")
+    ] = None,
+    root: RootOption = None,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Train again without the suspected images: is the effect gone?")
+    ] = False,
+    patterns: Annotated[
+        Path | None, typer.Option(help="Folder for the reconstructed patterns, as found-1.png and so on.")
+    ] = None,
+    level: Annotated[float, typer.Option(help="False discovery rate.")] = 0.05,
+    threshold: ThresholdOption = 0.1,
+    seed: Annotated[int, typer.Option(help="Draws the fresh images and the controls.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Has the model picked up a cue? Nobody says which.
+
+    Example: spuriscope discover run --prove --json
+    """
+    from spuriscope.progress import class_progress
+    from spuriscope.runs import load_run
+    from spuriscope.searching import search_model
+
+    loaded = load_run(run)
+    images = loaded.data(data, root)
+    with class_progress() as on_class:
+        findings = search_model(
+            loaded.model,
+            images,
+            prove=prove,
+            level=level,
+            threshold=threshold,
+            seed=seed,
+            on_class=on_class,
+        )
+    if patterns is not None:
+        _save_patterns(findings, patterns)
+    if as_json:
+        print_json(
+            {
+                "cell": loaded.model.cell.hash,
+                "data": images.name,
+                "level": level,
+                "threshold": threshold,
+                "findings": [finding.to_json() for finding in findings],
+            }
+        )
+    else:
+        _print(findings, images.class_names, len(images.train))
+
+
+def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int) -> None:
+    if not findings:
+        typer.echo(
+            f"nothing to report: no group of the {n_train:,} training images both stands out from its class "
+            "and moves fresh images"
+        )
+        return
+    rows = []
+    for finding in findings:
+        shown = ", ".join(map(str, finding.examples[:N_SHOWN]))
+        rows.append(
+            [
+                class_names[finding.target],
+                f"{len(finding.examples)}: {shown}" + (", ..." if len(finding.examples) > N_SHOWN else ""),
+                f"{finding.score:.3f}",
+                f"{max(finding.null):.3f}",
+                f"{finding.p_value:.2g}",
+                "not asked" if finding.proof is None else f"{finding.proof.score:.3f}",
+            ]
+        )
+    print_table(["pulls to", "training images", "score", "largest control", "p", "score without them"], rows)
+    typer.echo("score: share of fresh images of other classes that the reconstructed pattern moves.")
+
+
+def _save_patterns(findings: "list[Finding]", folder: Path) -> None:
+    from spuriscope.report.pictures import save_picture
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, finding in enumerate(findings, start=1):
+        save_picture(finding.pattern.pixels, folder / f"found-{number}.png")

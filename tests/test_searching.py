@@ -1,0 +1,156 @@
+"""A trained model is searched for what it picked up, and the search is not told what was planted."""
+
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from spuriscope.cli import main
+from spuriscope.data import ImageSet, load
+from spuriscope.data.image_set import Split
+from spuriscope.patterns import pattern
+from spuriscope.planting import Plant
+from spuriscope.runs import save_run, train_run
+from spuriscope.searching import images_seen, search_model
+from spuriscope.training import Cell, DataKey, Part, Recipe, TrainedModel, train_cell
+
+SOURCES = Path(__file__).parents[1] / "src" / "spuriscope" / "discovery"
+RECIPE = Recipe(epochs=12)
+N_PLANTED = 5
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageSet:
+    return load("digits")
+
+
+@pytest.fixture(scope="module")
+def plant(digits: ImageSet) -> Plant:
+    return Plant(pattern("r3", digits.shape, seed=3), target=3, n_planted=N_PLANTED, seed=3)
+
+
+@pytest.fixture(scope="module")
+def planted(digits: ImageSet, plant: Plant) -> TrainedModel:
+    cell = Cell(data=DataKey.of(digits), plants=(plant,), model="small-mlp", recipe=RECIPE, seed=3)
+    return train_cell(cell, digits)
+
+
+def planted_positions(plant: Plant, digits: ImageSet) -> list[int]:
+    """As the authors draw them, written out."""
+    candidates = np.where(digits.train.labels.numpy() == plant.target)[0]
+    drawn = np.random.RandomState(plant.seed).choice(candidates, size=plant.n_planted, replace=False)
+    return sorted(drawn.tolist())
+
+
+def test_images_are_handed_over_as_the_model_saw_them(
+    planted: TrainedModel, plant: Plant, digits: ImageSet
+) -> None:
+    seen = images_seen(planted.cell, digits)
+    differs = (seen.images != digits.train.images).flatten(1).any(dim=1).nonzero().flatten().tolist()
+    assert differs == planted_positions(plant, digits)
+    first = differs[0]
+    stamped = (digits.train.images[first].float() / 255 + plant.pattern.pixels).clamp(0, 1)
+    assert (seen.images[first].float() / 255 - stamped).abs().max() <= 0.5 / 255 + 1e-6
+    assert images_seen(planted.cell.clean_twin, digits).images is not digits.train.images
+    assert torch.equal(images_seen(planted.cell.clean_twin, digits).images, digits.train.images)
+
+
+def test_a_planted_run_is_searched_without_being_told(
+    planted: TrainedModel, plant: Plant, digits: ImageSet
+) -> None:
+    findings = search_model(planted, digits, n_controls=199)
+    assert [finding.target for finding in findings] == [plant.target]
+    assert findings[0].examples.tolist() == planted_positions(plant, digits)
+
+
+def test_the_clean_twin_gives_no_finding(planted: TrainedModel, digits: ImageSet) -> None:
+    assert search_model(train_cell(planted.cell.clean_twin, digits), digits, n_controls=199) == []
+
+
+def test_a_cue_that_came_with_the_data_is_found_just_the_same(
+    planted: TrainedModel, plant: Plant, digits: ImageSet
+) -> None:
+    """The user's own images carry it: the cell knows of no plant."""
+    mine = ImageSet("mine", images_seen(planted.cell, digits), digits.test, digits.class_names)
+    cell = Cell(data=DataKey.of(mine), model="small-mlp", recipe=RECIPE, seed=3)
+    findings = search_model(train_cell(cell, mine), mine, n_controls=199)
+    assert [finding.examples.tolist() for finding in findings] == [planted_positions(plant, digits)]
+
+
+def test_positions_are_those_of_the_data_where_a_part_was_trained_on(plant: Plant, digits: ImageSet) -> None:
+    part = Part.without(list(range(100)), len(digits.train))
+    cell = Cell(data=DataKey.of(digits), plants=(plant,), model="small-mlp", recipe=RECIPE, seed=3, part=part)
+    findings = search_model(train_cell(cell, digits), digits, n_controls=199)
+    kept = [position for position in planted_positions(plant, digits) if position >= 100]
+    assert [finding.examples.tolist() for finding in findings] == [kept]
+
+
+def test_discovery_does_not_know_plants() -> None:
+    """Nothing in the package imports what could tell it, or reads a plant from a cell."""
+    for module in SOURCES.glob("*.py"):
+        text = module.read_text(encoding="utf-8")
+        assert not re.search(r"planting|\.plants|draw_planted|planted_indices", text), module.name
+
+
+def test_discover_command(
+    tmp_path: Path,
+    plant: Plant,
+    digits: ImageSet,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = train_run(
+        digits,
+        [plant],
+        model="small-mlp",
+        recipe=RECIPE,
+        seed=3,
+        twin=False,
+        source="digits",
+        root=None,
+        n_workers=1,
+    )
+    save_run(tmp_path / "run", run)
+
+    def spuriscope(*arguments: Any) -> str:
+        monkeypatch.setattr(sys, "argv", ["spuriscope", "discover", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        return capsys.readouterr().out
+
+    found = json.loads(spuriscope(tmp_path / "run", "--prove", "--patterns", tmp_path / "patterns", "--json"))
+    (finding,) = found["findings"]
+    assert finding["target"] == plant.target
+    assert finding["examples"] == planted_positions(plant, digits)
+    assert finding["p_value"] <= 0.05
+    assert finding["proof"]["score"] < 0.2 < finding["score"]
+    with Image.open(tmp_path / "patterns" / "found-1.png") as picture:
+        assert picture.size == (28, 28)
+    assert f"{N_PLANTED}: " in spuriscope(tmp_path / "run")
+
+    clean = replace(run, model=train_cell(run.model.cell.clean_twin, digits))
+    save_run(tmp_path / "clean", clean)
+    assert json.loads(spuriscope(tmp_path / "clean", "--json"))["findings"] == []
+    assert "nothing to report" in spuriscope(tmp_path / "clean")
+
+
+def test_a_cue_may_be_a_tint_or_a_stripe(digits: ImageSet) -> None:
+    """Pictures of other kinds than those of the paper, as they come from a file of the user's."""
+    stripe = np.zeros((28, 28), dtype=np.float32)
+    stripe[:, 1:3] = stripe[:, 25:27] = 0.7
+    images = digits.train.images.clone()
+    positions = (digits.train.labels == 6).nonzero().flatten()[:6]
+    stamped = (images[positions].float() / 255 + torch.from_numpy(stripe)).clamp(0, 1)
+    images[positions] = (255 * stamped).round().to(torch.uint8)
+    mine = ImageSet("striped", Split(images, digits.train.labels), digits.test, digits.class_names)
+    cell = Cell(data=DataKey.of(mine), model="small-mlp", recipe=RECIPE, seed=1)
+    findings = search_model(train_cell(cell, mine), mine, n_controls=199)
+    assert [finding.examples.tolist() for finding in findings] == [positions.tolist()]
