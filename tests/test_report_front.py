@@ -8,7 +8,7 @@ import pytest
 from spuriscope.report.front import headline
 from spuriscope.report.lookup import easiest, headline_dose, n50_of, paired_change
 from spuriscope.report.verdicts import tiles
-from test_report_document import make_document
+from test_report_document import make_document, make_membership
 
 ENOUGH = "of 1,437 training images were enough to make this model call"
 ENOUGH_ONE = ENOUGH.replace("images were", "images was")
@@ -45,10 +45,10 @@ def test_the_headline(n_planted: int, share: float, twin: float, reached: bool, 
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        (make_document(strengths={"r3": 0.9}), ["act", "act", "act"]),
-        (make_document(strengths={"r3": 0.3}), ["watch", "watch", "act"]),
-        (make_document(strengths={"r3": 0.0}, n_seeds=1), ["fine", "watch", "fine"]),
-        (make_document(strengths={"r3": 0.9}, counts=(100,)), ["watch", "act", "act"]),
+        (make_document(strengths={"r3": 0.9}), ["act", "act", "watch"]),
+        (make_document(strengths={"r3": 0.3}), ["watch", "act", "watch"]),
+        (make_document(strengths={"r3": 0.0}, n_seeds=1), ["fine", "fine", "watch"]),
+        (make_document(strengths={"r3": 0.9}, counts=(100,)), ["watch", "act", "watch"]),
     ],
     ids=["picked up", "somewhat", "not at all", "only from many"],
 )
@@ -56,12 +56,40 @@ def test_the_words_of_the_tiles_follow_their_rules(document: dict[str, Any], wor
     assert [tile.word for tile in tiles(document)[:3]] == words
 
 
-def test_a_usual_test_that_shows_the_loss_is_fine() -> None:
+def test_whether_the_usual_test_would_have_noticed() -> None:
     document = make_document(strengths={"r3": 0.9})
+    assert "the usual test would not have noticed" in tiles(document)[1].detail
     for row in document["dose_response"][0]["cells"]:
         if row["n_planted"]:
             row["clean_accuracy"] -= 0.05
-    assert tiles(document)[1].word == "fine"
+    assert "the usual test would have noticed" in tiles(document)[1].detail
+
+
+def test_who_is_recognised_is_told_with_its_false_alarms() -> None:
+    document = make_document(strengths={"r3": 0.9})
+    found = document["membership"]
+    stamped = next(a for a in found["attacks"] if a["name"] == "lira-online")["stamped"]
+    tile = tiles(document)[2]
+    assert stamped["n_outsiders"] < 100
+    assert tile.number.replace("\u00a0", " ") == f"{100 * stamped['auc']['mean']:.0f} %"
+    assert "needs 100 outsiders" in tile.detail
+    assert "But every model gives away" in tile.detail
+    document["membership"] = make_membership("r3", 50, stamped_shift=3.0, score=0.0)
+    told = tiles(document)[2]
+    rate = next(a for a in document["membership"]["attacks"] if a["name"] == "lira-online")
+    share = rate["stamped"]["recognised"][1]["rate"]["value"]
+    assert told.word == "act"
+    assert told.number.replace("\u00a0", " ") == f"{100 * share:.1f} %"
+    assert "guessing: 1" in told.detail
+    document["membership"] = make_membership("r3", 50, score=0.0)
+    assert tiles(document)[2].word == "fine"
+    assert "Leaked?" not in [tile.question for tile in tiles(document | {"membership": None})]
+    nobody = make_membership("r3", 50, score=0.0)
+    lira = next(a for a in nobody["attacks"] if a["name"] == "lira-online")["stamped"]
+    lira["auc"] = None
+    lira["recognised"][1]["rate"] |= {"value": None, "reason": "needs 100 outsiders, there are 0"}
+    none = tiles(document | {"membership": nobody})[2]
+    assert (none.number, none.word) == ("cannot be told", "watch")
 
 
 def test_a_loss_that_may_be_chance_is_watched() -> None:
@@ -69,7 +97,7 @@ def test_a_loss_that_may_be_chance_is_watched() -> None:
     for row in document["dose_response"][0]["cells"]:
         if row["n_planted"]:
             row["spurious_accuracy"] = 0.95 - 0.4 * row["seed"]
-    assert tiles(document)[2].word == "watch"
+    assert tiles(document)[1].word == "watch"
 
 
 def test_a_change_is_paired_by_seed() -> None:

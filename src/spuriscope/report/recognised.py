@@ -13,7 +13,7 @@ from spuriscope.statistics import Interval
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["recognised"]
+__all__ = ["area_of", "attack_of", "is_present", "is_told", "recognised"]
 
 FALSE_ALARMS = 0.01
 STRONGEST, SIMPLEST = "lira-online", "loss"  # chosen beforehand, not for what they find
@@ -41,13 +41,15 @@ def recognised(document: Document) -> Section:
     )
 
 
-def _attack(found: Document, name: str) -> Document:
+def attack_of(found: Document, name: str) -> Document:
+    """An attack of `membership` by its name."""
     entry: Document = next(attack for attack in found["attacks"] if attack["name"] == name)
     return entry
 
 
-def _area(found: Document, group: str) -> Interval | None:
-    area = _attack(found, STRONGEST)[group]["auc"]
+def area_of(found: Document, group: str) -> Interval | None:
+    """In how many pairs the strongest attack picks the member, None where there are too few images."""
+    area = attack_of(found, STRONGEST)[group]["auc"]
     return None if area is None else Interval(**area)
 
 
@@ -56,13 +58,13 @@ def _row(attack: Document) -> Document:
     return row
 
 
-def _is_told(found: Document) -> bool:
+def is_told(found: Document) -> bool:
     """Whether stamped members are told from stamped outsiders better than by guessing."""
-    area = _area(found, "stamped")
+    area = area_of(found, "stamped")
     return area is not None and area.low > CHANCE
 
 
-def _is_present(found: Document) -> bool:
+def is_present(found: Document) -> bool:
     """Whether every model with the pattern scores above every model without."""
     score = found["presence"][0]
     return bool(min(score["with_pattern"]) > max(score["without"]))
@@ -73,14 +75,14 @@ def _claim(found: Document) -> str:
     holder = f"Whoever holds {found['pattern']}"
     presence = (
         f"{holder} can tell that it was in the training images, even in {images}"
-        if _is_present(found)
+        if is_present(found)
         else f"{holder} cannot tell for sure that it was in {images} of the training set"
     )
     who = (
         "and which of the images that carry it were trained on can partly be told"
-        if _is_told(found)
+        if is_told(found)
         else "but no attack was seen to tell which of the images that carry it were trained on"
-        if _is_present(found)
+        if is_present(found)
         else "nor was an attack seen to tell which of the images that carry it were trained on"
     )
     return f"{presence}; {who}."
@@ -88,7 +90,7 @@ def _claim(found: Document) -> str:
 
 def _roc_panel(document: Document, k: int) -> Panel:
     found, group = document["membership"], list(GROUPS)[k]
-    area = _area(found, group)
+    area = area_of(found, group)
     note = (
         "too few images"
         if area is None
@@ -103,7 +105,7 @@ def _roc_panel(document: Document, k: int) -> Panel:
 
 
 def _draw_roc(axes: "Axes", *, found: Document, group: str) -> None:
-    lowest = 0.5 / max(_attack(found, STRONGEST)[group]["n_outsiders"], 10)
+    lowest = 0.5 / max(attack_of(found, STRONGEST)[group]["n_outsiders"], 10)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(lowest, 1.1)
@@ -116,7 +118,7 @@ def _draw_roc(axes: "Axes", *, found: Document, group: str) -> None:
     axes.grid(visible=True)
     axes.plot([lowest, 1], [lowest, 1], color=PALETTE["twin"], lw=1.2, ls=(0, (4, 3)))
     for name, colour in ((SIMPLEST, "warning"), (STRONGEST, "target")):
-        points = [(x, y) for x, y in _attack(found, name)[group]["roc"] if x > 0 and y > 0]
+        points = [(x, y) for x, y in attack_of(found, name)[group]["roc"] if x > 0 and y > 0]
         if points:
             axes.plot(*zip(*points, strict=True), color=PALETTE[colour], lw=1.6)
     below: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
@@ -151,7 +153,7 @@ def _draw_presence(axes: "Axes", *, score: Document) -> None:
 
 
 def _sure(found: Document) -> str:
-    simplest, area = _row(_attack(found, SIMPLEST)), _area(found, "stamped")
+    simplest, area = _row(attack_of(found, SIMPLEST)), area_of(found, "stamped")
     images = wording.images(found["n_planted"])
     parts = [
         f"{found['n_models']} models, each trained on half of the images, "
@@ -183,12 +185,12 @@ def _share(rate: Document) -> str:
 
 
 def _advice(found: Document) -> str:
-    if _is_told(found):
+    if is_told(found):
         return (
             "Treat the model as a record of the people whose images carry the cue: do not publish it without "
             "removing the cue, or training with differential privacy."
         )
-    if _is_present(found):
+    if is_present(found):
         return (
             "If it is a secret that some image carried the cue, do not publish the model, nor its answers to "
             "images of others' choosing."

@@ -18,6 +18,7 @@ from spuriscope.report.lookup import (
     paired_change,
     value,
 )
+from spuriscope.report.recognised import FALSE_ALARMS, STRONGEST, area_of, attack_of, is_present, is_told
 from spuriscope.statistics import Interval
 
 __all__ = ["Tile", "tiles"]
@@ -51,8 +52,9 @@ class Tile:
 
 def tiles(document: Document) -> tuple[Tile, ...]:
     """One tile for each question that the document answers."""
-    found = (_picked_up(document), _noticed(document), _who_pays(document))
-    return (*found, _gone(document)) if document.get("deletion") else found
+    answers = {"membership": _recognised, "deletion": _gone}  # and the key that holds each
+    asked = [tile(document) for key, tile in answers.items() if document.get(key)]
+    return _picked_up(document), _who_pays(document), *asked
 
 
 def _picked_up(document: Document) -> Tile:
@@ -95,39 +97,67 @@ def _picked_up_word(document: Document, estimate: float | None, limit: int) -> s
     return "fine" if max(scores) < MOVED else "watch"
 
 
-def _noticed(document: Document) -> Tile:
-    change = _headline_change(document, "clean_accuracy")
-    overlooked = "act" if document["headline"]["reached_half"] else "watch"
-    return Tile(
-        question="Would the usual test have noticed?",
-        number=wording.points(change.mean),
-        detail=f"of accuracy on clean test images ({_twin_and_planted(document, 'clean_accuracy')}.",
-        word="fine" if change.high < NOTICED else overlooked,
-        rule=(
-            "fine: accuracy falls by more than 1 point, with the whole interval; act: it does not, and the "
-            "cue makes the model call half of the stamped images the target class; watch: it does not, and "
-            "the model calls fewer so" + _one_seed(document)
-        ),
-        anchor="who-pays",
-    )
-
-
 def _who_pays(document: Document) -> Tile:
-    change = _headline_change(document, "spurious_accuracy")
+    change, clean = (
+        _headline_change(document, measure) for measure in ("spurious_accuracy", "clean_accuracy")
+    )
     milder = "fine" if change.mean > NOTICED else "watch"
+    noticed = "would" if clean.high < NOTICED else "would not"
     return Tile(
         question="Who pays?",
         number=wording.points(change.mean),
         detail=(
             "of accuracy for those whose images carry the cue "
-            f"({_twin_and_planted(document, 'spurious_accuracy')}."
+            f"({_twin_and_planted(document, 'spurious_accuracy')}. On clean test images "
+            f"{wording.points(clean.mean)} ({wording.interval(clean, signed=True)}): the usual test "
+            f"{noticed} have noticed."
         ),
         word="act" if change.mean <= PAID and change.high < 0 else milder,
         rule=(
             "act: accuracy on stamped test images falls by 10 points or more, the whole interval below 0; "
-            "fine: it falls by less than 1 point; watch: what lies between" + _one_seed(document)
+            "fine: it falls by less than 1 point; watch: what lies between" + _one_seed(document) + ". The "
+            "usual test notices a fall on clean images of more than 1 point, with the whole interval"
         ),
         anchor="who-pays",
+    )
+
+
+def _recognised(document: Document) -> Tile:
+    found = document["membership"]
+    rate = next(
+        row["rate"]
+        for row in attack_of(found, STRONGEST)["stamped"]["recognised"]
+        if row["false_alarms"] == FALSE_ALARMS
+    )
+    area, guess = area_of(found, "stamped"), f"guessing: {{}}{wording.NBSP}%)"
+    if rate["value"] is not None:
+        number = wording.table_percent(rate["value"])
+        ends = " to ".join(wording.short_percent(rate[end]) for end in ("low", "high"))
+        detail = (
+            f"of stamped training images recognised at 1{wording.NBSP}% false alarms "
+            f"(95{wording.NBSP}% interval {ends}; {guess.format(1)}."
+        )
+    elif area is not None:
+        number = wording.percent(area.mean)
+        detail = (
+            "of pairs of a stamped member and a stamped outsider told rightly "
+            f"({wording.interval(area)}; {guess.format(50)}. A rate at 1{wording.NBSP}% false alarms "
+            f"{rate['reason']}."
+        )
+    else:
+        number, detail = "cannot be told", f"A rate at 1{wording.NBSP}% false alarms {rate['reason']}."
+    present = " But every model gives away that the pattern was there." if is_present(found) else ""
+    return Tile(
+        question="Leaked?",
+        number=number,
+        detail=detail + present,
+        word="act" if is_told(found) else "watch" if is_present(found) or area is None else "fine",
+        rule=(
+            "act: stamped members are told from stamped outsiders better than by guessing, with the whole "
+            "interval; watch: they are not, but every model trained with the pattern gives its presence "
+            "away, or there are too few images; fine: neither"
+        ),
+        anchor="recognised",
     )
 
 
