@@ -60,6 +60,7 @@ def test_the_smallest_score_within_a_point_is_chosen() -> None:
     assert value.strength == 0.1
     assert norm.strength is None  # no strength is better than none
     assert norm.score == norm.own_score
+    assert str(norm).endswith("clipped by norm at: no strength is better than none, score 0.900, n = 3")
     assert (private.strength, private.epsilon) == (1.0, 8.0)
     assert str(private) == (
         "pattern r3, n_planted 3: private, noise multiplier 1: score 0.050 for 0.900, "
@@ -70,8 +71,10 @@ def test_the_smallest_score_within_a_point_is_chosen() -> None:
 
 def test_a_strength_without_all_seeds_is_not_chosen_yet() -> None:
     plain, strong = rows(({}, 0.9, 0.98)), rows(({"weight_decay": 1e-3}, 0.4, 0.98), seeds=2)
-    (choice,) = choices(plain + strong)
-    assert choice.strength is None
+    assert choices(plain + strong) == []
+    weak = rows(({"weight_decay": 1e-4}, 0.8, 0.98))
+    (choice,) = choices(plain + weak + strong)
+    assert choice.strength == 1e-4
 
 
 def test_the_own_recipe_is_the_common_one_also_where_one_choice_has_two_settings() -> None:

@@ -67,12 +67,17 @@ class Choice:
 
     def __str__(self) -> str:
         case = ", ".join(f"{name} {value}" for name, value in self.place.items())
-        chosen = "none" if self.strength is None else f"{self.strength:g}"
+        if self.strength is None:
+            return (
+                f"{case}: {self.mitigation}: no strength is better than none, "
+                f"score {self.own_score.mean:.3f}, n = {self.own_score.n}"
+            )
         promise = "" if self.epsilon is None else f", epsilon {self.epsilon:.3g}"
         return (
-            f"{case}: {self.mitigation} {chosen}: score {self.score.mean:.3f} for {self.own_score.mean:.3f}, "
-            f"clean accuracy {self.clean_accuracy.mean:.3f} for {self.own_clean_accuracy.mean:.3f}, "
-            f"spurious {self.spurious_accuracy.mean:.3f}{promise}, n = {self.score.n}"
+            f"{case}: {self.mitigation} {self.strength:g}: score {self.score.mean:.3f} for "
+            f"{self.own_score.mean:.3f}, clean accuracy {self.clean_accuracy.mean:.3f} for "
+            f"{self.own_clean_accuracy.mean:.3f}, spurious {self.spurious_accuracy.mean:.3f}{promise}, "
+            f"n = {self.score.n}"
         )
 
 
@@ -132,10 +137,13 @@ def _choice(found: Sequence[Result], place: Mapping[str, Any], family: Family) -
     least = _mean(own_clean) - POINT - 1e-9  # a point exactly is within it
     best: float | None = None
     recipe, best_score = family.own, _mean(own_score)
-    for strength, changed in family.steps:
-        score, clean = over_seeds(SCORE, changed), over_seeds(CLEAN, changed)
-        if score.keys() >= own_score.keys() and _mean(clean) >= least and _mean(score) < best_score:
-            best, recipe, best_score = strength, changed, _mean(score)
+    complete = [step for step in family.steps if over_seeds(SCORE, step[1]).keys() >= own_score.keys()]
+    if not complete:
+        return None
+    for strength, changed in complete:
+        score, clean = _mean(over_seeds(SCORE, changed)), _mean(over_seeds(CLEAN, changed))
+        if clean >= least and score < best_score:
+            best, recipe, best_score = strength, changed, score
     promised = over_seeds(EPSILON, recipe)
     return Choice(
         place=place,

@@ -67,7 +67,7 @@ class Sheet:
         self.left, self.right, self.top, self.bottom = margins
         self.size = size
         self.step = (size[0] + self.left + self.right, size[1] + self.top + self.bottom)
-        self.width = max(self.n_columns * self.step[0], 24 + 9 * len(title))
+        self.width = max(self.n_columns * self.step[0], 24 + 9 * len(title), 24 + 6 * len(note))
         self.height = n_rows * self.step[1] + HEAD + FOOT
         self.figure: Figure = Figure(figsize=(self.width / 72, self.height / 72), facecolor="white")
         self.n_drawn = 0
