@@ -44,3 +44,6 @@ def test_an_onnx_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("r3: ")
     assert int(lines[1].split()[1].rstrip("%")) > 50 > int(lines[2].split()[1].rstrip("%"))
+    best = names["findings"][0]
+    assert best.target == 0
+    assert set(best.examples.tolist()) <= set(names["planted"].tolist())
