@@ -98,7 +98,26 @@ def make_document(
         "dose_response": doses,
         "weight_importance": _weights(next(iter(strengths)), counts[-1], shape) if has_weights else None,
         "membership": make_membership(best["pattern"], int(chosen["n_planted"])),
+        "canaries": make_canaries(),
         "deletion": make_deletion(best["pattern"], int(chosen["n_planted"])),
+    }
+
+
+def make_canaries() -> dict[str, Any]:
+    """Of 100 tosses half were guessed, and all but one rightly."""
+    return {
+        "pattern": "r3",
+        "n_canaries": 100,
+        "n_guesses": 50,
+        "n_right": 49,
+        "epsilon": 2.295,
+        "delta": 0.0,
+        "n_planted": 50,
+        "confidence": 0.95,
+        "n_train": 1437,
+        "seed": 0,
+        "planted": [0.01 * k for k in range(50)],
+        "others": [-0.01 * k for k in range(50)],
     }
 
 

@@ -24,6 +24,17 @@ def test_a_leak_of_presence_is_not_called_one_of_membership() -> None:
     assert "alone proves no recognition" in section.sure
 
 
+def test_canaries_say_what_they_bound_and_what_chance_may_have_done() -> None:
+    document = make_document()
+    sure = plain(recognised(document).sure)
+    assert "gave away 49 of the 50 tosses that were guessed, so its epsilon" in sure
+    assert "is at least 2.3, with 95 % confidence." in sure
+    document["canaries"] |= {"n_right": 26, "epsilon": 0.0}
+    assert "26 of the 50 tosses that were guessed, which may be chance" in plain(recognised(document).sure)
+    del document["canaries"]
+    assert "toss" not in recognised(document).sure
+
+
 def test_recognised_members_are_named_as_such() -> None:
     document = make_document()
     document["membership"] = make_membership("r3", 10, stamped_shift=3.0)

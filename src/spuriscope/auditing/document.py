@@ -16,6 +16,7 @@ from typing import Any
 
 import spuriscope
 from spuriscope.adapters import Fit
+from spuriscope.auditing.canaries import canaries
 from spuriscope.auditing.deletion import deletion
 from spuriscope.auditing.doses import train_doses
 from spuriscope.auditing.membership import membership
@@ -90,6 +91,7 @@ def audit(
     if plan.fit is None:
         answers |= {
             "membership": membership(plan, doses.headline, **how),
+            "canaries": canaries(plan, device=device, on_progress=on_progress),
             "deletion": deletion(plan, doses.headline, **how),
         }
     return {
