@@ -11,11 +11,11 @@ before the next seed; a run that was stopped goes on where it was. The tables of
 import argparse
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from spuriscope.contexts import RareContext, measure_context
-from spuriscope.data import load
+from spuriscope.contexts import RareContext, context_names, measure_context
+from spuriscope.data import ImageSet, load
 from spuriscope.statistics import mean_interval, t_test
 from spuriscope.training import Cell, Recipe, train_cell
 
@@ -31,11 +31,11 @@ Row = dict[str, str]
 Place = tuple[str, str, int, int]  # context, class, number planted, seed
 
 
-def places(contexts: tuple[str, ...], class_names: tuple[str, ...], n_seeds: int) -> Iterator[Place]:
+def places(data: ImageSet, n_seeds: int, counts: Sequence[int]) -> Iterator[Place]:
     """Every training, seed by seed."""
     for seed in range(n_seeds):
-        for context, target in zip(contexts, class_names, strict=False):
-            for n_planted in COUNTS:
+        for context, target in zip(context_names(data), data.class_names, strict=False):
+            for n_planted in counts:
                 yield context, target, n_planted, seed
 
 
@@ -47,17 +47,16 @@ def read(path: Path) -> list[Row]:
         return list(csv.DictReader(file))
 
 
-def run(out: Path, n_seeds: int) -> None:
+def run(out: Path, n_seeds: int, counts: Sequence[int]) -> None:
     """Train and measure what is not in the file yet."""
     data = load("pacs")
-    assert data.contexts is not None
     done = {(row["context"], row["target"], int(row["n_planted"]), int(row["seed"])) for row in read(out)}
     is_new = not out.is_file()
     with out.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         if is_new:
             writer.writeheader()
-        for place in places(data.contexts.names, data.class_names, n_seeds):
+        for place in places(data, n_seeds, counts):
             if place in done:
                 continue
             context, name, n_planted, seed = place
@@ -89,6 +88,7 @@ def run(out: Path, n_seeds: int) -> None:
 def show(out: Path) -> None:
     """The tables, in Markdown: shares with 95 % intervals over seeds, and the rise over the clean twin."""
     rows = read(out)
+    counts = sorted({int(row["n_planted"]) for row in rows})
     pairs = list(dict.fromkeys((row["context"], row["target"]) for row in rows))
 
     def values(pair: tuple[str, str], n_planted: int, measure: str) -> dict[str, float]:
@@ -98,11 +98,11 @@ def show(out: Path) -> None:
             if (row["context"], row["target"]) == pair and int(row["n_planted"]) == n_planted
         }
 
-    print("| context, class | " + " | ".join(str(n) if n else "0 (twin)" for n in COUNTS) + " |")
-    print("| --- |" + " --- |" * len(COUNTS))
+    print("| context, class | " + " | ".join(str(n) if n else "0 (twin)" for n in counts) + " |")
+    print("| --- |" + " --- |" * len(counts))
     for pair in pairs:
         cells = []
-        for n_planted in COUNTS:
+        for n_planted in counts:
             found = list(values(pair, n_planted, "predicted_share").values())
             mean = mean_interval(found) if found else None
             cells.append(f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]" if mean else "")
@@ -113,7 +113,7 @@ def show(out: Path) -> None:
     )
     print("| --- |" + " --- |" * 5)
     for pair in pairs:
-        for n_planted in COUNTS[1:]:
+        for n_planted in counts[1:]:
             twin, planted = (values(pair, n, "predicted_share") for n in (0, n_planted))
             rises = [planted[seed] - twin[seed] for seed in sorted(twin.keys() & planted.keys())]
             if len(rises) < 2:
@@ -135,8 +135,9 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=("run", "show"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
     arguments = parser.parse_args()
     if arguments.what == "run":
-        run(arguments.out, arguments.seeds)
+        run(arguments.out, arguments.seeds, arguments.counts)
     else:
         show(arguments.out)

@@ -5,13 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from spuriscope.contexts import RareContext, measure_context
 from spuriscope.data import ImageSet, Split, load
+from spuriscope.data.contexts import prepare_contexts
 from spuriscope.data.image_set import Contexts
 from spuriscope.errors import ConfigError, DataError, MeasureError, PlantingError
-from spuriscope.training import Recipe, TrainedModel, train_many
+from spuriscope.training import Recipe, TrainedModel, train_cell, train_many
+from spuriscope.training.workers import shared_data
 
 CLASSES, CONTEXTS = ("bear", "cat", "dog"), ("grass", "rock", "water")
 
@@ -138,3 +141,26 @@ def test_pacs_has_its_contexts(real_data: Path) -> None:
     data = load("pacs", root=real_data)
     part = RareContext("photo", data.class_names.index("dog"), 10).part(data)
     assert len(part) == 6989 - 1167 + 10
+
+
+def test_workers_map_the_file_of_a_prepared_folder(tmp_path: Path) -> None:
+    """No copy of the images is made for them, and they train what is trained here."""
+    generator = torch.Generator().manual_seed(0)
+    for context in CONTEXTS[:2]:
+        for name in CLASSES[:2]:
+            for number in range(10):
+                path = tmp_path / "photos" / context / name / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                pixels = torch.randint(256, (5, 5, 3), dtype=torch.uint8, generator=generator)
+                Image.fromarray(pixels.numpy()).save(path)
+    data = prepare_contexts(tmp_path / "photos", tmp_path / "ready")
+    with shared_data(data) as shared:
+        assert (shared.folder / "images").resolve() == tmp_path / "ready" / "images.u8"
+        assert torch.equal(shared.map().train.images, data.train.images)
+    recipe = Recipe(epochs=2, batch_size=4)
+    cells = [RareContext("rock", 0, n).cell(data, model="small-mlp", recipe=recipe) for n in (0, 3)]
+    for model in train_many(cells, data, n_workers=2):
+        assert isinstance(model, TrainedModel)
+        alone = train_cell(model.cell, data, device="cpu").module.state_dict()
+        for name, value in model.module.state_dict().items():
+            assert torch.equal(value, alone[name])
