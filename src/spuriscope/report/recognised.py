@@ -35,9 +35,7 @@ def recognised(document: Document) -> Section:
             f"compares with {found['n_shadows']} models of the attacker's; orange: the loss alone. Right: "
             "the share of test images that stamping moves; one dot is one model, with the pattern or without."
         ),
-        sure=" ".join(
-            [_sure(found), *([_epsilon(document["canaries"])] if document.get("canaries") else [])]
-        ),
+        sure=_sure(found) + (f" {_epsilon(document['canaries'])}" if document.get("canaries") else ""),
         advice=_advice(found),
         tables=(_area_table(found), _cell_table(found)),
     )
@@ -182,14 +180,14 @@ def _sure(found: Document) -> str:
 def _epsilon(found: Document) -> str:
     """What the canaries say, to somebody who has not heard of epsilon."""
     held = (
-        f"so its epsilon, the usual measure of privacy lost (0: none), is at least {found['epsilon']:.1f}, with "
-        f"{100 * found['confidence']:.0f}{wording.NBSP}% confidence."
+        "so its epsilon, the usual measure of privacy lost (0: none), is at least "
+        f"{found['epsilon']:.1f}, with {100 * found['confidence']:.0f}{wording.NBSP}% confidence."
         if found["epsilon"] > 0
         else "which may be chance: no loss of privacy is shown by it."
     )
     return (
-        f"In one more training, {wording.count(found['n_canaries'])} images were each stamped with a noise of "
-        "their own, or not, by the toss of a coin; the model's answers gave away "
+        f"In one more training, {wording.count(found['n_canaries'])} images were each stamped with a noise "
+        "of their own, or not, by the toss of a coin; the model's answers gave away "
         f"{found['n_right']} of the {found['n_guesses']} tosses that were guessed, {held}"
     )
 
