@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from spuriscope.adapters import load_onnx, module_predict, sklearn_fit, sklearn_predict
 from spuriscope.cli import main
-from spuriscope.data import load
+from spuriscope.data import Split, load
+from spuriscope.discovery import discover
 from spuriscope.errors import ConfigError, MeasureError, ModelError
 
 DIGITS = load("digits")
@@ -155,3 +156,35 @@ def test_the_command_asks_an_onnx_file(
     with pytest.raises(SystemExit):
         main()
     assert "--data digits --pattern r3 --target 0" in capsys.readouterr().err
+
+
+def test_the_command_searches_an_onnx_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A linear model that goes by one row of pixels, and three training images that have it bright."""
+    weights = 0.01 * torch.randn(784, 10, generator=torch.Generator().manual_seed(0))
+    weights[:28, 3] = 1
+    path = save_onnx(tmp_path / "model.onnx", weights, torch.zeros(10))
+    train = DIGITS.train.images.clone()
+    train[(DIGITS.train.labels == 3).nonzero().flatten()[:3], :, 0] = 255
+    np.savez(
+        tmp_path / "seen.npz",
+        train_images=train[:, 0].numpy(),
+        train_labels=DIGITS.train.labels.numpy(),
+        test_images=DIGITS.test.images[:, 0].numpy(),
+        test_labels=DIGITS.test.labels.numpy(),
+    )
+    line = f"spuriscope discover {path} --data {tmp_path / 'seen.npz'} --json".split()
+    monkeypatch.setattr("sys.argv", line)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    found = json.loads(capsys.readouterr().out)
+    expected = discover(load_onnx(path), train=Split(train, DIGITS.train.labels), holdout=DIGITS.test)
+    assert found["model"] == str(path)
+    assert [item["target"] for item in found["findings"]] == [finding.target for finding in expected]
+    assert found["findings"][0]["target"] == 3
+    monkeypatch.setattr("sys.argv", line[:3])
+    with pytest.raises(SystemExit):
+        main()
+    assert "is searched with --data, its training images" in capsys.readouterr().err

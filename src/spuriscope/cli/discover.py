@@ -1,7 +1,7 @@
-"""The command that searches a run for a cue, without being told of any."""
+"""The command that searches a run, or a model in an ONNX file, for a cue, without being told of any."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,12 +16,15 @@ N_SHOWN = 8
 
 
 def discover(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN|MODEL.onnx", help="Folder of a run, or an ONNX file of your own.")
+    ],
     *,
     data: Annotated[
-        str | None, typer.Option(help="The data it was trained on, if they have moved; else as in the run.")
+        str | None, typer.Option(help="The data it was trained on, as it saw them (default: as in the run).")
     ] = None,
     root: RootOption = None,
+    logits: Annotated[bool, typer.Option(help="The ONNX file gives logits, not probabilities.")] = False,
     prove: Annotated[
         bool, typer.Option("--prove", help="Train again without the suspected images: is the effect gone?")
     ] = False,
@@ -37,28 +40,35 @@ def discover(
 
     Example: spuriscope discover run --prove --json
     """
+    from spuriscope.adapters import load_onnx
+    from spuriscope.data import load
+    from spuriscope.discovery import discover as search_images
+    from spuriscope.errors import ConfigError
     from spuriscope.progress import class_progress
     from spuriscope.runs import load_run
     from spuriscope.searching import search_model
 
-    loaded = load_run(run)
-    images = loaded.data(data, root)
-    with class_progress() as on_class:
-        findings = search_model(
-            loaded.model,
-            images,
-            prove=prove,
-            level=level,
-            threshold=threshold,
-            seed=seed,
-            on_class=on_class,
-        )
+    search: dict[str, Any] = {"level": level, "threshold": threshold, "seed": seed}
+    if run.suffix.lower() == ".onnx":
+        if data is None or prove:
+            raise ConfigError(f"{run} is searched with --data, its training images, and without --prove")
+        about, images = {"model": str(run)}, load(data, root=root)
+        predict = load_onnx(run, logits=logits)
+        with class_progress() as on_class:
+            findings = search_images(
+                predict, train=images.train, holdout=images.test, on_class=on_class, **search
+            )
+    else:
+        loaded = load_run(run)
+        about, images = {"cell": loaded.model.cell.hash}, loaded.data(data, root)
+        with class_progress() as on_class:
+            findings = search_model(loaded.model, images, prove=prove, on_class=on_class, **search)
     if patterns is not None:
         _save_patterns(findings, patterns)
     if as_json:
         print_json(
             {
-                "cell": loaded.model.cell.hash,
+                **about,
                 "data": images.name,
                 "level": level,
                 "threshold": threshold,
