@@ -5,6 +5,7 @@ k-th context with the k-th class. Rows are written as models are finished, all p
 before the next seed; a run that was stopped goes on where it was. The tables of docs/results/contexts.md:
 
     python benchmarks/contexts.py run --out contexts.csv --seeds 3
+    python benchmarks/contexts.py run --out contexts.csv --seeds 1 --counts 100
     python benchmarks/contexts.py show --out contexts.csv
 """
 
@@ -104,8 +105,7 @@ def show(out: Path) -> None:
         cells = []
         for n_planted in counts:
             found = list(values(pair, n_planted, "predicted_share").values())
-            mean = mean_interval(found) if found else None
-            cells.append(f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]" if mean else "")
+            cells.append(_interval(found))
         print(f"| {pair[0]}, {pair[1]} | " + " | ".join(cells) + " |")
     print(
         "\n| context, class | planted | rise over the twin | each seed | p, one-sided t "
@@ -128,6 +128,13 @@ def show(out: Path) -> None:
                 + " ".join(f"{rise:+.3f}" for rise in rises)
                 + f" | {t_test(rises, 0.0):.3f} | {accuracies[0]:.3f}, {accuracies[1]:.3f} |"
             )
+
+
+def _interval(values: list[float]) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.3f}, one seed" if values else ""
+    mean = mean_interval(values)
+    return f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]"
 
 
 if __name__ == "__main__":
