@@ -3,7 +3,8 @@
 A cue is learnt in the first few steps, and from then on its images have no gradient to speak of. So the first
 epochs are trained again, to the bit, and beside the optimiser runs another that sees the same gradients but
 for those of the images. What their steps differ by is added up, and the sum to the weights at the end. This
-is exact to first order but for one thing: how a step changes the gradients of later steps is left out.
+is exact to first order but for one thing: how a step changes the gradients of later steps is left out. It
+removes some cues entirely and others not at all (docs/results/deletion.md): measure what is left.
 """
 
 from dataclasses import dataclass, replace
