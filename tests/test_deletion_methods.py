@@ -188,6 +188,8 @@ def test_other_data_other_images_and_other_methods_are_refused(planted: TrainedM
         delete(planted, other, GONE)
     with pytest.raises(CheckpointError, match="give the data it was made for"):
         repair(planted, other, PLANT)
+    with pytest.raises(DeletionError, match="takes the data set, not Split: give data and not data.train"):
+        repair(planted, DIGITS.train, PLANT)  # type: ignore[arg-type]
     with pytest.raises(DeletionError, match="no deletion method 'magic'; choose one of retrain, incremental"):
         delete(planted, DIGITS, GONE, "magic")
     with pytest.raises(DeletionError, match="above 0 and up to 1, got 0"):

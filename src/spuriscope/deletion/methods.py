@@ -17,14 +17,13 @@ from spuriscope.deletion.ekfac import Ekfac
 from spuriscope.deletion.influence import Influence
 from spuriscope.deletion.path import PathInfluence
 from spuriscope.deletion.repairing import Repair
-from spuriscope.deletion.request import Request
+from spuriscope.deletion.request import Request, check_whole
 from spuriscope.deletion.retraining import Ascent, Incremental, Retrain
 from spuriscope.deletion.solvers import Lissa
 from spuriscope.errors import DeletionError
 from spuriscope.patterns import Pattern
 from spuriscope.planting import Plant, draw_planted
 from spuriscope.training import TrainedModel
-from spuriscope.training.loop import check_data
 
 __all__ = ["METHODS", "Cue", "Method", "delete", "find_method", "method_name", "planted_indices_of", "repair"]
 
@@ -115,7 +114,7 @@ def repair(
         PatternError: the pattern does not fit the images.
     """
     own = method or Repair()
-    check_data(model.cell, data)
+    check_whole(model, data)
     pattern = cue if isinstance(cue, Pattern) else cue.pattern
     gone = torch.as_tensor(_carriers(model, data, cue)).sort().values
     part = Request.of(model, data, gone).kept if len(gone) else model.cell.part
@@ -147,7 +146,7 @@ def planted_indices_of(model: TrainedModel, data: ImageSet) -> Tensor:
     Raises:
         CheckpointError: the model was trained on other data.
     """
-    check_data(model.cell, data)
+    check_whole(model, data)
     cell = model.cell
     drawn = draw_planted(cell.plants, data.train.labels)
     positions = torch.cat([torch.empty(0, dtype=torch.int64), *drawn]).sort().values

@@ -13,7 +13,7 @@ from spuriscope.training import Part, Recipe, TrainedModel
 from spuriscope.training.batches import Batches
 from spuriscope.training.loop import check_data
 
-__all__ = ["Request", "copy_of_module", "images_as_trained"]
+__all__ = ["Request", "check_whole", "copy_of_module", "images_as_trained"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Request:
             DeletionError: there are no positions; one is doubled, not a training image, or not one the model
                 was trained on; or they are all images of a class.
         """
-        check_data(model.cell, data)
+        check_whole(model, data)
         gone = _positions(planted_indices, len(data.train), data.name)
         part = model.cell.part
         seen = torch.arange(len(data.train)) if part is None else part.positions
@@ -85,6 +85,21 @@ class Request:
     def labels(self, positions: Tensor) -> Tensor:
         """Their classes, (n,)."""
         return self.data.train.labels[positions].to(self.device)
+
+
+def check_whole(model: TrainedModel, data: ImageSet) -> None:
+    """Raise unless `data` is all of the data set that a model was trained on.
+
+    Raises:
+        CheckpointError: it is other data.
+        DeletionError: it is a part of a data set, which has no fingerprint to know it by.
+    """
+    if not isinstance(data, ImageSet):
+        raise DeletionError(
+            f"a deletion takes the data set, not {type(data).__name__}: give data and not data.train, for "
+            "the fingerprint of the whole tells whether the model was trained on it"
+        )
+    check_data(model.cell, data)
 
 
 def copy_of_module(model: TrainedModel) -> nn.Module:
