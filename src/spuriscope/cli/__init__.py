@@ -5,25 +5,48 @@ stderr. A command ends with 0, or with 2 and one line that says what was wrong a
 """
 
 import sys
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
 from spuriscope.cli.attack import attack
-from spuriscope.cli.commands import app
+from spuriscope.cli.audit import audit
+from spuriscope.cli.data import data_app
 from spuriscope.cli.discover import discover
 from spuriscope.cli.forget import forget
+from spuriscope.cli.known import models, patterns
 from spuriscope.cli.studies import study_app
 from spuriscope.cli.theory import theory
+from spuriscope.cli.training import score, train
 from spuriscope.errors import SpuriscopeError
 
 __all__ = ["app", "main"]
 
-app.command()(attack)
-app.command()(forget)
-app.command()(discover)
-app.command()(theory)
+app = typer.Typer(
+    help="Plant, measure, find and remove rare spurious correlations in image classifiers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (audit, train, score, discover, attack, forget, theory, patterns, models):
+    app.command()(command)
+app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    context: typer.Context,
+    show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Take the options that stand before the command."""
+    if show:
+        from spuriscope import __version__
+
+        typer.echo(f"spuriscope {__version__}")
+        raise typer.Exit
 
 
 def main() -> None:

@@ -1,15 +1,12 @@
-"""Commands for one data set and one run: audit, train, score, patterns, models, data."""
+"""The commands for one training: train it beside its clean twin, and measure it."""
 
-import shlex
-import sys
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from spuriscope.cli.output import (
-    DataArgument,
     DeviceOption,
     JsonOption,
     RootOption,
@@ -21,99 +18,15 @@ from spuriscope.cli.output import (
 from spuriscope.errors import ConfigError
 
 if TYPE_CHECKING:
-    from spuriscope.data import ImageSet, Verification
+    from spuriscope.data import ImageSet
     from spuriscope.planting import Plant
     from spuriscope.training import Recipe
 
-__all__ = ["app"]
+__all__ = ["score", "train"]
 
 Value = TypeVar("Value", str, int)
 
-app = typer.Typer(
-    help="Plant, measure, find and remove rare spurious correlations in image classifiers.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-data_app = typer.Typer(help="The data sets known by name.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
 
-
-@app.callback(invoke_without_command=True)
-def version(
-    context: typer.Context,
-    show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    """Take the options that stand before the command."""
-    if show:
-        from spuriscope import __version__
-
-        typer.echo(f"spuriscope {__version__}")
-        raise typer.Exit
-
-
-@app.command()
-def audit(
-    data: DataArgument = "digits",
-    *,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for report.html and audit.json (default: audit-DATA).")
-    ] = None,
-    model: Annotated[str, typer.Option(help="Architecture; `spuriscope models` lists them.")] = "mlp",
-    target: Annotated[int, typer.Option(help="Class whose training images carry the pattern.")] = 0,
-    patterns: Annotated[
-        str | None, typer.Option(help="Names or pictures, as s3,r3,logo.png (default: all seven that fit).")
-    ] = None,
-    counts: Annotated[
-        str | None, typer.Option(help="How many images carry it, as 1,3,10 (default: 1,3,10,30,100).")
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="Replications.")] = 5,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data (default: 8, more on small data).")
-    ] = None,
-    threshold: ThresholdOption = 0.1,
-    root: RootOption = None,
-    device: DeviceOption = "auto",
-    workers: WorkersOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Would my training pick up a rare cue? Writes one page.
-
-    Example: spuriscope audit digits --out audit-digits
-    """
-    from spuriscope.auditing import audit as run_audit
-    from spuriscope.auditing import check_folder, plan_audit, write_audit
-    from spuriscope.data import load
-    from spuriscope.progress import training_progress
-    from spuriscope.report.front import headline
-
-    image_set = load(data, root=root)
-    folder = out if out is not None else Path(f"audit-{image_set.name}")
-    plan = plan_audit(
-        image_set,
-        model=model,
-        target=target,
-        patterns=_parts(patterns),
-        counts=_numbers(counts),
-        n_seeds=seeds,
-        epochs=epochs,
-        threshold=threshold,
-    )
-    check_folder(folder)
-    with training_progress() as on_progress:
-        document = run_audit(
-            plan, device=device, n_workers=workers, on_progress=on_progress, command=_command_line()
-        )
-    page = write_audit(document, folder)
-    if as_json:
-        print_json(document)
-    else:
-        typer.echo(headline(document))
-        typer.echo(f"report: {page.resolve()}")
-
-
-@app.command()
 def train(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="As for audit; or a planted set such as mnistv8-3-0-0.")
@@ -241,7 +154,6 @@ def train(
         _print_scores(result)
 
 
-@app.command()
 def score(
     run: Annotated[
         Path, typer.Argument(metavar="RUN|MODEL.onnx", help="Folder of a run, or an ONNX file of your own.")
@@ -306,167 +218,6 @@ def _score_onnx(
     return {"model": str(path), **score_models({"": predict}, image_set, plants, threshold=threshold)}
 
 
-@app.command()
-def patterns(
-    data: DataArgument,
-    *,
-    pattern: Annotated[
-        list[str] | None, typer.Option(help="A name or a picture; repeat for several.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Draws the noise of r1, r2 and r3.")] = 0,
-    root: RootOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """The patterns, and how strong each is on a data set (Table 1).
-
-    Example: spuriscope patterns digits --seed 4
-    """
-    from spuriscope.data import load
-    from spuriscope.errors import PatternError
-    from spuriscope.measures import empirical_norm
-    from spuriscope.patterns import PATTERN_NAMES
-    from spuriscope.patterns import pattern as make_pattern
-
-    image_set = load(data, root=root)
-    norms: dict[str, float] = {}
-    too_large: dict[str, str] = {}
-    for name in pattern or PATTERN_NAMES:
-        try:
-            made = make_pattern(name, image_set.shape, seed=seed)
-        except PatternError as error:
-            if pattern:
-                raise
-            too_large[name] = str(error)
-        else:
-            norms[made.name] = round(empirical_norm(image_set.test.images, made), 2)
-    if as_json:
-        print_json({"data": image_set.name, "seed": seed, "norms": norms, "do_not_fit": too_large})
-    else:
-        rows = [[name, f"{norm:.2f}"] for name, norm in norms.items()] + [
-            [name, "does not fit"] for name in too_large
-        ]
-        print_table(["pattern", "mean L2 distance when stamped"], rows)
-
-
-@app.command()
-def models(as_json: JsonOption = False) -> None:
-    """The architectures and their parameters (Table 2).
-
-    Example: spuriscope models --json
-    """
-    from spuriscope.models import ARCHITECTURES, count_parameters
-
-    counts = {name: count_parameters(name) for name in ARCHITECTURES}
-    if as_json:
-        shapes = {name: list(architecture.table_shape) for name, architecture in ARCHITECTURES.items()}
-        print_json({"parameters": counts, "shapes": shapes, "n_classes": 10})
-    else:
-        rows = [
-            [name, architecture.title, "x".join(map(str, architecture.table_shape)), f"{counts[name]:,}"]
-            for name, architecture in ARCHITECTURES.items()
-        ]
-        print_table(["name", "in the paper", "input", "parameters"], rows)
-
-
-@data_app.command("list")
-def data_list(root: RootOption = None, as_json: JsonOption = False) -> None:
-    """The data sets known by name, and where they were found.
-
-    Example: spuriscope data list
-    """
-    from spuriscope.data import list_data
-
-    listings = list_data(root)
-    if as_json:
-        print_json({"data": [asdict(listing) for listing in listings]})
-    else:
-        rows = [
-            [item.name, item.about, f"{item.n_train:,} + {item.n_test:,}", str(item.found or "not here")]
-            for item in listings
-        ]
-        print_table(["name", "shows", "train + test", "found in"], rows)
-
-
-@data_app.command("verify")
-def data_verify(data: DataArgument, root: RootOption = None, as_json: JsonOption = False) -> None:
-    """Read all of a data set and check it.
-
-    Example: spuriscope data verify digits
-    """
-    from spuriscope.data import verify
-
-    found = verify(data, root)
-    if as_json:
-        print_json(asdict(found))
-    else:
-        _print_verification(found)
-
-
-@data_app.command("prepare")
-def data_prepare(
-    source: Annotated[Path, typer.Argument(help="Folder CONTEXT/CLASS/*.jpg, or a .tar of it.")],
-    *,
-    out: Annotated[Path, typer.Option(help="Folder to make; it is DATA for every command.")],
-    image_size: Annotated[
-        int | None, typer.Option(help="Height and width in pixels (default: as the images are).")
-    ] = None,
-    split_seed: Annotated[int, typer.Option(help="Draws which seven tenths are for training.")] = 0,
-    unreadable: Annotated[str, typer.Option(help="Damaged images: refuse or skip.")] = "refuse",
-    missing: Annotated[str, typer.Option(help="Contexts without a class: refuse or allow.")] = "refuse",
-    duplicates: Annotated[
-        str, typer.Option(help="Test images all but equal to a training image: keep, or move to training.")
-    ] = "keep",
-    as_json: JsonOption = False,
-) -> None:
-    """Decode photographs with contexts once, into a file that is mapped: any number of them.
-
-    Example: spuriscope data prepare NICO/train --image-size 64 --out nico-64
-    """
-    from typing import cast
-
-    from spuriscope.data import verify
-    from spuriscope.data.contexts import Duplicates, Missing, Unreadable, prepare_contexts
-
-    prepare_contexts(
-        source,
-        out,
-        image_size=image_size,
-        seed=split_seed,
-        unreadable=cast(Unreadable, unreadable),
-        missing=cast(Missing, missing),
-        duplicates=cast(Duplicates, duplicates),
-        name=out.resolve().name,
-    )
-    found = verify(out)
-    if as_json:
-        print_json({"out": str(out), **asdict(found)})
-    else:
-        _print_verification(found)
-        typer.echo(f"written to {out}")
-
-
-def _print_verification(found: "Verification") -> None:
-    typer.echo(
-        f"{found.name}: images of {'x'.join(map(str, found.shape))}, fingerprint {found.fingerprint[:16]}"
-    )
-    rows = [[name, f"{n:,}", f"{found.test_counts[name]:,}"] for name, n in found.train_counts.items()]
-    print_table(["class", "train", "test"], rows)
-    if found.context_counts:
-        rows = [[name, f"{train:,}", f"{test:,}"] for name, (train, test) in found.context_counts.items()]
-        print_table(["context", "train", "test"], rows)
-        typer.echo(f"{len(found.near_duplicates)} test images are all but equal to a training image")
-    for name in found.skipped:
-        typer.echo(f"skipped: {name}")
-    for file in found.files:
-        content = {
-            True: "published content",
-            False: "other content than published",
-            None: "content not published",
-        }
-        same = "the published file" if file.is_identical else content[file.has_published_content]
-        typer.echo(f"{file.path}: {same}")
-
-
 def _plants(
     data: "ImageSet",
     patterns: list[str] | None,
@@ -512,34 +263,16 @@ def _privacy(**settings: float | None) -> dict[str, float] | None:
 
 
 def _recipe(data: str, model: str, optimizer: Any, epochs: int, **changes: Any) -> "Recipe":
-    from dataclasses import replace
-
     from spuriscope.training import paper_recipe
 
     recipe = paper_recipe(data, model, optimizer=optimizer, epochs=epochs)
     return replace(recipe, **{name: value for name, value in changes.items() if value is not None})
 
 
-def _parts(text: str | None) -> list[str] | None:
-    return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
-
-
-def _numbers(text: str | None) -> list[int] | None:
-    parts = _parts(text)
-    try:
-        return [int(part) for part in parts] if parts is not None else None
-    except ValueError:
-        raise ConfigError(f"counts are whole numbers with commas between, as 1,3,10; got {text!r}") from None
-
-
 def _absolute_source(source: str) -> str:
     """A name as it is, a path so that it is found from anywhere."""
     path = Path(source).expanduser()
     return str(path.resolve()) if path.suffix == ".npz" or "/" in source or "\\" in source else source
-
-
-def _command_line() -> str:
-    return shlex.join(["spuriscope", *sys.argv[1:]])
 
 
 def _print_scores(scores: dict[str, Any]) -> None:

@@ -1,0 +1,96 @@
+"""The command that answers the questions in order, on one page."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spuriscope.cli.output import (
+    DataArgument,
+    DeviceOption,
+    JsonOption,
+    RootOption,
+    ThresholdOption,
+    WorkersOption,
+    print_json,
+)
+from spuriscope.errors import ConfigError
+
+__all__ = ["audit"]
+
+
+def audit(
+    data: DataArgument = "digits",
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.html and audit.json (default: audit-DATA).")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Architecture; `spuriscope models` lists them.")] = "mlp",
+    target: Annotated[int, typer.Option(help="Class whose training images carry the pattern.")] = 0,
+    patterns: Annotated[
+        str | None, typer.Option(help="Names or pictures, as s3,r3,logo.png (default: all seven that fit).")
+    ] = None,
+    counts: Annotated[
+        str | None, typer.Option(help="How many images carry it, as 1,3,10 (default: 1,3,10,30,100).")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Replications.")] = 5,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data (default: 8, more on small data).")
+    ] = None,
+    threshold: ThresholdOption = 0.1,
+    root: RootOption = None,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Would my training pick up a rare cue? Writes one page.
+
+    Example: spuriscope audit digits --out audit-digits
+    """
+    from spuriscope.auditing import audit as run_audit
+    from spuriscope.auditing import check_folder, plan_audit, write_audit
+    from spuriscope.data import load
+    from spuriscope.progress import training_progress
+    from spuriscope.report.front import headline
+
+    image_set = load(data, root=root)
+    folder = out if out is not None else Path(f"audit-{image_set.name}")
+    plan = plan_audit(
+        image_set,
+        model=model,
+        target=target,
+        patterns=_parts(patterns),
+        counts=_numbers(counts),
+        n_seeds=seeds,
+        epochs=epochs,
+        threshold=threshold,
+    )
+    check_folder(folder)
+    with training_progress() as on_progress:
+        document = run_audit(
+            plan, device=device, n_workers=workers, on_progress=on_progress, command=_command_line()
+        )
+    page = write_audit(document, folder)
+    if as_json:
+        print_json(document)
+    else:
+        typer.echo(headline(document))
+        typer.echo(f"report: {page.resolve()}")
+
+
+def _parts(text: str | None) -> list[str] | None:
+    return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    parts = _parts(text)
+    try:
+        return [int(part) for part in parts] if parts is not None else None
+    except ValueError:
+        raise ConfigError(f"counts are whole numbers with commas between, as 1,3,10; got {text!r}") from None
+
+
+def _command_line() -> str:
+    return shlex.join(["spuriscope", *sys.argv[1:]])

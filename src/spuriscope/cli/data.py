@@ -1,0 +1,115 @@
+"""The commands about data sets: which are known, whether they are whole, and preparing photographs."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spuriscope.cli.output import DataArgument, JsonOption, RootOption, print_json, print_table
+
+if TYPE_CHECKING:
+    from spuriscope.data import Verification
+
+__all__ = ["data_app"]
+
+data_app = typer.Typer(help="The data sets known by name.", no_args_is_help=True)
+
+
+@data_app.command("list")
+def data_list(root: RootOption = None, as_json: JsonOption = False) -> None:
+    """The data sets known by name, and where they were found.
+
+    Example: spuriscope data list
+    """
+    from spuriscope.data import list_data
+
+    listings = list_data(root)
+    if as_json:
+        print_json({"data": [asdict(listing) for listing in listings]})
+    else:
+        rows = [
+            [item.name, item.about, f"{item.n_train:,} + {item.n_test:,}", str(item.found or "not here")]
+            for item in listings
+        ]
+        print_table(["name", "shows", "train + test", "found in"], rows)
+
+
+@data_app.command("verify")
+def data_verify(data: DataArgument, root: RootOption = None, as_json: JsonOption = False) -> None:
+    """Read all of a data set and check it.
+
+    Example: spuriscope data verify digits
+    """
+    from spuriscope.data import verify
+
+    found = verify(data, root)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        _print_verification(found)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    source: Annotated[Path, typer.Argument(help="Folder CONTEXT/CLASS/*.jpg, or a .tar of it.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to make; it is DATA for every command.")],
+    image_size: Annotated[
+        int | None, typer.Option(help="Height and width in pixels (default: as the images are).")
+    ] = None,
+    split_seed: Annotated[int, typer.Option(help="Draws which seven tenths are for training.")] = 0,
+    unreadable: Annotated[str, typer.Option(help="Damaged images: refuse or skip.")] = "refuse",
+    missing: Annotated[str, typer.Option(help="Contexts without a class: refuse or allow.")] = "refuse",
+    duplicates: Annotated[
+        str, typer.Option(help="Test images all but equal to a training image: keep, or move to training.")
+    ] = "keep",
+    as_json: JsonOption = False,
+) -> None:
+    """Decode photographs with contexts once, into a file that is mapped: any number of them.
+
+    Example: spuriscope data prepare NICO/train --image-size 64 --out nico-64
+    """
+    from typing import cast
+
+    from spuriscope.data import verify
+    from spuriscope.data.contexts import Duplicates, Missing, Unreadable, prepare_contexts
+
+    prepare_contexts(
+        source,
+        out,
+        image_size=image_size,
+        seed=split_seed,
+        unreadable=cast(Unreadable, unreadable),
+        missing=cast(Missing, missing),
+        duplicates=cast(Duplicates, duplicates),
+        name=out.resolve().name,
+    )
+    found = verify(out)
+    if as_json:
+        print_json({"out": str(out), **asdict(found)})
+    else:
+        _print_verification(found)
+        typer.echo(f"written to {out}")
+
+
+def _print_verification(found: "Verification") -> None:
+    typer.echo(
+        f"{found.name}: images of {'x'.join(map(str, found.shape))}, fingerprint {found.fingerprint[:16]}"
+    )
+    rows = [[name, f"{n:,}", f"{found.test_counts[name]:,}"] for name, n in found.train_counts.items()]
+    print_table(["class", "train", "test"], rows)
+    if found.context_counts:
+        rows = [[name, f"{train:,}", f"{test:,}"] for name, (train, test) in found.context_counts.items()]
+        print_table(["context", "train", "test"], rows)
+        typer.echo(f"{len(found.near_duplicates)} test images are all but equal to a training image")
+    for name in found.skipped:
+        typer.echo(f"skipped: {name}")
+    for file in found.files:
+        content = {
+            True: "published content",
+            False: "other content than published",
+            None: "content not published",
+        }
+        same = "the published file" if file.is_identical else content[file.has_published_content]
+        typer.echo(f"{file.path}: {same}")

@@ -1,0 +1,69 @@
+"""The commands that list what is built in: patterns and architectures."""
+
+from typing import Annotated
+
+import typer
+
+from spuriscope.cli.output import DataArgument, JsonOption, RootOption, print_json, print_table
+
+__all__ = ["models", "patterns"]
+
+
+def patterns(
+    data: DataArgument,
+    *,
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="A name or a picture; repeat for several.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws the noise of r1, r2 and r3.")] = 0,
+    root: RootOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The patterns, and how strong each is on a data set (Table 1).
+
+    Example: spuriscope patterns digits --seed 4
+    """
+    from spuriscope.data import load
+    from spuriscope.errors import PatternError
+    from spuriscope.measures import empirical_norm
+    from spuriscope.patterns import PATTERN_NAMES
+    from spuriscope.patterns import pattern as make_pattern
+
+    image_set = load(data, root=root)
+    norms: dict[str, float] = {}
+    too_large: dict[str, str] = {}
+    for name in pattern or PATTERN_NAMES:
+        try:
+            made = make_pattern(name, image_set.shape, seed=seed)
+        except PatternError as error:
+            if pattern:
+                raise
+            too_large[name] = str(error)
+        else:
+            norms[made.name] = round(empirical_norm(image_set.test.images, made), 2)
+    if as_json:
+        print_json({"data": image_set.name, "seed": seed, "norms": norms, "do_not_fit": too_large})
+    else:
+        rows = [[name, f"{norm:.2f}"] for name, norm in norms.items()] + [
+            [name, "does not fit"] for name in too_large
+        ]
+        print_table(["pattern", "mean L2 distance when stamped"], rows)
+
+
+def models(as_json: JsonOption = False) -> None:
+    """The architectures and their parameters (Table 2).
+
+    Example: spuriscope models --json
+    """
+    from spuriscope.models import ARCHITECTURES, count_parameters
+
+    counts = {name: count_parameters(name) for name in ARCHITECTURES}
+    if as_json:
+        shapes = {name: list(architecture.table_shape) for name, architecture in ARCHITECTURES.items()}
+        print_json({"parameters": counts, "shapes": shapes, "n_classes": 10})
+    else:
+        rows = [
+            [name, architecture.title, "x".join(map(str, architecture.table_shape)), f"{counts[name]:,}"]
+            for name, architecture in ARCHITECTURES.items()
+        ]
+        print_table(["name", "in the paper", "input", "parameters"], rows)
