@@ -7,8 +7,13 @@ import pytest
 
 from spuriscope.report.front import headline
 from spuriscope.report.lookup import easiest, headline_dose, n50_of, paired_change
-from spuriscope.report.verdicts import tiles
+from spuriscope.report.verdicts import Tile, tiles
 from test_report_document import make_document, make_membership
+
+
+def tile_of(document: dict[str, Any], question: str) -> Tile:
+    return next(tile for tile in tiles(document) if tile.question == question)
+
 
 ENOUGH = "of 1,437 training images were enough to make this model call"
 ENOUGH_ONE = ENOUGH.replace("images were", "images was")
@@ -53,42 +58,42 @@ def test_the_headline(n_planted: int, share: float, twin: float, reached: bool, 
     ids=["picked up", "somewhat", "not at all", "only from many"],
 )
 def test_the_words_of_the_tiles_follow_their_rules(document: dict[str, Any], words: list[str]) -> None:
-    assert [tile.word for tile in tiles(document)[:3]] == words
+    assert [tile_of(document, q).word for q in ("Picked up?", "Who pays?", "Leaked?")] == words
 
 
 def test_whether_the_usual_test_would_have_noticed() -> None:
     document = make_document(strengths={"r3": 0.9})
-    assert "the usual test would not have noticed" in tiles(document)[1].detail
+    assert "the usual test would not have noticed" in tile_of(document, "Who pays?").detail
     for row in document["dose_response"][0]["cells"]:
         if row["n_planted"]:
             row["clean_accuracy"] -= 0.05
-    assert "the usual test would have noticed" in tiles(document)[1].detail
+    assert "the usual test would have noticed" in tile_of(document, "Who pays?").detail
 
 
 def test_who_is_recognised_is_told_with_its_false_alarms() -> None:
     document = make_document(strengths={"r3": 0.9})
     found = document["membership"]
     stamped = next(a for a in found["attacks"] if a["name"] == "lira-online")["stamped"]
-    tile = tiles(document)[2]
+    tile = tile_of(document, "Leaked?")
     assert stamped["n_outsiders"] < 100
     assert tile.number.replace("\u00a0", " ") == f"{100 * stamped['auc']['mean']:.0f} %"
     assert "needs 100 outsiders" in tile.detail
     assert "But every model gives away" in tile.detail
     document["membership"] = make_membership("r3", 50, stamped_shift=3.0, score=0.0)
-    told = tiles(document)[2]
+    told = tile_of(document, "Leaked?")
     rate = next(a for a in document["membership"]["attacks"] if a["name"] == "lira-online")
     share = rate["stamped"]["recognised"][1]["rate"]["value"]
     assert told.word == "act"
     assert told.number.replace("\u00a0", " ") == f"{100 * share:.1f} %"
     assert "guessing: 1" in told.detail
     document["membership"] = make_membership("r3", 50, score=0.0)
-    assert tiles(document)[2].word == "fine"
+    assert tile_of(document, "Leaked?").word == "fine"
     assert "Leaked?" not in [tile.question for tile in tiles(document | {"membership": None})]
     nobody = make_membership("r3", 50, score=0.0)
     lira = next(a for a in nobody["attacks"] if a["name"] == "lira-online")["stamped"]
     lira["auc"] = None
     lira["recognised"][1]["rate"] |= {"value": None, "reason": "needs 100 outsiders, there are 0"}
-    none = tiles(document | {"membership": nobody})[2]
+    none = tile_of(document | {"membership": nobody}, "Leaked?")
     assert (none.number, none.word) == ("cannot be told", "watch")
 
 
@@ -97,7 +102,7 @@ def test_a_loss_that_may_be_chance_is_watched() -> None:
     for row in document["dose_response"][0]["cells"]:
         if row["n_planted"]:
             row["spurious_accuracy"] = 0.95 - 0.4 * row["seed"]
-    assert tiles(document)[1].word == "watch"
+    assert tile_of(document, "Who pays?").word == "watch"
 
 
 def test_a_change_is_paired_by_seed() -> None:

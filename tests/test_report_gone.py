@@ -50,4 +50,4 @@ def test_a_document_without_the_question_has_no_section_and_no_tile() -> None:
     document = make_document()
     document["deletion"] = None
     assert "How do I get rid of it?" not in render(document)
-    assert len(tiles(document)) == 3
+    assert "Gone again?" not in {tile.question for tile in tiles(document)}

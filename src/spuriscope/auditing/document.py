@@ -18,6 +18,7 @@ import spuriscope
 from spuriscope.adapters import Fit
 from spuriscope.auditing.canaries import canaries
 from spuriscope.auditing.deletion import deletion
+from spuriscope.auditing.discovery import discovery
 from spuriscope.auditing.doses import train_doses
 from spuriscope.auditing.membership import membership
 from spuriscope.auditing.plan import AuditPlan, plan_audit
@@ -90,6 +91,7 @@ def audit(
     answers = asdict(doses)
     if plan.fit is None:
         answers |= {
+            "discovery": discovery(plan, doses.headline, **how),
             "membership": membership(plan, doses.headline, **how),
             "canaries": canaries(plan, device=device, on_progress=on_progress),
             "deletion": deletion(plan, doses.headline, **how),

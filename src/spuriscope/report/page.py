@@ -51,6 +51,7 @@ def render(document: dict[str, Any]) -> str:
 
 def _sections(document: dict[str, Any]) -> "list[Section]":
     """A section for each question whose answer is in the document, in the order of the questions."""
+    from spuriscope.report.found import found
     from spuriscope.report.gone import gone
     from spuriscope.report.pick_up import pick_up
     from spuriscope.report.recognised import recognised
@@ -59,6 +60,7 @@ def _sections(document: dict[str, Any]) -> "list[Section]":
     questions: Mapping[Callable[[dict[str, Any]], Section], str]  # the key that holds the answer
     questions = {
         pick_up: "dose_response",
+        found: "discovery",
         who_pays: "dose_response",
         recognised: "membership",
         gone: "deletion",

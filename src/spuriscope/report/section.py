@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from spuriscope.report.pictures import Shown
 
-__all__ = ["Map", "Maps", "Panel", "Section", "Table"]
+__all__ = ["Captioned", "Gallery", "Map", "Maps", "Panel", "Section", "Table"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,23 @@ class Maps:
     caption: str
 
 
+@dataclass(frozen=True)
+class Captioned:
+    """A picture with a few words under it."""
+
+    picture: Shown
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Pictures side by side, with a title above and a sentence under all."""
+
+    title: str
+    pictures: tuple[Captioned, ...]
+    caption: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """Numbers behind a figure; `rows` are texts, the first of each names the row."""
@@ -76,6 +93,7 @@ class Section:
         advice: what to do about it.
         tables: the numbers, folded away.
         maps: a second picture, where there is one.
+        gallery: images, where they are the evidence.
     """
 
     anchor: str
@@ -87,3 +105,4 @@ class Section:
     advice: str
     tables: tuple[Table, ...]
     maps: Maps | None = None
+    gallery: Gallery | None = None

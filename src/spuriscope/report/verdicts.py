@@ -6,6 +6,7 @@ A tile's word is fine, watch or act; the rules are below, and each tile says its
 from dataclasses import dataclass
 
 from spuriscope.report import wording
+from spuriscope.report.found import counts_found
 from spuriscope.report.gone import NAMES, measured, recommended
 from spuriscope.report.lookup import (
     Document,
@@ -26,6 +27,7 @@ __all__ = ["Tile", "tiles"]
 RARE = 0.01  # share of the training images up to which a cue is called rare
 MOVED = 0.1  # least score that is worth watching
 NOTICED = -0.01  # change of clean accuracy that a usual test would show
+FOUND = 0.9  # share of planted images that a search should find
 PAID = -0.1  # change of accuracy on stamped images that calls for action
 
 
@@ -52,9 +54,14 @@ class Tile:
 
 def tiles(document: Document) -> tuple[Tile, ...]:
     """One tile for each question that the document answers."""
-    answers = {"membership": _recognised, "deletion": _gone}  # and the key that holds each
-    asked = [tile(document) for key, tile in answers.items() if document.get(key)]
-    return _picked_up(document), _who_pays(document), *asked
+    answers = {  # and the key that holds each
+        _picked_up: "dose_response",
+        _found_again: "discovery",
+        _who_pays: "dose_response",
+        _recognised: "membership",
+        _gone: "deletion",
+    }
+    return tuple(tile(document) for tile, key in answers.items() if document.get(key))
 
 
 def _picked_up(document: Document) -> Tile:
@@ -95,6 +102,28 @@ def _picked_up_word(document: Document, estimate: float | None, limit: int) -> s
         for entry in dose["summary"][1:]
     ]
     return "fine" if max(scores) < MOVED else "watch"
+
+
+def _found_again(document: Document) -> Tile:
+    result = document["discovery"]
+    n_planted, n_found, n_wrong, n_on_twins = counts_found(result)
+    is_true = n_wrong + n_on_twins == 0
+    milder = "act" if n_found == 0 else "watch"
+    return Tile(
+        question="Found again?",
+        number=f"{n_found} of {n_planted}",
+        detail=(
+            f"planted images found by a search that was told nothing ({result['pattern']}); it suspects "
+            f"{n_wrong} others, and reports {n_on_twins} false finding{'s' * (n_on_twins != 1)} on "
+            "clean twins."
+        ),
+        word="fine" if n_found >= FOUND * n_planted and is_true else milder,
+        rule=(
+            "fine: the search finds nine of ten planted images and suspects nothing else; act: it finds "
+            "none, so a cue would go unnoticed; watch: what lies between"
+        ),
+        anchor="found",
+    )
 
 
 def _who_pays(document: Document) -> Tile:
