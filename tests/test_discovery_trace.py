@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from spuriscope.data import load
 from spuriscope.data.image_set import Split
 from spuriscope.discovery import Deviation, Trace, discover
 from spuriscope.discovery.confirm import Intervention
+from spuriscope.discovery.trace import ENOUGH, _groups
 from spuriscope.errors import ConfigError, DiscoveryError, MeasureError
 from spuriscope.measures import Predict, spurious_score
 from spuriscope.patterns import Pattern
@@ -98,7 +100,7 @@ def test_strength_is_shared_energy_times_contrast_times_root_of_size(train: Spli
     trace = Trace().fit(fresh.images)
     of_class = np.flatnonzero(stamped.labels.numpy() == CUE_CLASS)
     deviations = trace.deviation.transform(stamped.images[of_class]).astype(float)
-    points = dict(zip(of_class, deviations - np.median(deviations, axis=0), strict=True))
+    points = dict(zip(of_class, deviations, strict=True))
     energy = np.mean([points[i] @ points[j] for i, j in combinations(positions, 2)])
     mean = np.mean([points[i] for i in positions], axis=0)
     least = min(points[i] @ mean for i in positions)
@@ -106,6 +108,18 @@ def test_strength_is_shared_energy_times_contrast_times_root_of_size(train: Spli
     contrast = least / max(outside, np.linalg.norm(mean))
     first = trace.search_class(stamped, CUE_CLASS)[0]
     assert first.strength == pytest.approx(2 * energy * contrast, rel=1e-4)
+
+
+def test_a_class_whose_images_share_most_is_judged_less_its_median() -> None:
+    """Digits: 147 zeros make a handful of groups as they are, and one that is the class."""
+    train = load("digits").train
+    zeros = np.flatnonzero(train.labels.numpy() == 0)
+    trace = Trace().fit(load("digits").test.images)
+    deviations = trace.deviation.transform(train.images[zeros])
+    assert len(list(_groups(deviations, trace.n_groups))) < ENOUGH
+    groups = [group for group in trace.search_class(train, 0) if len(group) > 1]
+    assert len(groups) >= ENOUGH
+    assert max(map(len, groups)) < len(zeros) / 2
 
 
 def test_deviations_of_fresh_images_have_spread_one_and_can_be_undone(fresh: Split) -> None:

@@ -12,8 +12,16 @@ from spuriscope.errors import ConfigError
 from spuriscope.models import Dropout, build_model
 from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
-from spuriscope.training import Cell, DataKey, Privacy, Recipe, TrainedModel, train, train_many
-from spuriscope.training import privacy as privacy_module
+from spuriscope.training import (
+    Cell,
+    DataKey,
+    Privacy,
+    Recipe,
+    TrainedModel,
+    privacy as privacy_module,
+    train,
+    train_many,
+)
 from spuriscope.training.batches import Batches
 from spuriscope.training.gradient import set_gradient
 from spuriscope.training.private_gradient import private_gradient

@@ -162,7 +162,7 @@ def make_discovery(
         "n_train": 1437,
         "n_fresh": 200,
         "n_controls": 199,
-        "level": 0.05,
+        "level": 0.01,
         "searches": searches,
     }
 

@@ -1,8 +1,7 @@
 """Numbers on the page: few digits, never more certain than they are."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from spuriscope.report import wording
 from spuriscope.statistics import N50, Interval

@@ -1,44 +1,60 @@
-from .adapters import Fit, load_onnx, module_predict, sklearn_fit, sklearn_predict
-from .auditing import audit, plan_audit, write_audit
-from .contexts import ContextMeasures, RareContext, measure_context
-from .data import ImageSet, Split, load
-from .data.contexts import prepare_contexts
-from .deletion import METHODS, delete, deletion_check, repair
-from .discovery import Finding, discover
-from .errors import SpuriscopeError
-from .measures import (
-    Measures,
-    Predict,
-    accuracy,
-    empirical_norm,
-    measure,
-    normalised_spurious_score,
-    pixel_removal_sensitivity,
-    predicted_share,
-    probabilities,
-    spurious_accuracy,
-    spurious_score,
-    weight_importance,
+from .adapters import (
+    Fit as Fit,
+    load_onnx as load_onnx,
+    module_predict as module_predict,
+    sklearn_fit as sklearn_fit,
+    sklearn_predict as sklearn_predict,
 )
-from .membership import ATTACKS, Attack, Game, Knowledge, attack_game
-from .models import build_model
-from .patterns import PATTERN_NAMES, Pattern, pattern
-from .planting import Plant, draw_planted, parse_planted_set
-from .runs import Run, load_run, save_run
-from .theory import RidgeModel
+from .auditing import audit as audit, plan_audit as plan_audit, write_audit as write_audit
+from .contexts import (
+    ContextMeasures as ContextMeasures,
+    RareContext as RareContext,
+    measure_context as measure_context,
+)
+from .data import ImageSet as ImageSet, Split as Split, load as load
+from .data.contexts import prepare_contexts as prepare_contexts
+from .deletion import METHODS as METHODS, delete as delete, deletion_check as deletion_check, repair as repair
+from .discovery import Finding as Finding, discover as discover
+from .errors import SpuriscopeError as SpuriscopeError
+from .measures import (
+    Measures as Measures,
+    Predict as Predict,
+    accuracy as accuracy,
+    empirical_norm as empirical_norm,
+    measure as measure,
+    normalised_spurious_score as normalised_spurious_score,
+    pixel_removal_sensitivity as pixel_removal_sensitivity,
+    predicted_share as predicted_share,
+    probabilities as probabilities,
+    spurious_accuracy as spurious_accuracy,
+    spurious_score as spurious_score,
+    weight_importance as weight_importance,
+)
+from .membership import (
+    ATTACKS as ATTACKS,
+    Attack as Attack,
+    Game as Game,
+    Knowledge as Knowledge,
+    attack_game as attack_game,
+)
+from .models import build_model as build_model
+from .patterns import PATTERN_NAMES as PATTERN_NAMES, Pattern as Pattern, pattern as pattern
+from .planting import Plant as Plant, draw_planted as draw_planted, parse_planted_set as parse_planted_set
+from .runs import Run as Run, load_run as load_run, save_run as save_run
+from .theory import RidgeModel as RidgeModel
 from .training import (
-    Cell,
-    DataKey,
-    FailedCell,
-    Part,
-    Privacy,
-    Recipe,
-    TrainedModel,
-    load_model,
-    paper_recipe,
-    train,
-    train_cell,
-    train_many,
+    Cell as Cell,
+    DataKey as DataKey,
+    FailedCell as FailedCell,
+    Part as Part,
+    Privacy as Privacy,
+    Recipe as Recipe,
+    TrainedModel as TrainedModel,
+    load_model as load_model,
+    paper_recipe as paper_recipe,
+    train as train,
+    train_cell as train_cell,
+    train_many as train_many,
 )
 
 __version__: str

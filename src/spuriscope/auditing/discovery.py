@@ -20,6 +20,7 @@ __all__ = ["discovery"]
 N_SEEDS = 3
 LEAST_PLANTED = 3  # images that share something: one alone has nothing to agree with
 N_FRESH, N_CONTROLS = 200, 199
+LEVEL = 0.01  # false discovery rate
 N_SHOWN = 6
 
 
@@ -48,7 +49,7 @@ def discovery(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str
         "n_train": len(plan.data.train),
         "n_fresh": min(N_FRESH, len(plan.data.test)),
         "n_controls": N_CONTROLS,
-        "level": 0.05,
+        "level": LEVEL,
         "searches": searches,
     }
 
@@ -56,7 +57,7 @@ def discovery(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str
 def _search(plan: AuditPlan, model: TrainedModel) -> dict[str, Any]:
     """What the search says of one model, and then, to judge it, what was planted."""
     findings = search_model(
-        model, plan.data, threshold=plan.threshold, n_fresh=N_FRESH, n_controls=N_CONTROLS
+        model, plan.data, threshold=plan.threshold, level=LEVEL, n_fresh=N_FRESH, n_controls=N_CONTROLS
     )
     drawn = draw_planted(model.cell.plants, plan.data.train.labels)
     planted = drawn[0].sort().values.numpy() if drawn else np.empty(0, dtype=np.int64)

@@ -49,8 +49,7 @@ def audit(
 
     Example: spuriscope audit digits --out audit-digits
     """
-    from spuriscope.auditing import audit as run_audit
-    from spuriscope.auditing import check_folder, plan_audit, write_audit
+    from spuriscope.auditing import audit as run_audit, check_folder, plan_audit, write_audit
     from spuriscope.data import load
     from spuriscope.progress import training_progress
     from spuriscope.report.front import headline

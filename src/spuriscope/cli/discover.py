@@ -31,7 +31,7 @@ def discover(
     patterns: Annotated[
         Path | None, typer.Option(help="Folder for the reconstructed patterns, as found-1.png and so on.")
     ] = None,
-    level: Annotated[float, typer.Option(help="False discovery rate.")] = 0.05,
+    level: Annotated[float, typer.Option(help="False discovery rate.")] = 0.01,
     threshold: ThresholdOption = 0.1,
     seed: Annotated[int, typer.Option(help="Draws the fresh images and the controls.")] = 0,
     as_json: JsonOption = False,

@@ -26,8 +26,7 @@ def patterns(
     from spuriscope.data import load
     from spuriscope.errors import PatternError
     from spuriscope.measures import empirical_norm
-    from spuriscope.patterns import PATTERN_NAMES
-    from spuriscope.patterns import pattern as make_pattern
+    from spuriscope.patterns import PATTERN_NAMES, pattern as make_pattern
 
     image_set = load(data, root=root)
     norms: dict[str, float] = {}

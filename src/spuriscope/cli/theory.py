@@ -33,8 +33,7 @@ def theory(
 
     Example: spuriscope theory --gamma 0.1 --m 1 --t 2.236 --s1 0.5 --s2 0.1 --simulate 100000
     """
-    from spuriscope.theory import RidgeModel
-    from spuriscope.theory import simulate as simulated
+    from spuriscope.theory import RidgeModel, simulate as simulated
 
     model = RidgeModel(
         gamma=gamma, m=m, t=t, s1=s1, s2=s2, lam=lam, noise=noise, overlap=overlap, cover=cover

@@ -21,8 +21,7 @@ from spuriscope.errors import DeletionError, TrainingError
 from spuriscope.measures import measure
 from spuriscope.membership.attacks import confidence
 from spuriscope.membership.evaluation import auc
-from spuriscope.patterns import Pattern
-from spuriscope.patterns import pattern as make_pattern
+from spuriscope.patterns import Pattern, pattern as make_pattern
 from spuriscope.planting import Plant
 from spuriscope.statistics import Interval, equivalence_test, mean_interval, t_test
 from spuriscope.training import (

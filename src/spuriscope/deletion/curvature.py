@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp
 from torch.nn import functional as F
-from torch.nn.utils import parameters_to_vector
 
 __all__ = ["CROSS_ENTROPY", "SQUARED", "Curvature", "Loss", "moved", "summed_gradient"]
 
@@ -111,11 +110,11 @@ class Curvature:
 
 def summed_gradient(module: nn.Module, images: Tensor, labels: Tensor, loss: Loss = CROSS_ENTROPY) -> Tensor:
     """Gradient (p,) of the loss summed over some images."""
-    total = torch.zeros_like(parameters_to_vector(module.parameters()))
+    total = torch.zeros(())
     for part, classes in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
         value = loss.value(module(part), classes)
         gradients = torch.autograd.grad(value, list(module.parameters()))
-        total += torch.cat([gradient.flatten() for gradient in gradients])
+        total = total + torch.cat([gradient.flatten() for gradient in gradients])
     return total.detach()
 
 

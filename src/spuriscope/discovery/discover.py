@@ -45,7 +45,7 @@ def discover(
     holdout: Given,
     trace: Trace | None = None,
     retrain: Retrain | None = None,
-    level: float = 0.05,
+    level: float = 0.01,
     least_images: int = 2,
     least_score: float = 0.05,
     threshold: float = 0.1,
@@ -63,7 +63,7 @@ def discover(
         trace: how groups are found; its `fit` is called on the fresh images.
         retrain: trains the model again without the images at the positions it is given, and returns its
             `predict`. Each finding then has a `proof`.
-        level: false discovery rate.
+        level: false discovery rate, as far as the p-values hold: they come from the fitted tail of a crowd.
         least_images: groups of fewer images are not reported. With 1 single images are candidates too: they
             have nothing to agree with, and odd ones that mean nothing are common in small data.
         least_score: a pattern that moves a smaller share of fresh images is not reported.

@@ -28,6 +28,7 @@ __all__ = ["LEAST_OF_CLASS", "Trace"]
 LEAST_OF_CLASS = 20  # a smaller class has no crowd for a group to stand out from
 MOST_OF_CLASS = 8000  # only those farthest out of a larger class are paired: 256 MB of inner products
 MOST_STEPS = 20
+ENOUGH = 20  # groups of a class: three suspects, and a crowd behind them
 HALF = 0.5  # of the shared deviation: nearer to carrying it than not
 
 Deviations = NDArray[np.float32]
@@ -78,15 +79,22 @@ class Trace:
         return [group for target in self.classes(train) for group in self.search_class(train, target)]
 
     def search_class(self, train: Split, target: int) -> list[Group]:
-        """Groups, and then single images, of one class, each list strongest first."""
+        """Groups, and then single images, of one class, each list strongest first.
+
+        In a small class one group may take what all its images share, and leave too few to judge a group by:
+        there the median of the class is taken away first.
+        """
         positions = (train.labels == target).nonzero().flatten()
         deviations = self.deviation.transform(train.images[positions])
-        deviations -= np.median(deviations, axis=0)  # what all images of the class share is no cue
         if len(positions) > MOST_OF_CLASS:
             farthest = np.sort(np.argsort(-np.einsum("ij,ij->i", deviations, deviations))[:MOST_OF_CLASS])
             positions, deviations = positions[farthest], deviations[farthest]
+        groups = list(_groups(deviations, self.n_groups))
+        if len(groups) < ENOUGH:
+            deviations = deviations - np.median(deviations, axis=0).astype(np.float32)
+            groups = list(_groups(deviations, self.n_groups))
         found = []
-        for listing in (list(_groups(deviations, self.n_groups)), _singles(deviations, self.n_groups)):
+        for listing in (groups, _singles(deviations, self.n_groups)):
             for rows, strength in sorted(listing, key=lambda item: -item[1]):
                 found.append(
                     Group(target=target, positions=positions[rows].numpy(), strength=strength, source="trace")

@@ -72,8 +72,8 @@ def _claim(found: Document) -> str:
     images = wording.images(found["n_planted"])
     if entry is None:
         return (
-            f"No short way was found: training again without the {images} removes {found['pattern']}, and "
-            "nothing quicker did."
+            f"Each quicker method leaves {found['pattern']} in the model or costs accuracy; training again "
+            f"without the {images} does neither."
         )
     after, oracle = (measured(entry, "score", state).mean for state in ("after", "oracle"))
     return (

@@ -200,7 +200,7 @@ def _gone(document: Document) -> Tile:
     )
     if entry is None:
         number, word = "train again", "watch"
-        detail = f"No quicker method removes {found['pattern']} from the model."
+        detail = f"Each quicker method leaves {found['pattern']} in the model or costs accuracy."
     else:
         after, oracle = (measured(entry, "score", state) for state in ("after", "oracle"))
         number, word = wording.table_percent(after.mean), "fine"
