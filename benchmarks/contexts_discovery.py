@@ -77,7 +77,7 @@ def ranked(trace: Trace, split: Split, target: int, planted: set[int]) -> tuple[
         for position in group.positions.tolist():
             strength[position] = max(strength[position], group.strength)
     is_planted = [position in planted for position in of_class]
-    best = max((group for group in groups if len(group.positions) > 1), key=lambda group: group.strength)
+    best = max((group for group in groups if group.look == "whole"), key=lambda group: group.strength)
     right = len(planted & set(best.positions.tolist()))
     return float(roc_auc_score(is_planted, list(strength.values()))), f"{right} of {len(best.positions)}"
 
@@ -95,7 +95,7 @@ def searched(data: ImageSet, context: str, name: str, n_planted: int) -> dict[st
     is_usual = data.contexts.test != code
     fresh = Split(data.test.images[is_usual], data.test.labels[is_usual])
     pixels, inside = (
-        ranked(Trace(deviation=deviation).fit(fresh.images), train, target, planted)
+        ranked(Trace(deviation=deviation).fit(fresh), train, target, planted)
         for deviation in (Deviation(), Features(model))
     )
     of_class = (train.labels == target).nonzero().flatten()

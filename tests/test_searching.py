@@ -65,13 +65,13 @@ def test_images_are_handed_over_as_the_model_saw_them(
 def test_a_planted_run_is_searched_without_being_told(
     planted: TrainedModel, plant: Plant, digits: ImageSet
 ) -> None:
-    findings = search_model(planted, digits, n_controls=199)
+    findings = search_model(planted, digits)
     assert [finding.target for finding in findings] == [plant.target]
     assert findings[0].examples.tolist() == planted_positions(plant, digits)
 
 
 def test_the_clean_twin_gives_no_finding(planted: TrainedModel, digits: ImageSet) -> None:
-    assert search_model(train_cell(planted.cell.clean_twin, digits), digits, n_controls=199) == []
+    assert search_model(train_cell(planted.cell.clean_twin, digits), digits) == []
 
 
 def test_a_cue_that_came_with_the_data_is_found_just_the_same(
@@ -80,14 +80,14 @@ def test_a_cue_that_came_with_the_data_is_found_just_the_same(
     """The user's own images carry it: the cell knows of no plant."""
     mine = ImageSet("mine", images_seen(planted.cell, digits), digits.test, digits.class_names)
     cell = Cell(data=DataKey.of(mine), model="small-mlp", recipe=RECIPE, seed=3)
-    findings = search_model(train_cell(cell, mine), mine, n_controls=199)
+    findings = search_model(train_cell(cell, mine), mine)
     assert [finding.examples.tolist() for finding in findings] == [planted_positions(plant, digits)]
 
 
 def test_positions_are_those_of_the_data_where_a_part_was_trained_on(plant: Plant, digits: ImageSet) -> None:
     part = Part.without(list(range(100)), len(digits.train))
     cell = Cell(data=DataKey.of(digits), plants=(plant,), model="small-mlp", recipe=RECIPE, seed=3, part=part)
-    findings = search_model(train_cell(cell, digits), digits, n_controls=199)
+    findings = search_model(train_cell(cell, digits), digits)
     kept = [position for position in planted_positions(plant, digits) if position >= 100]
     assert [finding.examples.tolist() for finding in findings] == [kept]
 
@@ -152,5 +152,5 @@ def test_a_cue_may_be_a_tint_or_a_stripe(digits: ImageSet) -> None:
     images[positions] = (255 * stamped).round().to(torch.uint8)
     mine = ImageSet("striped", Split(images, digits.train.labels), digits.test, digits.class_names)
     cell = Cell(data=DataKey.of(mine), model="small-mlp", recipe=RECIPE, seed=1)
-    findings = search_model(train_cell(cell, mine), mine, n_controls=199)
+    findings = search_model(train_cell(cell, mine), mine)
     assert [finding.examples.tolist() for finding in findings] == [positions.tolist()]

@@ -25,13 +25,19 @@ def discover(
     ] = None,
     root: RootOption = None,
     logits: Annotated[bool, typer.Option(help="The ONNX file gives logits, not probabilities.")] = False,
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            help="Data of unrelated images: what the model calls alike there proposes where to look."
+        ),
+    ] = None,
     prove: Annotated[
         bool, typer.Option("--prove", help="Train again without the suspected images: is the effect gone?")
     ] = False,
     patterns: Annotated[
         Path | None, typer.Option(help="Folder for the reconstructed patterns, as found-1.png and so on.")
     ] = None,
-    level: Annotated[float, typer.Option(help="False discovery rate.")] = 0.01,
+    level: Annotated[float, typer.Option(help="False discovery rate.")] = 0.05,
     threshold: ThresholdOption = 0.1,
     seed: Annotated[int, typer.Option(help="Draws the fresh images and the controls.")] = 0,
     as_json: JsonOption = False,
@@ -40,6 +46,8 @@ def discover(
 
     Example: spuriscope discover run --prove --json
     """
+    import torch
+
     from spuriscope.adapters import load_onnx
     from spuriscope.data import load
     from spuriscope.discovery import discover as search_images
@@ -49,6 +57,9 @@ def discover(
     from spuriscope.searching import search_model
 
     search: dict[str, Any] = {"level": level, "threshold": threshold, "seed": seed}
+    if probe is not None:
+        unrelated = load(probe, root=root)
+        search["unrelated"] = torch.cat([unrelated.train.images, unrelated.test.images])
     if run.suffix.lower() == ".onnx":
         if data is None or prove:
             raise ConfigError(f"{run} is searched with --data, its training images, and without --prove")

@@ -2,9 +2,10 @@
 
 A group that stands out may still mean nothing to the model. So its pattern is stamped on images that the
 model was not trained on, and the rise of the target's probability is compared with what patterns do that
-are made in the same way from as many images of the same class, drawn at random.
+are made in the same way from control groups: look-alikes of the same class that nature made.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from spuriscope.data.image_set import Split, unit_float
 from spuriscope.discovery.deviation import Deviation
-from spuriscope.discovery.reconstruct import reconstruct
+from spuriscope.discovery.reconstruct import Brightness, reconstruct
 from spuriscope.errors import DiscoveryError
 from spuriscope.measures import Predict, probabilities
 
@@ -24,31 +25,22 @@ STAMPED_AT_ONCE = 2000
 
 
 class ClassPatterns:
-    """Makes patterns from sets of training images of one class."""
+    """Makes patterns from sets of images of one class."""
 
-    def __init__(self, deviation: Deviation, train: Split, target: int) -> None:
-        self.positions = (train.labels == target).nonzero().flatten().numpy()
-        self.images = train.images[torch.from_numpy(self.positions)]
-        self._deviation = deviation
-        self._deviations = deviation.transform(self.images)
+    def __init__(self, deviation: Deviation, images: Tensor) -> None:
+        self.images = images
+        self._deviation, self._brightness = deviation, Brightness(images)
+        self._deviations = deviation.transform(images)
         self._usual = np.median(self._deviations, axis=0)
 
-    def of(self, sets: list[NDArray[np.int64]]) -> Tensor:
-        """Pixels (k, channels, height, width) of the patterns of k sets of positions in the training set."""
-        rows = [np.searchsorted(self.positions, positions) for positions in sets]
-        shared = np.stack([self._deviations[each].mean(axis=0) for each in rows])
-        darkest = torch.stack([unit_float(self.images[torch.from_numpy(each)].amin(dim=0)) for each in rows])
-        sizes = np.array([len(each) for each in rows])
-        return reconstruct(self._deviation, shared, self._usual, darkest, sizes)
-
-    def controls(
-        self, n_images: int, n_controls: int, leave_out: NDArray[np.int64], seed: int
-    ) -> list[NDArray[np.int64]]:
-        """Random sets of `n_images` positions each; `leave_out` takes no part."""
-        rng = np.random.default_rng(seed)
-        free = np.setdiff1d(self.positions, leave_out)
-        n_images = min(n_images, len(free))
-        return [np.sort(rng.choice(free, n_images, replace=False)) for _ in range(n_controls)]
+    def of(self, sets: Sequence[NDArray[np.int64]]) -> Tensor:
+        """Pixels (k, channels, height, width) of the patterns of k sets of positions among the images."""
+        shared = np.stack([self._deviations[each].mean(axis=0) for each in sets])
+        darkest = torch.stack([unit_float(self.images[torch.from_numpy(each)].amin(dim=0)) for each in sets])
+        sizes = np.array([len(each) for each in sets])
+        return reconstruct(
+            self._deviation, shared, self._usual, sizes, brightness=self._brightness, darkest=darkest
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,10 +17,10 @@ from torch import Tensor
 from spuriscope.data.image_set import unit_float
 from spuriscope.discovery.embed import Embedding, PCAEmbedding, check_images
 
-__all__ = ["Deviation"]
+__all__ = ["Deviation", "least_spread"]
 
 MOST_COMPONENTS = 512
-FLOOR = 0.05  # least spread, as a share of that of pixels at large: one that never varies is no proof
+FLOOR = 0.05  # least spread, as a share of that of pixels at large
 
 
 @dataclass(eq=False)
@@ -54,9 +54,8 @@ class Deviation:
         self.embedding_.fit(images)
         latents, residuals = self._split(images)
         self.mean_ = np.concatenate([latents.mean(axis=0), residuals.mean(axis=0)])
-        of_pixels = unit_float(images).float().std(dim=0, correction=0)
-        floor = max(FLOOR * float(of_pixels.square().mean().sqrt()), 1 / 255)
-        self.spread_ = np.concatenate([latents.std(axis=0), residuals.std(axis=0)]).clip(floor)
+        spread = np.concatenate([latents.std(axis=0), residuals.std(axis=0)])
+        self.spread_ = spread.clip(least_spread(images))
         return self
 
     def transform(self, images: Tensor) -> NDArray[np.float32]:
@@ -77,3 +76,12 @@ class Deviation:
         latents = self.embedding_.transform(images)
         residuals = unit_float(images).float() - self.embedding_.inverse_transform(latents)
         return latents.numpy(), residuals.flatten(1).numpy()
+
+
+def least_spread(images: Tensor) -> float:
+    """The spread that every coordinate is held above: a twentieth of that of the pixels of fresh images.
+
+    A pixel that never varies would otherwise make the least speck of dust a proof.
+    """
+    of_pixels = unit_float(images).float().std(dim=0, correction=0)
+    return max(FLOOR * float(of_pixels.square().mean().sqrt()), 1 / 255)

@@ -1,23 +1,29 @@
 """Has this model picked up a cue? The search, from training images to findings.
 
-Two lines of evidence have to agree. Some training images of one class must stand out from it together
-(`trace`), and the pattern reconstructed from them must pull fresh images of other classes into that class
-(`confirm`). Both p-values are joined by Fisher's method, and the false discovery rate is held over all
-candidates of all classes. The search is told nothing but the model's answers and the images.
+Two lines of evidence are joined. Some training images of one class stand out from it together (`trace`, or
+the `probe`, where unrelated images are given), further than the crowd behind them leads one to expect. And
+the pattern reconstructed from them pulls fresh images of other classes into that class (`confirm`), more than
+patterns of control groups do, look-alikes that nature made. Fisher's method joins both p-values, and the
+false discovery rate is held over all candidates of all classes. The search is told nothing but the model's
+answers and the images.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from typing import get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from spuriscope.data.given import Given, as_split
 from spuriscope.data.image_set import Split
 from spuriscope.discovery.confirm import ClassPatterns, Intervention
 from spuriscope.discovery.finding import Finding, Proof
-from spuriscope.discovery.group import Group
+from spuriscope.discovery.group import Group, Look
+from spuriscope.discovery.proposals import propose
 from spuriscope.discovery.trace import Trace
 from spuriscope.errors import ConfigError, DiscoveryError
 from spuriscope.measures import Predict, probabilities
@@ -29,13 +35,9 @@ __all__ = ["OnClass", "Retrain", "discover"]
 Retrain = Callable[[NDArray[np.int64]], Predict]
 OnClass = Callable[[int, int], None]  # classes searched, classes in all
 
-LARGE = 0.05  # a line of evidence above it is none, however strong the other
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    group: Group
-    p_group: float
+LARGE = 0.1  # a group that stands out no further is not compared with control groups
+LEAST_MOVING = 9  # control groups that move as many as a candidate must; fewer say nothing of how far it is
+LEAST_P = 1e-12  # what the tail of a crowd says beyond it is not believed
 
 
 def discover(
@@ -43,14 +45,15 @@ def discover(
     *,
     train: Given,
     holdout: Given,
+    unrelated: Tensor | None = None,
     trace: Trace | None = None,
     retrain: Retrain | None = None,
-    level: float = 0.01,
-    least_images: int = 2,
+    level: float = 0.05,
+    least_images: int = 1,
     least_score: float = 0.05,
     threshold: float = 0.1,
     n_fresh: int = 200,
-    n_controls: int = 999,
+    n_controls: int = 100,
     seed: int = 0,
     on_class: OnClass | None = None,
 ) -> list[Finding]:
@@ -60,16 +63,17 @@ def discover(
         predict: maps images (n, channels, height, width) in [0, 1] to probabilities (n, n_classes).
         train: the images it was trained on, as it saw them, with labels: a `Split`, a pair of arrays, ...
         holdout: fresh images with labels; what is usual is learnt from them, and patterns are tried on them.
+        unrelated: (n, channels, height, width) images of anything, uint8 or in [0, 1], for the probe:
+            clusters of them that the model calls alike propose what to look for among the training images.
         trace: how groups are found; its `fit` is called on the fresh images.
         retrain: trains the model again without the images at the positions it is given, and returns its
             `predict`. Each finding then has a `proof`.
         level: false discovery rate, as far as the p-values hold: they come from the fitted tail of a crowd.
-        least_images: groups of fewer images are not reported. With 1 single images are candidates too: they
-            have nothing to agree with, and odd ones that mean nothing are common in small data.
-        least_score: a pattern that moves a smaller share of fresh images is not reported.
+        least_images: groups of fewer images are not reported.
+        least_score: a pattern that moves a smaller share of fresh images is no candidate.
         threshold: least rise of a probability that counts for a score.
         n_fresh: fresh images of other classes that each pattern is stamped on.
-        n_controls: random sets of images that a group is compared with; the smallest p is 1 / (1 + this).
+        n_controls: control groups of a class whose patterns are tried, at most.
         seed: draws fresh images and controls.
         on_class: called after each class.
 
@@ -90,36 +94,67 @@ def discover(
         )
     searched, fresh = as_split(train, "training"), as_split(holdout, "holdout")
     _check(predict, searched, fresh)
-    trace = (trace or Trace()).fit(fresh.images)
-    classes = trace.classes(searched)
-    candidates: list[_Candidate] = []
-    for done, target in enumerate(classes, start=1):
-        candidates += _candidates(trace.search_class(searched, target), least_images)
-        if on_class is not None:
-            on_class(done, len(classes))
-    tried: list[Finding] = []
-    for target, of_class in groupby(candidates, key=lambda candidate: candidate.group.target):
-        promising = [candidate for candidate in of_class if candidate.p_group <= LARGE]
-        if promising:
-            asked = Intervention.on(
-                predict, fresh, target, n_fresh=n_fresh, threshold=threshold, seed=seed + target
-            )
-            patterns = ClassPatterns(trace.deviation, searched, target)
-            tried += _try(
-                asked,
-                patterns,
-                promising,
-                least_score=least_score,
-                n_controls=n_controls,
-                seed=seed + target,
-            )
-    findings = _without_repeats(_within_rate(tried, len(candidates), level))
+    with threadpool_limits(
+        limits=1, user_api="blas"
+    ):  # many small products: threads would wait for each other
+        findings = _search(
+            predict,
+            searched,
+            fresh,
+            trace or Trace(),
+            unrelated=unrelated,
+            level=level,
+            least_images=least_images,
+            least_score=least_score,
+            threshold=threshold,
+            n_fresh=n_fresh,
+            n_controls=n_controls,
+            seed=seed,
+            on_class=on_class,
+        )
     if retrain is None:
         return findings
     return [
         _prove(finding, retrain, fresh, n_fresh=n_fresh, threshold=threshold, seed=seed)
         for finding in findings
     ]
+
+
+def _search(
+    predict: Predict,
+    searched: Split,
+    fresh: Split,
+    trace: Trace,
+    *,
+    unrelated: Tensor | None,
+    level: float,
+    least_images: int,
+    least_score: float,
+    threshold: float,
+    n_fresh: int,
+    n_controls: int,
+    seed: int,
+    on_class: OnClass | None,
+) -> list[Finding]:
+    trace.fit(fresh)
+    classes = trace.classes(searched)
+    proposed = propose(predict, unrelated, searched, trace.deviation, seed) if unrelated is not None else {}
+    tried: list[Finding] = []
+    n_candidates = 0
+    for done, target in enumerate(classes, start=1):
+        asked = Intervention.on(
+            predict, fresh, target, n_fresh=n_fresh, threshold=threshold, seed=seed + target
+        )
+        groups = trace.search_class(searched, target, proposed.get(target, ()))
+        search = _ClassSearch(trace, searched, asked, groups, least_images)
+        candidates = search.candidates(least_score)
+        n_candidates += len(candidates)
+        tried += _findings(
+            search, candidates, least_score=least_score, n_controls=n_controls, seed=seed + target
+        )
+        if on_class is not None:
+            on_class(done, len(classes))
+    return _without_repeats(_within_rate(tried, n_candidates, level))
 
 
 def _check(predict: Predict, train: Split, holdout: Split) -> None:
@@ -141,49 +176,117 @@ def _check(predict: Predict, train: Split, holdout: Split) -> None:
         )
 
 
-def _candidates(groups: list[Group], least_images: int) -> list[_Candidate]:
-    """The strongest groups and the strongest single images of a class, each judged against its crowd."""
-    found = []
-    for kind in ([g for g in groups if len(g) > 1], [g for g in groups if len(g) == 1]):
-        p_values = exceedance_test([group.strength for group in kind])
-        judged = zip(kind, p_values, strict=True)
-        found += [_Candidate(group, p) for group, p in judged if p < 1 and len(group) >= least_images]
-    return found
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A group that may stand out, and what its pattern does."""
+
+    group: Group
+    p_group: float
+    pattern: Tensor
+    score: float
+
+    @property
+    def is_single(self) -> bool:
+        return self.group.look == "single"
 
 
-def _try(
-    asked: Intervention,
-    patterns: ClassPatterns,
-    candidates: list[_Candidate],
-    *,
-    least_score: float,
-    n_controls: int,
-    seed: int,
+class _ClassSearch:
+    """The search in one class: its suspects, and the control groups they are compared with."""
+
+    def __init__(
+        self, trace: Trace, train: Split, asked: Intervention, groups: Sequence[Group], least_images: int
+    ) -> None:
+        self.trace, self.train, self.asked = trace, train, asked
+        self.positions = (train.labels == asked.target).nonzero().flatten().numpy()
+        self.patterns = ClassPatterns(trace.deviation, train.images[torch.from_numpy(self.positions)])
+        suspects, self.crowd = _judge(groups)
+        self.suspects = [suspect for suspect in suspects if len(suspect[0]) >= least_images]
+
+    def candidates(self, least_score: float) -> list[_Candidate]:
+        """Suspects whose pattern moves at least so many fresh images."""
+        if not self.suspects:
+            return []
+        pixels = self._patterns_of([group for group, _ in self.suspects])
+        tried = zip(self.suspects, pixels, self.asked.scores(pixels), strict=True)
+        return [
+            _Candidate(group, p_group, picture, float(score))
+            for (group, p_group), picture, score in tried
+            if score >= least_score
+        ]
+
+    def null(self, is_single: bool, n_controls: int, seed: int) -> NDArray[np.float64]:
+        """Scores of control groups: those found among fresh images, and the crowd behind the suspects."""
+        fresh = self.trace.fresh_
+        of_class = (fresh.labels == self.asked.target).nonzero().flatten()
+        found = self.trace.controls(self.train, self.asked.target) if len(of_class) else []
+        natural = [group for group in found if (group.look == "single") == is_single]
+        behind = [group for group in self.crowd if (group.look == "single") == is_single]
+        rng = np.random.default_rng(seed)
+        natural, behind = (_draw(groups, n_controls // 2, rng) for groups in (natural, behind))
+        pixels = [self._patterns_of(behind)] if behind else []
+        if natural:
+            patterns = ClassPatterns(self.trace.deviation, fresh.images[of_class])
+            pixels.append(
+                patterns.of([np.searchsorted(of_class.numpy(), group.positions) for group in natural])
+            )
+        return self.asked.scores(torch.cat(pixels)) if pixels else np.empty(0)
+
+    def _patterns_of(self, groups: Sequence[Group]) -> Tensor:
+        return self.patterns.of([np.searchsorted(self.positions, group.positions) for group in groups])
+
+
+def _judge(groups: Sequence[Group]) -> tuple[list[tuple[Group, float]], list[Group]]:
+    """The strongest groups of each look with their p-values, and the crowd behind them.
+
+    What the probe proposes is judged alone against the crowd of whole images.
+    """
+    suspects, crowd = [], []
+    for look in get_args(Look):
+        of_look = [group for group in groups if group.look == look and group.source == "trace"]
+        strengths = [group.strength for group in of_look]
+        for group, p in zip(of_look, exceedance_test(strengths), strict=True):
+            if p < 1:
+                suspects.append((group, p))
+            else:
+                crowd.append(group)
+        if look == "whole":
+            proposed = [group for group in groups if group.source == "probe"]
+            suspects += [(group, exceedance_test([*strengths, group.strength])[-1]) for group in proposed]
+    return suspects, crowd
+
+
+def _draw(groups: list[Group], n: int, rng: np.random.Generator) -> list[Group]:
+    return [groups[k] for k in np.sort(rng.choice(len(groups), min(n, len(groups)), replace=False))]
+
+
+def _findings(
+    search: _ClassSearch, candidates: Sequence[_Candidate], *, least_score: float, n_controls: int, seed: int
 ) -> list[Finding]:
-    """Intervene with each candidate of one class; those that move too few images are dropped."""
+    """Candidates of one class with both lines of evidence."""
     from scipy import stats
 
-    suspects = np.unique(np.concatenate([candidate.group.positions for candidate in candidates]))
-    pixels = patterns.of([candidate.group.positions for candidate in candidates])
-    nulls: dict[int, NDArray[np.float64]] = {}
+    nulls: dict[bool, NDArray[np.float64]] = {}
     findings = []
-    for candidate, picture, score in zip(candidates, pixels, asked.scores(pixels), strict=True):
-        if score < least_score:
+    for candidate in candidates:
+        if candidate.p_group > LARGE:
             continue
-        size = len(candidate.group)
-        if size not in nulls:
-            nulls[size] = asked.scores(patterns.of(patterns.controls(size, n_controls, suspects, seed)))
-        p_effect = float((1 + (nulls[size] >= score).sum()) / (1 + n_controls))
-        both = (candidate.p_group, p_effect)
-        joined = float(stats.combine_pvalues(both, method="fisher").pvalue)
+        if candidate.is_single not in nulls:
+            nulls[candidate.is_single] = search.null(candidate.is_single, n_controls, seed)
+        null = nulls[candidate.is_single]
+        moving = null[null >= least_score]
+        is_compared = len(moving) >= LEAST_MOVING
+        p_effect = float((1 + (moving >= candidate.score).sum()) / (1 + len(moving))) if is_compared else 1.0
+        p_group = max(candidate.p_group, LEAST_P)
         findings.append(
             Finding(
-                target=asked.target,
-                pattern=Pattern(f"found-{asked.target}", picture),
+                target=search.asked.target,
+                pattern=Pattern(f"found-{search.asked.target}", candidate.pattern),
                 examples=candidate.group.positions,
-                score=float(score),
-                null=tuple(nulls[size].tolist()),
-                p_value=joined if max(both) <= LARGE else max(both),
+                score=candidate.score,
+                null=tuple(null.tolist()),
+                p_value=float(stats.combine_pvalues((p_group, p_effect), method="fisher").pvalue)
+                if is_compared
+                else p_group,
                 p_group=candidate.p_group,
                 p_effect=p_effect,
                 source=candidate.group.source,
@@ -200,22 +303,20 @@ def _within_rate(tried: list[Finding], n_candidates: int, level: float) -> list[
     if not p_values:
         return []
     adjusted = false_discovery_control(p_values)[: len(tried)]
-    kept = [
-        replace(finding, p_value=float(p)) for finding, p in zip(tried, adjusted, strict=True) if p <= level
-    ]
-    return sorted(kept, key=lambda finding: (finding.p_value, -finding.score))
+    ranked = sorted(zip(tried, adjusted, strict=True), key=lambda one: (one[0].p_value, -one[0].score))
+    return [replace(finding, p_value=float(p)) for finding, p in ranked if p <= level]
 
 
 def _without_repeats(findings: list[Finding]) -> list[Finding]:
-    """Of findings that share images only the largest stays: one cue is reported once."""
+    """Of findings that share images only the first stays: one cue is reported once."""
     kept: list[Finding] = []
-    for finding in sorted(findings, key=lambda finding: -len(finding.examples)):
+    for finding in findings:
         if not any(
             other.target == finding.target and np.intersect1d(other.examples, finding.examples).size
             for other in kept
         ):
             kept.append(finding)
-    return sorted(kept, key=lambda finding: (finding.p_value, -finding.score))
+    return kept
 
 
 def _prove(

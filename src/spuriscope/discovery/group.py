@@ -4,13 +4,16 @@ Both routes of discovery hand over groups; what becomes of a group is for the in
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spuriscope.errors import DiscoveryError
 
-__all__ = ["Group"]
+__all__ = ["Group", "Look"]
+
+Look = Literal["whole", "windows", "single"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,8 +23,10 @@ class Group:
     Attributes:
         target: the class: their label (trace), or what the model calls them (probe).
         positions: (n,) int64, rising, their positions in what was searched.
-        strength: how much they stand out, larger is more; groups of one source are ranked by it.
+        strength: how much they stand out, larger is more; groups of one source and look are ranked by it.
         source: the route that found them, "trace" or "probe".
+        look: what was compared: "whole" images, the same "windows" of images, or a "single" image with the
+            rest.
 
     Raises:
         DiscoveryError: there are no positions, or one stands twice.
@@ -31,6 +36,7 @@ class Group:
     positions: NDArray[np.int64]
     strength: float
     source: str
+    look: Look = "whole"
 
     def __post_init__(self) -> None:
         positions = np.unique(np.asarray(self.positions, dtype=np.int64))

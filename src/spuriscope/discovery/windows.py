@@ -1,0 +1,72 @@
+"""How far each part of an image departs from what is usual in that place, in standard deviations.
+
+A small cue in a busy photograph is lost among all that varies there. So images are also looked at through
+square windows, each a quarter of the image wide and half overlapping the next: seen alone, the place of the
+cue is unusual.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spuriscope.data.image_set import unit_float
+from spuriscope.discovery.deviation import least_spread
+
+__all__ = ["Window", "windows"]
+
+PART = 4  # windows across an image, if they did not overlap
+LEAST_SIDE = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """One place of an image and what is usual there.
+
+    Attributes:
+        top, left, height, width: the place, in pixels.
+        mean: (d,) of its pixels over fresh images.
+        whitening: (d, d) brings its pixels to coordinates of spread 1 that do not correlate.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    mean: NDArray[np.float32]
+    whitening: NDArray[np.float32]
+
+    def transform(self, images: Tensor) -> NDArray[np.float32]:
+        """Deviations (n, d) of images (n, channels, height, width), uint8 or in [0, 1]."""
+        pixels = _cut(images, self.top, self.left, self.height, self.width)
+        return np.asarray((pixels - self.mean) @ self.whitening, dtype=np.float32)
+
+
+def windows(fresh: Tensor) -> Iterator[Window]:
+    """All windows of an image, row by row, each fitted on fresh images (n, channels, height, width).
+
+    Principal components of a window's pixels are brought to spread 1, with the same floor as in `Deviation`.
+    """
+    floor = least_spread(fresh)
+    height, width = (min(side, max(LEAST_SIDE, round(side / PART))) for side in fresh.shape[2:])
+    for top in _places(fresh.shape[2], height):
+        for left in _places(fresh.shape[3], width):
+            pixels = _cut(fresh, top, left, height, width)
+            mean = pixels.mean(axis=0)
+            variances, directions = np.linalg.eigh(np.cov(pixels, rowvar=False, bias=True))
+            spreads = np.sqrt(np.maximum(variances, floor**2))
+            yield Window(top, left, height, width, mean, (directions / spreads).astype(np.float32))
+
+
+def _places(side: int, length: int) -> list[int]:
+    """Where windows of a length start along a side, evenly, each half over the next."""
+    return sorted({round(start) for start in np.linspace(0, side - length, 2 * PART - 1)})
+
+
+def _cut(images: Tensor, top: int, left: int, height: int, width: int) -> NDArray[np.float32]:
+    part = images[:, :, top : top + height, left : left + width]
+    pixels: NDArray[np.float32] = unit_float(part).to(torch.float32).flatten(1).numpy(force=True)
+    return pixels
