@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from spuriscope.auditing import AuditPlan, audit, plan_audit, write_audit
 from spuriscope.data import ImageSet, load
 from spuriscope.errors import ConfigError, PatternError, PlantingError, TrainingError
 from spuriscope.measures import predicted_share, spurious_score
+from spuriscope.report.pictures import pixels
 from spuriscope.training import Recipe, train_cell
+from test_report_document import explained_image, make_discovery
+from test_report_pictures import opened
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +74,35 @@ def test_the_audit_finds_what_was_planted(document: dict[str, Any]) -> None:
     assert maps["pattern"] == "s3"
     corner = [maps[who][r][c] for who in ("planted", "twin") for r in range(5) for c in range(5)]
     assert sum(corner[:25]) > 1.2 * sum(corner[25:])  # planting makes the corner's pixels matter
+
+
+def test_what_is_left_over_of_suspected_images_is_the_image_without_its_reconstruction(
+    document: dict[str, Any],
+) -> None:
+    """Read from the document's pictures alone: both are in 8 bits, so each may be off by half of a 255th."""
+    discovery = document["discovery"]
+    images = [
+        image
+        for search in discovery["searches"]
+        for finding in search["findings"]
+        for image in finding["images"]
+    ]
+    assert len(images) >= 6
+    embedding = discovery["embedding"]
+    assert [sorted(image) for image in images] == [sorted(explained_image(0, "", left_over_mean=0))] * len(
+        images
+    )
+    assert sorted(embedding) == sorted(make_discovery("r3", 3, "")["embedding"])
+    assert embedding["n_fitted"] == document["data"]["n_test"] - len(embedding["fresh"]) == 358
+    assert {int(load("digits").test.labels[image["position"]]) for image in embedding["fresh"]} == {0}
+    for image in [*images, *embedding["fresh"]]:
+        size = np.abs(pixels(image["picture"]) - pixels(image["reconstruction"]))
+        opacity = np.asarray(opened(image["left_over"]))[..., 3] / 255
+        np.testing.assert_allclose(opacity * embedding["left_over_max"], size, atol=1.01 / 255)
+        assert image["left_over_mean"] == pytest.approx(size.mean(), abs=0.003)
+    assert min(image["left_over_mean"] for image in images) > 2 * max(
+        image["left_over_mean"] for image in embedding["fresh"]
+    )
 
 
 def test_the_document_is_json_and_is_written_whole(document: dict[str, Any], tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def make_discovery(
         "source": "trace",
         "proof": None,
         "picture": picture,
-        "images": [{"position": 100, "picture": picture}],
+        "images": [explained_image(100, picture, left_over_mean=0.41)],
     }
     searches = [
         {
@@ -163,7 +163,29 @@ def make_discovery(
         "n_fresh": 200,
         "n_controls": 199,
         "level": 0.01,
+        "embedding": {
+            "components": 8,
+            "steps": 300,
+            "batch_size": 32,
+            "learning_rate": 0.005,
+            "seed": 0,
+            "n_fitted": 358,
+            "mean_square_error": 0.00546,
+            "left_over_max": 0.93,
+            "fresh": [explained_image(4, picture, left_over_mean=0.05)],
+        },
         "searches": searches,
+    }
+
+
+def explained_image(position: int, picture: str, *, left_over_mean: float) -> dict[str, Any]:
+    """An image of which the autoencoder explains everything and leaves everything."""
+    return {
+        "position": position,
+        "picture": picture,
+        "reconstruction": picture,
+        "left_over": picture,
+        "left_over_mean": left_over_mean,
     }
 
 
@@ -343,9 +365,11 @@ def test_the_document_of_these_tests_has_the_keys_of_a_real_one_and_all_are_docu
     real = real_document()
     ours = set(keys(make_document()))
     recipe = set(real["settings"]["recipe"])
-    of_finding = set(keys(make_discovery("s3", 3, "")["searches"][0]["findings"]))  # forty images give none
+    search = make_discovery("s3", 3, "")
+    of_finding = set(keys([search["searches"][0]["findings"], search["embedding"]]))  # forty images give none
     assert ours - recipe - of_finding == set(keys(real)) - recipe - of_finding
     assert real["discovery"]["searches"]
+    assert real["discovery"]["embedding"] is None  # nothing was found, so nothing is fitted
     page = (Path(__file__).resolve().parents[1] / "docs" / "audit-json.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"`([a-z_0-9]+)`", page))
     assert set(keys(real)) | of_finding <= documented

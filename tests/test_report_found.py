@@ -1,9 +1,15 @@
 """The section on finding a cue without being told: found, found in part, not found, and false alarms."""
 
+import re
+
+import torch
+
+from spuriscope.report import wording
 from spuriscope.report.found import found
 from spuriscope.report.page import render
+from spuriscope.report.pictures import data_uri
 from spuriscope.report.verdicts import tiles
-from test_report_document import make_discovery, make_document
+from test_report_document import explained_image, make_discovery, make_document
 
 
 def plain(text: str) -> str:
@@ -32,6 +38,47 @@ def test_a_finding_on_a_twin_is_called_false() -> None:
     assert "On the clean twins it reported 2 findings, all false" in found(document).claim
     tile = next(tile for tile in tiles(document) if tile.question == "Found again?")
     assert tile.word == "watch"
+
+
+def test_suspected_images_stand_beside_what_is_explained_and_what_is_left_over() -> None:
+    document = make_document()
+    gallery = found(document).gallery
+    assert gallery is not None
+    assert gallery.scale is not None
+    assert gallery.scale.high == wording.percent(0.93)
+    suspected, ordinary = gallery.triples
+    assert [row.title for row in (*suspected.rows, *ordinary.rows)] == ["training image 100", "fresh image 4"]
+    texts = [plain(each.text) for row in (*suspected.rows, *ordinary.rows) for each in row.pictures]
+    assert texts == ["image", "explained", "left over 41 %", "image", "explained", "left over 5 %"]
+    page = plain(render(document))
+    assert "an autoencoder that learnt from fresh images" in page
+    for value in ("358 fresh images", "<td>8</td><td>300</td><td>32</td><td>0.005</td><td>0</td>", "0.0055"):
+        assert value in page
+    alts = re.findall(r'alt="([^"]*image (?:100|4)[^"]*)"', page)
+    assert len(alts) == len(set(alts)) == 6
+
+
+def test_without_an_autoencoder_the_suspected_images_stand_alone() -> None:
+    """Too few fresh images, or a document of an older version."""
+    document = make_document()
+    document["discovery"]["embedding"] = None
+    older = make_document()
+    del older["discovery"]["embedding"]
+    assert render(document) == render(older)
+    gallery = found(older).gallery
+    assert gallery is not None
+    assert gallery.pictures[-1].text == "training image 100"
+    assert "autoencoder" not in render(older)
+
+
+def test_photographs_in_three_columns_fit_on_the_page() -> None:
+    """Noise, which no PNG makes smaller: six suspected and two fresh images of 224 x 224 in colour."""
+    document = make_document(shape=(3, 224, 224), n_examples=0)
+    noise = data_uri(torch.rand(3, 224, 224, generator=torch.Generator().manual_seed(0)))
+    images = [explained_image(k, noise, left_over_mean=0.1) for k in range(6)]
+    document["discovery"]["searches"][0]["findings"][0]["images"] = images
+    document["discovery"]["embedding"]["fresh"] = images[:2]
+    assert len(render(document)) < 3_000_000
 
 
 def test_without_a_finding_it_is_said_what_could_be_seen() -> None:

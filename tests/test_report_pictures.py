@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from spuriscope.report.pictures import data_uri, icon, pixels, shown, tinted_uri
+from spuriscope.report.pictures import data_uri, icon, pixels, reduced, shown, tinted_uri
 
 
 def opened(uri: str) -> Image.Image:
@@ -64,6 +64,13 @@ def test_an_icon_of_a_large_picture_is_small() -> None:
         56,
         28,
     )
+
+
+def test_a_picture_too_large_for_the_page_is_made_smaller_by_a_whole_number() -> None:
+    blocks = torch.rand(1, 112, 112, generator=torch.Generator().manual_seed(0))
+    large = data_uri(blocks.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2))
+    assert reduced(large, "alt").uri == data_uri(blocks)
+    assert reduced(data_uri(blocks), "alt").uri == data_uri(blocks)
 
 
 def test_a_heat_map_is_the_more_opaque_the_larger_the_value() -> None:

@@ -1,11 +1,12 @@
 """Found again: what an audit plants it hides, and the search has to find it without being told."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from spuriscope.auditing.explained import Explainer, explain
 from spuriscope.auditing.plan import AuditPlan
 from spuriscope.discovery import Finding
 from spuriscope.discovery.trace import LEAST_OF_CLASS
@@ -13,7 +14,7 @@ from spuriscope.errors import TrainingError
 from spuriscope.planting import draw_planted
 from spuriscope.report.pictures import data_uri
 from spuriscope.searching import images_seen, search_model
-from spuriscope.training import Cell, FailedCell, TrainedModel, train_many
+from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel, train_many
 
 __all__ = ["discovery"]
 
@@ -36,12 +37,14 @@ def discovery(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str
     seeds = plan.seeds[:N_SEEDS]
     planted = {plan.cell(headline["pattern"], n_planted, seed): seed for seed in seeds}
     cells: dict[Cell, int] = planted | {cell.clean_twin: seed for cell, seed in planted.items()}
-    searches = []
+    searches: list[dict[str, Any]] = []
     for model in train_many(cells, plan.data, **how):
         if isinstance(model, FailedCell):
             raise TrainingError(f"seed {model.cell.seed}: {model.reason}")
         searches.append({"seed": cells[model.cell], **_search(plan, model)})
     searches.sort(key=lambda search: (not search["is_planted"], search["seed"]))
+    suspects = [suspect for search in searches for suspect in search["findings"]]
+    explainer = _explainer(plan, suspects, on_progress=how.get("on_progress"))
     return {
         "pattern": headline["pattern"],
         "target": plan.target,
@@ -50,8 +53,34 @@ def discovery(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str
         "n_fresh": min(N_FRESH, len(plan.data.test)),
         "n_controls": N_CONTROLS,
         "level": LEVEL,
-        "searches": searches,
+        "embedding": explainer.to_json() if explainer is not None else None,
+        "searches": [
+            search | {"findings": [suspect.to_json(explainer) for suspect in search["findings"]]}
+            for search in searches
+        ],
     }
+
+
+@dataclass(frozen=True, eq=False)
+class _Suspect:
+    """A finding, and its first images (n, channels, height, width) as the model saw them."""
+
+    finding: Finding
+    images: torch.Tensor
+
+    def to_json(self, explainer: Explainer | None) -> dict[str, Any]:
+        """JSON values; where there is an explainer, with what it explains of the images and what is left."""
+        more = [{}] * len(self.images) if explainer is None else explainer.pictures(self.images)
+        return self.finding.to_json() | {
+            "picture": data_uri(self.finding.pattern.pixels),
+            "null": [round(score, 4) for score in self.finding.null],
+            "images": [
+                {"position": int(position), "picture": data_uri(image), **explained}
+                for position, image, explained in zip(
+                    self.finding.examples[:N_SHOWN], self.images, more, strict=True
+                )
+            ],
+        }
 
 
 def _search(plan: AuditPlan, model: TrainedModel) -> dict[str, Any]:
@@ -68,16 +97,15 @@ def _search(plan: AuditPlan, model: TrainedModel) -> dict[str, Any]:
         "planted": planted.tolist(),
         "n_found": len(np.intersect1d(planted, suspected)),
         "n_wrong": len(np.setdiff1d(suspected, planted)),
-        "findings": [_finding(finding, seen) for finding in findings],
+        "findings": [_Suspect(finding, seen[finding.examples[:N_SHOWN]]) for finding in findings],
     }
 
 
-def _finding(finding: Finding, seen: torch.Tensor) -> dict[str, Any]:
-    return finding.to_json() | {
-        "picture": data_uri(finding.pattern.pixels),
-        "null": [round(score, 4) for score in finding.null],
-        "images": [
-            {"position": int(position), "picture": data_uri(seen[int(position)])}
-            for position in finding.examples[:N_SHOWN]
-        ],
-    }
+def _explainer(
+    plan: AuditPlan, suspects: list[_Suspect], *, on_progress: OnProgress | None
+) -> Explainer | None:
+    """One for all models; compares with the first finding's class. None where nothing was found."""
+    if not suspects:
+        return None
+    shown = torch.cat([suspect.images for suspect in suspects])
+    return explain(plan.data.test, shown, suspects[0].finding.target, on_progress=on_progress)

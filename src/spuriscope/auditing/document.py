@@ -65,7 +65,7 @@ def audit(
         name: what the page calls these data.
         device: "cpu", "cuda", or "auto".
         n_workers: processes on the CPU; as many as cores by default.
-        on_progress: called after each epoch of any model.
+        on_progress: called after each epoch of any model, an autoencoder for the page among them.
         command: the command that repeats the audit, for the page.
         settings: the other arguments of `plan_audit`, where there is no plan: patterns, counts, target, ...
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from spuriscope.report import wording
 from spuriscope.report.drawing import PALETTE, small_figure
+from spuriscope.report.explained import conditions, explained, left_over_caption, left_over_scale
 from spuriscope.report.lookup import Document, dose_of
 from spuriscope.report.pictures import icon, shown
 from spuriscope.report.section import Captioned, Gallery, Panel, Section, Table
@@ -40,7 +41,7 @@ def found(document: Document) -> Section:
             "Search your own model with the images it was trained on: spuriscope discover RUN. Look at the "
             "images of a finding before you delete them; add --prove to see what a model does without them."
         ),
-        tables=(_table(document),),
+        tables=(_table(document), *([conditions(result["embedding"])] if result.get("embedding") else [])),
         gallery=_gallery(document, *cards[0]) if cards else None,
     )
 
@@ -118,16 +119,23 @@ def _gallery(document: Document, search: Document, finding: Document) -> Gallery
         dose = dose_of(document, result["pattern"])
         planted = shown(dose["picture"], f"The pattern {result['pattern']}, as planted.")
         pictures.append(Captioned(planted, f"{result['pattern']}, planted, to compare"))
-    for image in finding["images"]:
-        alt = f"Suspected training image {image['position']}."
-        pictures.append(Captioned(shown(image["picture"], alt), f"training image {image['position']}"))
+    embedding = result.get("embedding")
+    if embedding is None:  # too few fresh images, or an older document
+        for image in finding["images"]:
+            alt = f"Suspected training image {image['position']}."
+            pictures.append(Captioned(shown(image["picture"], alt), f"training image {image['position']}"))
     more = len(finding["examples"]) - len(finding["images"])
     compared = "what was planted, which it did not know, and " if search["is_planted"] else ""
     rest = f"; {more} more are in audit.json." if more > 0 else "."
+    caption = f"The pattern as the search reconstructed it, {compared}the suspected training images{rest}"
+    if embedding is not None:
+        caption += f" {left_over_caption(embedding)}"
     return Gallery(
         title="What the first card rests on",
         pictures=tuple(pictures),
-        caption=f"The pattern as the search reconstructed it, {compared}the suspected training images{rest}",
+        caption=caption,
+        triples=explained(embedding, finding) if embedding is not None else (),
+        scale=left_over_scale(embedding) if embedding is not None else None,
     )
 
 

@@ -13,11 +13,24 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-__all__ = ["Shown", "data_uri", "icon", "pixels", "save_picture", "shown", "tinted_uri"]
+__all__ = [
+    "BLUE",
+    "ORANGE",
+    "Shown",
+    "css_colour",
+    "data_uri",
+    "icon",
+    "pixels",
+    "reduced",
+    "save_picture",
+    "shown",
+    "tinted_uri",
+]
 
 HEAD = "data:image/png;base64,"
 LARGE, SMALL = 128, 96  # pixels of the page that a picture may take at most, by the width of the window
 ICON = 64  # and a picture that only reminds
+BLUE, ORANGE = (0.13, 0.47, 0.76), (0.82, 0.38, 0.08)  # of heat maps, seen on white as on black
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,11 @@ def tinted_uri(values: NDArray[np.float64], colours: NDArray[np.float64], *, lar
     return _png((rgba * 255).round().astype(np.uint8))
 
 
+def css_colour(colour: tuple[float, float, float]) -> str:
+    """A colour of heat maps as the page writes it: rgb(209, 97, 20)."""
+    return f"rgb({', '.join(str(round(255 * share)) for share in colour)})"
+
+
 def _png(array: NDArray[np.uint8]) -> str:
     from PIL import Image
 
@@ -108,11 +126,16 @@ def shown(uri: str, alt: str, *, large: int = LARGE, small: int = SMALL) -> Show
 
 def icon(uri: str, alt: str) -> Shown:
     """A picture at the size of an icon; a large one is made smaller, so that a page can repeat it."""
+    return reduced(uri, alt, ICON, ICON)
+
+
+def reduced(uri: str, alt: str, large: int = LARGE, small: int = SMALL) -> Shown:
+    """A picture as `shown`, but one of more than `large` pixels is made smaller: a page holds many."""
     picture = _read(uri)
-    factor = -(-max(picture.size) // ICON)
+    factor = -(-max(picture.size) // large)
     if factor > 1:
         uri = _png(np.asarray(picture.reduce(factor)))
-    return shown(uri, alt, large=ICON, small=ICON)
+    return shown(uri, alt, large=large, small=small)
 
 
 def _scale(longest: int, room: int) -> float:

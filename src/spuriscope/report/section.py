@@ -10,7 +10,18 @@ from markupsafe import Markup
 
 from spuriscope.report.pictures import Shown
 
-__all__ = ["Captioned", "Gallery", "Map", "Maps", "Panel", "Section", "Table"]
+__all__ = [
+    "Captioned",
+    "Gallery",
+    "Map",
+    "Maps",
+    "Panel",
+    "Scale",
+    "Section",
+    "Table",
+    "Triple",
+    "Triples",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +35,21 @@ class Panel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Map:
-    """A heat map with its scale: the values at both ends, and the colours between them as CSS."""
+class Scale:
+    """The scale of heat maps: the values at both ends, and the colours between them as CSS."""
 
-    title: str
-    picture: Shown
     low: str
     high: str
     gradient: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Map:
+    """A heat map with its scale."""
+
+    title: str
+    picture: Shown
+    scale: Scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +80,38 @@ class Captioned:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Triple:
+    """An image, what is explained of it, and a heat map of what is left over, under one title."""
+
+    title: str
+    pictures: tuple[Captioned, Captioned, Captioned]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Triples:
+    """Images of one kind, three pictures to each."""
+
+    title: str
+    rows: tuple[Triple, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """Pictures side by side, with a title above and a sentence under all."""
+    """Pictures side by side, with a title above and a sentence under all.
+
+    Attributes:
+        title: above all.
+        pictures: in a row.
+        caption: under all.
+        triples: images by kind, three pictures to each, where there are such.
+        scale: of the heat maps in all triples.
+    """
 
     title: str
     pictures: tuple[Captioned, ...]
     caption: str
+    triples: tuple[Triples, ...] = ()
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,11 @@ from numpy.typing import NDArray
 
 from spuriscope.report import wording
 from spuriscope.report.lookup import Document, dose_of
-from spuriscope.report.pictures import pixels, shown, tinted_uri
-from spuriscope.report.section import Map, Maps
+from spuriscope.report.pictures import BLUE, ORANGE, css_colour, pixels, shown, tinted_uri
+from spuriscope.report.section import Map, Maps, Scale
 
 __all__ = ["outline", "weight_maps"]
 
-BLUE, ORANGE = (0.13, 0.47, 0.76), (0.82, 0.38, 0.08)  # seen on white as on black
 MAP, SMALL_MAP = 224, 196  # pixels of the page for one map, on a screen and in print
 
 Grid = NDArray[np.float64]
@@ -73,13 +72,15 @@ def _map(title: str, values: Grid, largest: float, *, signed: bool) -> Map:
         f"Map of weight importance, {title}: its largest size is {abs(values[row, column]):.2g}, at row "
         f"{row}, column {column}."
     )
-    blue, orange = (f"rgb({', '.join(str(round(255 * x)) for x in colour)})" for colour in (BLUE, ORANGE))
+    blue, orange = css_colour(BLUE), css_colour(ORANGE)
     return Map(
         title=title,
         picture=shown(uri, alt, large=MAP, small=SMALL_MAP),
-        low=f"{wording.MINUS}{largest:.2g}" if signed else "0",
-        high=f"+{largest:.2g}" if signed else f"{largest:.2g}",
-        gradient=f"{orange}, transparent, {blue}" if signed else f"transparent, {blue}",
+        scale=Scale(
+            low=f"{wording.MINUS}{largest:.2g}" if signed else "0",
+            high=f"+{largest:.2g}" if signed else f"{largest:.2g}",
+            gradient=f"{orange}, transparent, {blue}" if signed else f"transparent, {blue}",
+        ),
     )
 
 
