@@ -13,6 +13,7 @@ from spuriscope.data.image_set import Split
 from spuriscope.discovery import Deviation, Trace, discover
 from spuriscope.discovery.confirm import Intervention
 from spuriscope.discovery.grouping import Crowd, find_groups
+from spuriscope.discovery.proposals import propose
 from spuriscope.discovery.trace import ENOUGH, MOST_PAIRED
 from spuriscope.errors import ConfigError, DiscoveryError, MeasureError
 from spuriscope.measures import Predict, spurious_score
@@ -249,3 +250,31 @@ def test_images_that_cannot_be_searched_are_refused(train: Split, fresh: Split) 
         discover(predict, train=train, holdout=fresh, level=5)
     with pytest.raises(ConfigError, match="n_controls of 19 or more"):
         discover(predict, train=train, holdout=fresh, n_controls=0)
+
+
+def test_a_cue_in_one_image_is_found(train: Split, fresh: Split) -> None:
+    stamped, positions = with_cue(train, 1)
+    predict = bump_reader(train, weight_of_cue=1.0)
+    (finding,) = discover(predict, train=stamped, holdout=fresh)
+    assert finding.examples.tolist() == positions.tolist()
+    assert discover(predict, train=stamped, holdout=fresh, least_images=2) == []
+
+
+def test_the_probe_proposes_where_to_look(train: Split, fresh: Split) -> None:
+    """Unrelated images of which a part carries the cross: the training images that carry it are named."""
+    stamped, positions = with_cue(train, 10)
+    unrelated = blobs(600, seed=5).images.flip(2)
+    unrelated[:60] = (255 * cross().apply(unrelated[:60])).round().to(torch.uint8)
+    predict = bump_reader(train, weight_of_cue=1.0)
+    trace = Trace().fit(fresh)
+    proposed = propose(predict, unrelated, stamped, trace.deviation, seed=0)
+    groups = trace.search_class(stamped, CUE_CLASS, proposed[CUE_CLASS])
+    found = [group.positions.tolist() for group in groups if group.source == "probe"]
+    assert positions.tolist() in found
+    findings = discover(predict, train=stamped, holdout=fresh, unrelated=unrelated)
+    assert [finding.examples.tolist() for finding in findings] == [positions.tolist()]
+
+
+def test_unrelated_images_of_another_size_are_refused(train: Split, fresh: Split) -> None:
+    with pytest.raises(DiscoveryError, match=r"unrelated images are \(1, 8, 6\) and training images"):
+        discover(bump_reader(train), train=train, holdout=fresh, unrelated=fresh.images[..., :6])

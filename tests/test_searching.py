@@ -136,6 +136,18 @@ def test_discover_command(
         assert picture.size == (28, 28)
     assert f"{N_PLANTED}: " in spuriscope(tmp_path / "run")
 
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 28, 28), dtype=np.uint8)
+    labels = np.arange(40) % 2
+    np.savez(
+        tmp_path / "other.npz",
+        train_images=pixels,
+        train_labels=labels,
+        test_images=255 - pixels,
+        test_labels=labels,
+    )
+    probed = json.loads(spuriscope(tmp_path / "run", "--probe", tmp_path / "other.npz", "--json"))
+    assert finding["examples"] in [each["examples"] for each in probed["findings"]]
+
     clean = replace(run, model=train_cell(run.model.cell.clean_twin, digits))
     save_run(tmp_path / "clean", clean)
     assert json.loads(spuriscope(tmp_path / "clean", "--json"))["findings"] == []

@@ -19,9 +19,9 @@ from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel, trai
 __all__ = ["discovery"]
 
 N_SEEDS = 3
-LEAST_PLANTED = 3  # images that share something: one alone has nothing to agree with
-N_FRESH, N_CONTROLS = 200, 199
-LEVEL = 0.01  # false discovery rate
+LEAST_PLANTED = 3  # images that share something are surer evidence than one
+N_FRESH, N_CONTROLS = 200, 100
+LEVEL = 0.05  # false discovery rate
 N_SHOWN = 6
 
 

@@ -105,7 +105,7 @@ def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int
                 class_names[finding.target],
                 f"{len(finding.examples)}: {shown}" + (", ..." if len(finding.examples) > N_SHOWN else ""),
                 f"{finding.score:.3f}",
-                f"{max(finding.null):.3f}",
+                f"{max(finding.null, default=0.0):.3f}",
                 f"{finding.p_value:.2g}",
                 "not asked" if finding.proof is None else f"{finding.proof.score:.3f}",
             ]

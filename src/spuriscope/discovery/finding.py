@@ -34,11 +34,13 @@ class Finding:
         examples: (n,) int64, rising: the suspected training images, positions in the training set.
         score: share of fresh images of other classes whose probability of `target` the pattern raises by more
             than the threshold.
-        null: the same score for patterns made alike from as many images of the class, drawn at random.
-        p_value: of both lines of evidence together, adjusted for all candidates of the search (false
-            discovery rate, Benjamini and Hochberg).
+        null: the same score for patterns made alike from control groups: look-alikes of the class among fresh
+            images, and those behind the suspects among the training images.
+        p_value: of both lines of evidence together (of `p_group` alone where too few controls move anything),
+            adjusted for all candidates of the search (false discovery rate, Benjamini and Hochberg).
         p_group: that the strongest groups of a class stand out so far by chance.
-        p_effect: that a pattern of as many random images of the class scores so high.
+        p_effect: that a control group which moves as many images as a candidate must scores so high; 1 where
+            there are fewer than 9 of those.
         source: the route that led to it, "trace" or "probe".
         proof: what retraining without the suspected images left, None if that was not asked.
     """
@@ -67,8 +69,8 @@ class Finding:
             "target": self.target,
             "examples": self.examples.tolist(),
             "score": self.score,
-            "null_mean": float(np.mean(self.null)),
-            "null_max": max(self.null),
+            "null_mean": float(np.mean(self.null)) if self.null else 0.0,
+            "null_max": max(self.null, default=0.0),
             "n_null": len(self.null),
             "p_value": self.p_value,
             "p_group": self.p_group,

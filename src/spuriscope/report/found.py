@@ -31,8 +31,8 @@ def found(document: Document) -> Section:
         panels=tuple(_card(document, k, *card) for k, card in enumerate(cards)),
         caption=(
             "Each card is a finding: the pattern as reconstructed from the suspected images, the class it "
-            "pulls to, and how many fresh images of other classes it moves (orange), beside what patterns of "
-            "as many random images of that class do (grey)."
+            "pulls to, and how many fresh images of other classes it moves (orange), beside what the "
+            "patterns of control groups do (grey): look-alikes of that class that nature made."
             if cards
             else _searched(result)
         ),
@@ -141,9 +141,9 @@ def _gallery(document: Document, search: Document, finding: Document) -> Gallery
 
 def _searched(result: Document) -> str:
     return (
-        f"No finding. Searched were all {wording.count(result['n_train'])} training images of each model for "
-        f"groups of two or more that stand out from their class together; what moves fewer than "
-        f"5{wording.NBSP}% of fresh images, or lies on one image alone, cannot be seen."
+        f"No finding. Searched were all {wording.count(result['n_train'])} training images of each model, "
+        "whole, through windows and one by one, for those that stand out from their class; what moves fewer "
+        f"than 5{wording.NBSP}% of fresh images, or hides among natural look-alikes, cannot be seen."
     )
 
 
@@ -153,8 +153,9 @@ def _sure(result: Document) -> str:
         f"{result['pattern']} in {wording.images(result['n_planted'])}, {seeds}, each beside its clean "
         "twin. A finding needs two lines of evidence: a group that stands out further than the crowd of its "
         "class lets expect, "
-        f"and a pattern that moves more of {wording.count(result['n_fresh'])} fresh images than those of "
-        f"{wording.count(result['n_controls'])} random groups. The false discovery rate is held at "
+        f"and a pattern that moves many of {wording.count(result['n_fresh'])} fresh images, compared with "
+        f"those of up to {wording.count(result['n_controls'])} control groups, natural look-alikes. The "
+        "false discovery rate is held at "
         f"{wording.percent(result['level'])} over all candidates of a model."
     )
 
