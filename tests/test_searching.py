@@ -136,13 +136,12 @@ def test_discover_command(
         assert picture.size == (28, 28)
     assert f"{N_PLANTED}: " in spuriscope(tmp_path / "run")
 
-    pixels = np.random.default_rng(0).integers(0, 255, (40, 28, 28), dtype=np.uint8)
-    labels = np.arange(40) % 2
+    pixels, labels = digits.test.images[:, 0].numpy()[:, ::-1], digits.test.labels.numpy()
     np.savez(
         tmp_path / "other.npz",
         train_images=pixels,
         train_labels=labels,
-        test_images=255 - pixels,
+        test_images=pixels,
         test_labels=labels,
     )
     probed = json.loads(spuriscope(tmp_path / "run", "--probe", tmp_path / "other.npz", "--json"))
