@@ -3,6 +3,7 @@
     python benchmarks/discovery.py trace  --root DATA --out rows.jsonl      planted cells, searched
     python benchmarks/discovery.py clean  --root DATA --out rows.jsonl      models with nothing to find
     python benchmarks/discovery.py peers  --root DATA --out rows.jsonl      other methods on the planted cells
+    python benchmarks/discovery.py early  --root DATA --out rows.jsonl      losses of early epochs
     python benchmarks/discovery.py probe  --root DATA --out rows.jsonl      the interim report's own test
     python benchmarks/discovery.py show   --out rows.jsonl                  the tables
 
@@ -14,7 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from discovery_tables import show
 from peers import activation_clustering, activations, outliers, spectral_signatures
 from probing import CASES, N_UNRELATED, eight_bits, make_trial, search_trial
 from spuriscope.data import ImageSet, Split, load
+from spuriscope.data.image_set import unit_float
 from spuriscope.discovery import discover
 from spuriscope.environment import environment
 from spuriscope.measures import spurious_score
@@ -43,6 +46,7 @@ PATTERNS = ("r3", "s3", "r2", "s2", "r1", "inv", "s1")
 COUNTS = (3, 10, 1, 100)
 N_SCORED = 2000
 EPOCHS = 8
+EARLY = (1, 2)
 
 
 class Bench:
@@ -223,6 +227,21 @@ def peers_row(bench: Bench, key: Row) -> Row:
     )
 
 
+def early_row(bench: Bench, key: Row) -> Row:
+    """AUC of a high loss of planted images in their class, after each of the first epochs."""
+    cell = planted_cell(bench, key)
+    data = bench.data(key["data"], key["seed"])
+    of_class = (cell.train.labels == cell.plant.target).nonzero().flatten()
+    is_planted = np.isin(of_class.numpy(), cell.planted)
+    areas = []
+    for epochs in EARLY:
+        recipe = replace(cell.model.cell.recipe, epochs=epochs)
+        model = train_cell(replace(cell.model.cell, recipe=recipe), data)
+        of_target = model.predict(unit_float(cell.train.images[of_class]))[:, cell.plant.target]
+        areas.append(float(roc_auc_score(is_planted, -of_target.clamp(min=1e-12).log().numpy())))
+    return cell.learnt | {"early": areas}
+
+
 def probe_row(bench: Bench, key: Row) -> Row:
     """The interim report's test, on all of MNIST."""
     data = load("mnist", root=bench.options.root)
@@ -234,6 +253,7 @@ PARTS: Mapping[str, tuple[Callable[[Bench], Iterator[Row]], Callable[[Bench, Row
     "trace": (planted_keys, trace_row),
     "clean": (clean_keys, clean_row),
     "peers": (planted_keys, peers_row),
+    "early": (planted_keys, early_row),
     "probe": (probe_keys, probe_row),
 }
 

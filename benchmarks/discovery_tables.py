@@ -20,6 +20,7 @@ def show(rows: Sequence[Row]) -> None:
         ("trace", trace_tables),
         ("clean", clean_table),
         ("peers", peers_table),
+        ("early", early_table),
         ("probe", probe_tables),
     ):
         of_part = [row for row in rows if row["part"] == part]
@@ -78,6 +79,16 @@ def peers_table(rows: Sequence[Row]) -> None:
     names = ("clustering_precision", "clustering_recall", "spectral", "outliers")
     for place, group in grouped([row for row in rows if is_learnt(row)], ("data", "n_train", "n_planted")):
         line(*place, len(group), *(average(row[name] for row in group) for name in names))
+
+
+def early_table(rows: Sequence[Row]) -> None:
+    """Where planted images lie by their loss after the first epochs; 1: above all others of their class."""
+    print("\n## AUC of a high loss after early epochs\n")
+    line("data", "pattern", "n_planted", "cells", "rise of the score", "first epoch", "second")
+    rule(7)
+    for place, group in grouped(rows, ("data", "pattern", "n_planted")):
+        rise = average(row["score"] - row["twin_score"] for row in group)
+        line(*place, len(group), rise, *(average(row["early"][k] for row in group) for k in (0, 1)))
 
 
 def probe_tables(rows: Sequence[Row]) -> None:

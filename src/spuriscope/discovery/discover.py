@@ -4,7 +4,7 @@ Two lines of evidence are joined. Some training images of one class stand out fr
 the `probe`, where unrelated images are given), further than the crowd behind them leads one to expect. And
 the pattern reconstructed from them pulls fresh images of other classes into that class (`confirm`), more than
 patterns of control groups do, look-alikes that nature made. Fisher's method joins both p-values, and the
-false discovery rate is held over all candidates of all classes. The search is told nothing but the model's
+false discovery rate is held over all suspects of all classes. The search is told nothing but the model's
 answers and the images.
 """
 
@@ -36,7 +36,6 @@ Retrain = Callable[[NDArray[np.int64]], Predict]
 OnClass = Callable[[int, int], None]  # classes searched, classes in all
 
 LARGE = 0.1  # a group that stands out no further is not compared with control groups
-LEAST_MOVING = 9  # control groups that move as many as a candidate must; fewer say nothing of how far it is
 LEAST_P = 1e-12  # what the tail of a crowd says beyond it is not believed
 
 
@@ -140,7 +139,7 @@ def _search(
     classes = trace.classes(searched)
     proposed = propose(predict, unrelated, searched, trace.deviation, seed) if unrelated is not None else {}
     tried: list[Finding] = []
-    n_candidates = 0
+    n_suspects = 0
     for done, target in enumerate(classes, start=1):
         asked = Intervention.on(
             predict, fresh, target, n_fresh=n_fresh, threshold=threshold, seed=seed + target
@@ -148,13 +147,11 @@ def _search(
         groups = trace.search_class(searched, target, proposed.get(target, ()))
         search = _ClassSearch(trace, searched, asked, groups, least_images)
         candidates = search.candidates(least_score)
-        n_candidates += len(candidates)
-        tried += _findings(
-            search, candidates, least_score=least_score, n_controls=n_controls, seed=seed + target
-        )
+        n_suspects += len(search.suspects)
+        tried += _findings(search, candidates, n_controls=n_controls, seed=seed + target)
         if on_class is not None:
             on_class(done, len(classes))
-    return _without_repeats(_within_rate(tried, n_candidates, level))
+    return _without_repeats(_within_rate(tried, n_suspects, level))
 
 
 def _check(predict: Predict, train: Split, holdout: Split) -> None:
@@ -260,7 +257,7 @@ def _draw(groups: list[Group], n: int, rng: np.random.Generator) -> list[Group]:
 
 
 def _findings(
-    search: _ClassSearch, candidates: Sequence[_Candidate], *, least_score: float, n_controls: int, seed: int
+    search: _ClassSearch, candidates: Sequence[_Candidate], *, n_controls: int, seed: int
 ) -> list[Finding]:
     """Candidates of one class with both lines of evidence."""
     from scipy import stats
@@ -273,9 +270,7 @@ def _findings(
         if candidate.is_single not in nulls:
             nulls[candidate.is_single] = search.null(candidate.is_single, n_controls, seed)
         null = nulls[candidate.is_single]
-        moving = null[null >= least_score]
-        is_compared = len(moving) >= LEAST_MOVING
-        p_effect = float((1 + (moving >= candidate.score).sum()) / (1 + len(moving))) if is_compared else 1.0
+        p_effect = float((1 + (null >= candidate.score).sum()) / (1 + len(null)))
         p_group = max(candidate.p_group, LEAST_P)
         findings.append(
             Finding(
@@ -284,9 +279,7 @@ def _findings(
                 examples=candidate.group.positions,
                 score=candidate.score,
                 null=tuple(null.tolist()),
-                p_value=float(stats.combine_pvalues((p_group, p_effect), method="fisher").pvalue)
-                if is_compared
-                else p_group,
+                p_value=float(stats.combine_pvalues((p_group, p_effect), method="fisher").pvalue),
                 p_group=candidate.p_group,
                 p_effect=p_effect,
                 source=candidate.group.source,
@@ -295,11 +288,11 @@ def _findings(
     return findings
 
 
-def _within_rate(tried: list[Finding], n_candidates: int, level: float) -> list[Finding]:
-    """Those whose adjusted p-value is at most `level`, best first; candidates not tried have p = 1."""
+def _within_rate(tried: list[Finding], n_suspects: int, level: float) -> list[Finding]:
+    """Those whose adjusted p-value is at most `level`, best first; suspects not tried have p = 1."""
     from scipy.stats import false_discovery_control
 
-    p_values = [finding.p_value for finding in tried] + [1.0] * (n_candidates - len(tried))
+    p_values = [finding.p_value for finding in tried] + [1.0] * (n_suspects - len(tried))
     if not p_values:
         return []
     adjusted = false_discovery_control(p_values)[: len(tried)]

@@ -36,11 +36,10 @@ class Finding:
             than the threshold.
         null: the same score for patterns made alike from control groups: look-alikes of the class among fresh
             images, and those behind the suspects among the training images.
-        p_value: of both lines of evidence together (of `p_group` alone where too few controls move anything),
-            adjusted for all candidates of the search (false discovery rate, Benjamini and Hochberg).
+        p_value: of both lines of evidence together, adjusted for all suspects of the search (false discovery
+            rate, Benjamini and Hochberg).
         p_group: that the strongest groups of a class stand out so far by chance.
-        p_effect: that a control group which moves as many images as a candidate must scores so high; 1 where
-            there are fewer than 9 of those.
+        p_effect: that the pattern of a control group scores so high.
         source: the route that led to it, "trace" or "probe".
         proof: what retraining without the suspected images left, None if that was not asked.
     """
