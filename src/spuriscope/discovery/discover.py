@@ -151,7 +151,7 @@ def _search(
         tried += _findings(search, candidates, n_controls=n_controls, seed=seed + target)
         if on_class is not None:
             on_class(done, len(classes))
-    return _without_repeats(_within_rate(tried, n_suspects, level))
+    return _within_rate(_without_repeats(tried), n_suspects, level)
 
 
 def _check(predict: Predict, train: Split, holdout: Split) -> None:
@@ -300,10 +300,13 @@ def _within_rate(tried: list[Finding], n_suspects: int, level: float) -> list[Fi
     return [replace(finding, p_value=float(p)) for finding, p in ranked if p <= level]
 
 
-def _without_repeats(findings: list[Finding]) -> list[Finding]:
-    """Of findings that share images only the first stays: one cue is reported once."""
+def _without_repeats(tried: list[Finding]) -> list[Finding]:
+    """Of those that share images only the first stays, groups before single images, the surer before others.
+
+    One cue is reported once, and counts once among the discoveries that the rate is a share of.
+    """
     kept: list[Finding] = []
-    for finding in findings:
+    for finding in sorted(tried, key=lambda one: (len(one.examples) == 1, one.p_value, -one.score)):
         if not any(
             other.target == finding.target and np.intersect1d(other.examples, finding.examples).size
             for other in kept
