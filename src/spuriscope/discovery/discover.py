@@ -93,9 +93,8 @@ def discover(
         )
     searched, fresh = as_split(train, "training"), as_split(holdout, "holdout")
     _check(predict, searched, fresh)
-    with threadpool_limits(
-        limits=1, user_api="blas"
-    ):  # many small products: threads would wait for each other
+    # the products are many and small: threads would wait for each other
+    with threadpool_limits(limits=1, user_api="blas"):
         findings = _search(
             predict,
             searched,
