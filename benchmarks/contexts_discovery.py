@@ -72,7 +72,7 @@ def ranked(trace: Trace, split: Split, target: int, planted: set[int]) -> tuple[
     """AUC of the images of the class by the strength of their group, and the strongest group in words."""
     of_class = (split.labels == target).nonzero().flatten().tolist()
     strength = dict.fromkeys(of_class, 0.0)
-    groups = trace.search_class(split, target)
+    groups = trace.of_class(split, target).groups()
     for group in groups:
         for position in group.positions.tolist():
             strength[position] = max(strength[position], group.strength)

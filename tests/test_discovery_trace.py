@@ -81,7 +81,7 @@ def bump_reader(split: Split, *, weight_of_cue: float = 0.0) -> Predict:
 def test_the_planted_images_are_the_strongest_of_their_class(train: Split, fresh: Split, n: int) -> None:
     """What was planted is known here: it comes first among the groups, or among the single images."""
     stamped, positions = with_cue(train, n)
-    groups = Trace().fit(fresh).search_class(stamped, CUE_CLASS)
+    groups = Trace().fit(fresh).of_class(stamped, CUE_CLASS).groups()
     for look in ("whole", "windows") if n > 1 else ("single",):
         of_look = [group for group in groups if group.look == look]
         assert of_look[0].positions.tolist() == positions.tolist()
@@ -120,7 +120,7 @@ def test_strength_is_shared_energy_over_the_rest_times_contrast_times_root_of_si
     unstamped = [points[i] for i in of_class if i not in positions]
     of_fresh = trace.deviation.transform(fresh.images[fresh.labels == CUE_CLASS]).astype(float)
     outside = max(1.0, *(carried(point) for point in [*unstamped, *of_fresh]))
-    first = trace.search_class(stamped, CUE_CLASS)[0]
+    first = trace.of_class(stamped, CUE_CLASS).groups()[0]
     assert first.strength == pytest.approx(2 * energy / rest * least / outside, rel=1e-3)
 
 
@@ -132,7 +132,7 @@ def test_a_class_whose_images_share_most_is_judged_less_its_median() -> None:
     deviations = trace.deviation.transform(train.images[zeros])
     as_they_are = Crowd.of(deviations, deviations[:0])
     assert len(find_groups(as_they_are, trace.n_groups, MOST_PAIRED)) < ENOUGH
-    groups = [group for group in trace.search_class(train, 0) if group.look == "whole"]
+    groups = [group for group in trace.of_class(train, 0).groups() if group.look == "whole"]
     assert len(groups) >= ENOUGH
     assert max(map(len, groups)) < len(zeros) / 2
 
@@ -268,7 +268,7 @@ def test_the_probe_proposes_where_to_look(train: Split, fresh: Split) -> None:
     predict = bump_reader(train, weight_of_cue=1.0)
     trace = Trace().fit(fresh)
     proposed = propose(predict, unrelated, stamped, trace.deviation, seed=0)
-    groups = trace.search_class(stamped, CUE_CLASS, proposed[CUE_CLASS])
+    groups = trace.of_class(stamped, CUE_CLASS).groups(proposed[CUE_CLASS])
     found = [group.positions.tolist() for group in groups if group.source == "probe"]
     assert positions.tolist() in found
     findings = discover(predict, train=stamped, holdout=fresh, unrelated=unrelated)

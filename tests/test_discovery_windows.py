@@ -45,7 +45,7 @@ def test_a_small_cue_in_busy_images_shows_through_a_window_and_not_in_whole_imag
     cue = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0))
     train[:4, :, 12:16, 6:10] = (255 * (train[:4, :, 12:16, 6:10] / 255 + cue).clamp(0, 1)).to(torch.uint8)
     labels = torch.zeros(300, dtype=torch.int64)
-    groups = Trace().fit(Split(fresh, labels)).search_class(Split(train, labels), 0)
+    groups = Trace().fit(Split(fresh, labels)).of_class(Split(train, labels), 0).groups()
     first = {look: next(g for g in groups if g.look == look) for look in ("whole", "windows")}
     assert first["windows"].positions.tolist() == [0, 1, 2, 3]
     assert first["whole"].positions.tolist() != [0, 1, 2, 3]

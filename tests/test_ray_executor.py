@@ -34,15 +34,17 @@ def data() -> ImageSet:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head and a node, one CPU each. Ray leaves its pipes to the garbage collector."""
+    """A head and a node, one CPU each. Ray leaves its pipes to the garbage collector.
+
+    Ray finds out sooner here that a node is gone: it asks each second, not every third.
+    """
     ray: Any = pytest.importorskip("ray", reason="Ray is not installed: pip install 'spuriscope[ray]'")
     if not Path("/proc/self/stat").exists():
         pytest.skip("looks for Ray's workers in /proc")
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     cluster_utils: Any = pytest.importorskip("ray.cluster_utils")
-    found = cluster_utils.Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
-    )
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": {"health_check_period_ms": 1000}}
+    found = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
     found.add_node(num_cpus=1)
     found.wait_for_nodes()
     yield found
@@ -191,6 +193,7 @@ def test_a_node_lost_in_the_middle_loses_no_cell(cluster: Any, data: ImageSet) -
     assert Counter(result.cell for result in found) == Counter(cells)
     for result in found:
         assert_trained_as_alone(result, data)
+    cluster.wait_for_nodes(60)  # Ray prints that a node is gone to whoever is connected by then
 
 
 STUDY = "{models: [small-mlp], patterns: [s3], counts: [0, 3], n_seeds: 2, epochs: 1}"

@@ -25,13 +25,13 @@ STAMPED_AT_ONCE = 2000
 
 
 class ClassPatterns:
-    """Makes patterns from sets of images of one class."""
+    """Makes patterns from sets of images of one class, given with their deviations (n, d)."""
 
-    def __init__(self, deviation: Deviation, images: Tensor) -> None:
+    def __init__(self, deviation: Deviation, images: Tensor, deviations: NDArray[np.float32]) -> None:
         self.images = images
         self._deviation, self._brightness = deviation, Brightness(images)
-        self._deviations = deviation.transform(images)
-        self._usual = np.median(self._deviations, axis=0)
+        self._deviations = deviations
+        self._usual = np.median(deviations, axis=0)
 
     def of(self, sets: Sequence[NDArray[np.int64]]) -> Tensor:
         """Pixels (k, channels, height, width) of the patterns of k sets of positions among the images."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
@@ -21,10 +20,11 @@ from torch import Tensor
 from spuriscope.data.given import Given, as_split
 from spuriscope.data.image_set import Split
 from spuriscope.discovery.confirm import ClassPatterns, Intervention
+from spuriscope.discovery.deviation import Deviation
 from spuriscope.discovery.finding import Finding, Proof
 from spuriscope.discovery.group import Group, Look
 from spuriscope.discovery.proposals import propose
-from spuriscope.discovery.trace import Trace
+from spuriscope.discovery.trace import ClassTrace, Side, Trace
 from spuriscope.errors import ConfigError, DiscoveryError
 from spuriscope.measures import Predict, probabilities
 from spuriscope.patterns import Pattern
@@ -52,7 +52,7 @@ def discover(
     least_score: float = 0.05,
     threshold: float = 0.1,
     n_fresh: int = 200,
-    n_controls: int = 100,
+    n_controls: int = 200,
     seed: int = 0,
     on_class: OnClass | None = None,
 ) -> list[Finding]:
@@ -143,8 +143,8 @@ def _search(
         asked = Intervention.on(
             predict, fresh, target, n_fresh=n_fresh, threshold=threshold, seed=seed + target
         )
-        groups = trace.search_class(searched, target, proposed.get(target, ()))
-        search = _ClassSearch(trace, searched, asked, groups, least_images)
+        seen = trace.of_class(searched, target)
+        search = _ClassSearch(trace.deviation, seen, asked, proposed.get(target, ()), least_images)
         candidates = search.candidates(least_score)
         n_suspects += len(search.suspects)
         tried += _findings(search, candidates, n_controls=n_controls, seed=seed + target)
@@ -190,19 +190,23 @@ class _ClassSearch:
     """The search in one class: its suspects, and the control groups they are compared with."""
 
     def __init__(
-        self, trace: Trace, train: Split, asked: Intervention, groups: Sequence[Group], least_images: int
+        self,
+        deviation: Deviation,
+        seen: ClassTrace,
+        asked: Intervention,
+        directions: Sequence[NDArray[np.float32]],
+        least_images: int,
     ) -> None:
-        self.trace, self.train, self.asked = trace, train, asked
-        self.positions = (train.labels == asked.target).nonzero().flatten().numpy()
-        self.patterns = ClassPatterns(trace.deviation, train.images[torch.from_numpy(self.positions)])
-        suspects, self.crowd = _judge(groups)
+        self.deviation, self.seen, self.asked = deviation, seen, asked
+        self._makers: dict[Side, ClassPatterns] = {}
+        suspects, self.crowd = _judge(seen.groups(directions))
         self.suspects = [suspect for suspect in suspects if len(suspect[0]) >= least_images]
 
     def candidates(self, least_score: float) -> list[_Candidate]:
         """Suspects whose pattern moves at least so many fresh images."""
         if not self.suspects:
             return []
-        pixels = self._patterns_of([group for group, _ in self.suspects])
+        pixels = self._patterns([group for group, _ in self.suspects], self.seen.train)
         tried = zip(self.suspects, pixels, self.asked.scores(pixels), strict=True)
         return [
             _Candidate(group, p_group, picture, float(score))
@@ -212,23 +216,23 @@ class _ClassSearch:
 
     def null(self, is_single: bool, n_controls: int, seed: int) -> NDArray[np.float64]:
         """Scores of control groups: those found among fresh images, and the crowd behind the suspects."""
-        fresh = self.trace.fresh_
-        of_class = (fresh.labels == self.asked.target).nonzero().flatten()
-        found = self.trace.controls(self.train, self.asked.target) if len(of_class) else []
-        natural = [group for group in found if (group.look == "single") == is_single]
-        behind = [group for group in self.crowd if (group.look == "single") == is_single]
+        of_look = [
+            [group for group in groups if (group.look == "single") == is_single]
+            for groups in (self.seen.controls(), self.crowd)
+        ]
         rng = np.random.default_rng(seed)
-        natural, behind = (_draw(groups, n_controls // 2, rng) for groups in (natural, behind))
-        pixels = [self._patterns_of(behind)] if behind else []
-        if natural:
-            patterns = ClassPatterns(self.trace.deviation, fresh.images[of_class])
-            pixels.append(
-                patterns.of([np.searchsorted(of_class.numpy(), group.positions) for group in natural])
-            )
-        return self.asked.scores(torch.cat(pixels)) if pixels else np.empty(0)
+        scores = [
+            self.asked.scores(self._patterns(_draw(groups, n_controls // 2, rng), side))
+            for groups, side in zip(of_look, (self.seen.fresh, self.seen.train), strict=True)
+            if groups
+        ]
+        return np.concatenate(scores) if scores else np.empty(0)
 
-    def _patterns_of(self, groups: Sequence[Group]) -> Tensor:
-        return self.patterns.of([np.searchsorted(self.positions, group.positions) for group in groups])
+    def _patterns(self, groups: Sequence[Group], side: Side) -> Tensor:
+        """Pixels (k, channels, height, width) of the patterns of groups of one side."""
+        if side not in self._makers:
+            self._makers[side] = ClassPatterns(self.deviation, side.images, side.deviations)
+        return self._makers[side].of([np.searchsorted(side.positions, group.positions) for group in groups])
 
 
 def _judge(groups: Sequence[Group]) -> tuple[list[tuple[Group, float]], list[Group]]:

@@ -50,8 +50,18 @@ class Crowd:
     @classmethod
     def of(cls, rows: Deviations, fresh: Deviations) -> "Crowd":
         """Of the deviations of what is searched and of fresh images of its class."""
-        squares = _energies(rows)
-        return cls(rows, fresh, squares, _energies(fresh), max(float(np.median(squares)), 1e-6))
+        return cls._with(rows, fresh, _energies(rows), _energies(fresh))
+
+    def turned(self) -> "Crowd":
+        """The fresh rows, searched beside the others."""
+        return self._with(self.fresh, self.rows, self.fresh_squares, self.squares)
+
+    @classmethod
+    def _with(
+        cls, rows: Deviations, fresh: Deviations, squares: Deviations, fresh_squares: Deviations
+    ) -> "Crowd":
+        usual = float(np.median(squares)) if len(squares) else 0.0
+        return cls(rows, fresh, squares, fresh_squares, max(usual, 1e-6))
 
 
 def find_groups(crowd: Crowd, n_groups: int, n_paired: int) -> list[tuple[Rows, float]]:
@@ -69,7 +79,8 @@ def _groups(crowd: Crowd, n_groups: int, n_paired: int) -> Iterator[Rows]:
     paired = np.sort(np.argsort(-crowd.squares, kind="stable")[:n_paired])
     likeness = _likeness(crowd, paired)
     is_free = np.ones(len(crowd.rows), dtype=bool)
-    partner, best = likeness.argmax(axis=1), likeness.max(axis=1)
+    partner = likeness.argmax(axis=1)
+    best = likeness[np.arange(len(paired)), partner]
     for _ in range(n_groups):
         is_open = is_free[paired]
         first = int(np.where(is_open, best, -np.inf).argmax())
@@ -136,13 +147,17 @@ def strength(crowd: Crowd, rows: Rows) -> float:
 
 def find_singles(crowd: Crowd, n_singles: int) -> list[tuple[Rows, float]]:
     """Rows far out on their own, strongest first: energy over the usual one, times the same contrast."""
-    found = []
-    for row in np.argsort(-crowd.squares, kind="stable")[: MORE * n_singles]:
-        alone = np.array([row])
-        _, outside = _carried(crowd, crowd.rows[row], alone)
-        energy = float(crowd.squares[row])
-        found.append((alone, (energy - crowd.usual) / crowd.usual * float(np.sqrt(energy)) / outside))
-    return sorted((one for one in found if one[1] > 0), key=lambda one: -one[1])[:n_singles]
+    far = np.argsort(-crowd.squares, kind="stable")[: MORE * n_singles]
+    energies = crowd.squares[far]
+    lengths = np.sqrt(np.maximum(energies, 1e-12))
+    along = np.asarray(crowd.rows[far] / lengths[:, None], dtype=np.float32).T
+    searched = _scaled(crowd.rows @ along, crowd.squares[:, None], crowd.usual)
+    searched[far, np.arange(len(far))] = -np.inf
+    fresh = _scaled(crowd.fresh @ along, crowd.fresh_squares[:, None], crowd.usual)
+    outside = np.maximum(searched.max(axis=0, initial=1.0), fresh.max(axis=0, initial=1.0))
+    strengths = (energies / crowd.usual - 1) * lengths / outside
+    order = np.argsort(-strengths, kind="stable")[:n_singles]
+    return [(far[[k]], float(strengths[k])) for k in order if strengths[k] > 0]
 
 
 def _carried(crowd: Crowd, direction: Deviations, rows: Rows) -> tuple[Deviations, float]:

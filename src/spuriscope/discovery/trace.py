@@ -6,7 +6,7 @@ cue has no partner. What groups are, and how strong, is said in `grouping`. The 
 images, which no training saw, gives the groups that nature makes: control groups.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spuriscope.data.image_set import Split
+from spuriscope.data.image_set import Split, unit_float
 from spuriscope.discovery.deviation import Deviation
 from spuriscope.discovery.group import Group, Look
 from spuriscope.discovery.grouping import Crowd, Rows, find_groups, find_singles, grow, strength
 from spuriscope.discovery.windows import windows
 from spuriscope.errors import DiscoveryError
 
-__all__ = ["LEAST_OF_CLASS", "Trace"]
+__all__ = ["LEAST_OF_CLASS", "ClassTrace", "Side", "Trace"]
 
 LEAST_OF_CLASS = 20  # a smaller class has no crowd for a group to stand out from
 MOST_PAIRED = 8000  # whole images that groups start from: 256 MB of what pairs of them share
@@ -77,82 +77,115 @@ class Trace:
         Raises:
             DiscoveryError: no class has 20 images.
         """
-        return [group for target in self.classes(train) for group in self.search_class(train, target)]
+        return [group for target in self.classes(train) for group in self.of_class(train, target).groups()]
 
-    def search_class(
-        self, train: Split, target: int, directions: Sequence[NDArray[np.float32]] = ()
-    ) -> list[Group]:
-        """Groups of whole images, of windows, and single images, of one class, each list strongest first.
+    def of_class(self, train: Split, target: int) -> "ClassTrace":
+        """Training and fresh images of one class, side by side, ready to be searched."""
+        return ClassTrace(self.deviation, train, self.fresh_, target, self.n_groups)
+
+
+class ClassTrace:
+    """Training and fresh images of one class, as deviations from what is usual.
+
+    Attributes:
+        target: the class.
+        train: its training images.
+        fresh: its fresh images; there may be none.
+    """
+
+    def __init__(self, deviation: Deviation, train: Split, fresh: Split, target: int, n_groups: int) -> None:
+        self.target, self.n_groups = target, n_groups
+        self.train, self.fresh = (Side.of(split, target, deviation) for split in (train, fresh))
+        usual = self.fresh.images if len(self.fresh.images) >= LEAST_OF_CLASS else fresh.images
+        self._whole = Crowd.of(self.train.deviations, self.fresh.deviations)
+        self._windows = [
+            Crowd.of(window.transform(self.train.images), window.transform(self.fresh.images))
+            for window in windows(usual)
+        ]
+
+    def groups(self, directions: Sequence[NDArray[np.float32]] = ()) -> list[Group]:
+        """Groups of whole training images, of windows, and single images, each list strongest first.
 
         Args:
-            train: the images that a model was trained on, with their labels.
-            target: the class.
             directions: deviations (d,) that the probe suspects; the images that carry one are a group as
                 well, whose source is "probe".
         """
-        return self._search(train, self.fresh_, target, directions)
+        return self._search(self.train.positions, self._whole, self._windows, directions)
 
-    def controls(self, train: Split, target: int) -> list[Group]:
-        """What the same search finds among the fresh images of a class; positions are among those."""
-        return self._search(self.fresh_, train, target)
+    def controls(self) -> list[Group]:
+        """What the same search finds among the fresh images; positions are among the holdout."""
+        windows_turned = [crowd.turned() for crowd in self._windows]
+        return self._search(self.fresh.positions, self._whole.turned(), windows_turned)
 
     def _search(
-        self, searched: Split, others: Split, target: int, directions: Sequence[NDArray[np.float32]] = ()
+        self,
+        positions: Rows,
+        whole: Crowd,
+        through_windows: Sequence[Crowd],
+        directions: Sequence[NDArray[np.float32]] = (),
     ) -> list[Group]:
-        positions = _of_class(searched, target)
-        mine, beside = searched.images[positions], others.images[_of_class(others, target)]
-        crowd, groups = self._whole(mine, beside)
+        if len(positions) == 0:
+            return []
+        whole, groups = _whole_groups(whole, self.n_groups)
+        of_windows = [
+            group
+            for crowd in through_windows
+            for group in find_groups(crowd, GROUPS_OF_WINDOW, MOST_PAIRED_WINDOWS)
+        ]
         listings: dict[Look, Found] = {
-            "whole": groups,
-            "windows": self._windows(mine, beside, target),
-            "single": find_singles(crowd, self.n_groups),
+            "whole": _strongest(groups),
+            "windows": list(_disjoint(_strongest(of_windows)))[: self.n_groups],
+            "single": find_singles(whole, self.n_groups),
         }
         found = [
-            Group(target=target, positions=positions[rows].numpy(), strength=value, source="trace", look=look)
+            Group(target=self.target, positions=positions[rows], strength=value, source="trace", look=look)
             for look, listing in listings.items()
-            for rows, value in _strongest(listing)
+            for rows, value in listing
         ]
         for direction in directions:
-            rows = grow(crowd, direction)
-            value = strength(crowd, rows)
+            rows = grow(whole, direction)
+            value = strength(whole, rows)
             if value > 0:
                 found.append(
-                    Group(target=target, positions=positions[rows].numpy(), strength=value, source="probe")
+                    Group(target=self.target, positions=positions[rows], strength=value, source="probe")
                 )
         return found
 
-    def _whole(self, images: Tensor, others: Tensor) -> tuple[Crowd, Found]:
-        """Groups of whole images.
 
-        In a small class one group may take what all its images share, and leave too few to judge a group by:
-        there the median of the class is taken away first.
-        """
-        crowd = _crowd(self.deviation.transform, images, others)
-        groups = find_groups(crowd, self.n_groups, MOST_PAIRED)
-        if len(groups) < ENOUGH:
-            centre = np.median(crowd.rows, axis=0).astype(np.float32)
-            crowd = Crowd.of(crowd.rows - centre, crowd.fresh - centre)
-            groups = find_groups(crowd, self.n_groups, MOST_PAIRED)
-        return crowd, groups
+@dataclass(frozen=True, eq=False)
+class Side:
+    """Images of one class.
 
-    def _windows(self, images: Tensor, others: Tensor, target: int) -> Found:
-        """The strongest groups of all windows that have no image in common."""
-        of_class = _of_class(self.fresh_, target)
-        usual = self.fresh_.images[of_class] if len(of_class) >= LEAST_OF_CLASS else self.fresh_.images
-        found: Found = []
-        for window in windows(usual):
-            crowd = _crowd(window.transform, images, others)
-            found += find_groups(crowd, GROUPS_OF_WINDOW, MOST_PAIRED_WINDOWS)
-        return list(_disjoint(_strongest(found)))[: self.n_groups]
+    Attributes:
+        positions: (n,) int64 in the split that they come from.
+        images: (n, channels, height, width), float32 in [0, 1].
+        deviations: (n, d) of whole images.
+    """
+
+    positions: Rows
+    images: Tensor
+    deviations: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, split: Split, target: int, deviation: Deviation) -> "Side":
+        """The images of a split that have the label `target`."""
+        positions = (split.labels == target).nonzero().flatten()
+        images = unit_float(split.images[positions]).float()
+        return cls(positions.numpy(), images, deviation.transform(images))
 
 
-def _of_class(split: Split, target: int) -> Tensor:
-    return (split.labels == target).nonzero().flatten()
+def _whole_groups(crowd: Crowd, n_groups: int) -> tuple[Crowd, Found]:
+    """Groups of whole images, and the crowd as it was when they were found.
 
-
-def _crowd(transform: Callable[[Tensor], NDArray[np.float32]], images: Tensor, others: Tensor) -> Crowd:
-    rows = transform(images)
-    return Crowd.of(rows, transform(others) if len(others) else rows[:0])
+    In a small class one group may take what all its images share, and leave too few to judge a group by:
+    there the median of the class is taken away first.
+    """
+    groups = find_groups(crowd, n_groups, MOST_PAIRED)
+    if len(groups) < ENOUGH:
+        centre = np.median(crowd.rows, axis=0).astype(np.float32)
+        crowd = Crowd.of(crowd.rows - centre, crowd.fresh - centre)
+        groups = find_groups(crowd, n_groups, MOST_PAIRED)
+    return crowd, groups
 
 
 def _strongest(found: Found) -> Found:
