@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spuriscope.auditing import AuditPlan, audit, plan_audit, write_audit
+from spuriscope.auditing.doses import train_doses
 from spuriscope.data import ImageSet, load
 from spuriscope.errors import ConfigError, PatternError, PlantingError, TrainingError
 from spuriscope.measures import predicted_share, spurious_score
@@ -115,9 +116,10 @@ def test_the_document_is_json_and_is_written_whole(document: dict[str, Any], tmp
 def test_models_without_a_weight_map_have_none() -> None:
     digits = load("digits")
     tiny = ImageSet("tiny", digits.test, digits.test, digits.class_names)
-    found = audit(plan_audit(tiny, patterns=["s1"], counts=[1], n_seeds=1, epochs=0, model="cnn"))
-    assert found["weight_importance"] is None
-    assert found["dose_response"][0]["cells"][0]["train_loss"] is None
+    plan = plan_audit(tiny, patterns=["s1"], counts=[1], n_seeds=1, epochs=0, model="cnn")
+    doses = train_doses(plan, n_workers=1)
+    assert doses.weight_importance is None
+    assert doses.dose_response[0]["cells"][0]["train_loss"] is None
 
 
 def test_what_cannot_be_audited_is_refused() -> None:

@@ -134,7 +134,6 @@ def test_discover_command(
     assert finding["proof"]["score"] < 0.2 < finding["score"]
     with Image.open(tmp_path / "patterns" / "found-1.png") as picture:
         assert picture.size == (28, 28)
-    assert f"{N_PLANTED}: " in spuriscope(tmp_path / "run")
 
     pixels, labels = digits.test.images[:, 0].numpy()[:, ::-1], digits.test.labels.numpy()
     np.savez(
@@ -144,12 +143,12 @@ def test_discover_command(
         test_images=pixels,
         test_labels=labels,
     )
-    probed = json.loads(spuriscope(tmp_path / "run", "--probe", tmp_path / "other.npz", "--json"))
-    assert finding["examples"] in [each["examples"] for each in probed["findings"]]
+    probed = spuriscope(tmp_path / "run", "--probe", tmp_path / "other.npz")
+    assert f"{N_PLANTED}: " in probed
+    assert set(map(str, finding["examples"])) <= set(re.findall(r"\d+", probed))
 
     clean = replace(run, model=train_cell(run.model.cell.clean_twin, digits))
     save_run(tmp_path / "clean", clean)
-    assert json.loads(spuriscope(tmp_path / "clean", "--json"))["findings"] == []
     assert "nothing to report" in spuriscope(tmp_path / "clean")
 
 

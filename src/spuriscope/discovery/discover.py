@@ -49,7 +49,7 @@ def discover(
     retrain: Retrain | None = None,
     level: float = 0.05,
     least_images: int = 1,
-    least_score: float = 0.05,
+    least_score: float = 0.02,
     threshold: float = 0.1,
     n_fresh: int = 200,
     n_controls: int = 200,

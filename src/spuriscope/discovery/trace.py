@@ -26,7 +26,7 @@ __all__ = ["LEAST_OF_CLASS", "ClassTrace", "Side", "Trace"]
 LEAST_OF_CLASS = 20  # a smaller class has no crowd for a group to stand out from
 MOST_PAIRED = 8000  # whole images that groups start from: 256 MB of what pairs of them share
 MOST_PAIRED_WINDOWS = 600  # the same for each window
-GROUPS_OF_WINDOW = 6
+GROUPS_OF_WINDOW = 4
 ENOUGH = 20  # groups of a class: three suspects, and a crowd behind them
 
 Found = list[tuple[Rows, float]]

@@ -19,7 +19,7 @@ from spuriscope.discovery.deviation import least_spread
 __all__ = ["Window", "windows"]
 
 PART = 4  # windows across an image, if they did not overlap
-LEAST_SIDE = 3
+LEAST_SIDE = 5  # of less there is little to tell apart
 
 
 @dataclass(frozen=True, eq=False)
