@@ -40,6 +40,14 @@ def test_images_smaller_than_a_window_are_one_window() -> None:
     assert (window.height, window.width) == (3, 3)
 
 
+def test_windows_of_large_images_are_looked_at_in_squares() -> None:
+    pixels = torch.rand(200, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+    first = next(windows(pixels))
+    assert (first.height, first.width) == (24, 24)
+    squares = pixels[:, 0, :24, :24].reshape(200, 12, 2, 12, 2).mean(dim=(0, 2, 4))
+    np.testing.assert_allclose(first.mean.reshape(12, 12), squares, rtol=1e-4)
+
+
 def test_a_small_cue_in_busy_images_shows_through_a_window_and_not_in_whole_images() -> None:
     train, fresh = textures(300, 1), textures(300, 2)
     cue = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from spuriscope.data.image_set import unit_float
 from spuriscope.discovery.deviation import least_spread
@@ -19,7 +20,8 @@ from spuriscope.discovery.deviation import least_spread
 __all__ = ["Window", "windows"]
 
 PART = 4  # windows across an image, if they did not overlap
-LEAST_SIDE = 5  # of less there is little to tell apart
+LEAST_SIDE = 5  # pixels; of less there is little to tell apart
+MOST_SIDE = 12  # a larger window is looked at in so many squares across
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +30,8 @@ class Window:
 
     Attributes:
         top, left, height, width: the place, in pixels.
-        mean: (d,) of its pixels over fresh images.
-        whitening: (d, d) brings its pixels to coordinates of spread 1 that do not correlate.
+        mean: (d,) of its pixels over fresh images, or of its squares, where it is wider than 12 pixels.
+        whitening: (d, d) brings them to coordinates of spread 1 that do not correlate.
     """
 
     top: int
@@ -67,6 +69,8 @@ def _places(side: int, length: int) -> list[int]:
 
 
 def _cut(images: Tensor, top: int, left: int, height: int, width: int) -> NDArray[np.float32]:
-    part = images[:, :, top : top + height, left : left + width]
-    pixels: NDArray[np.float32] = unit_float(part).to(torch.float32).flatten(1).numpy(force=True)
+    part = unit_float(images[:, :, top : top + height, left : left + width]).to(torch.float32)
+    if max(height, width) > MOST_SIDE:
+        part = adaptive_avg_pool2d(part, (min(height, MOST_SIDE), min(width, MOST_SIDE)))
+    pixels: NDArray[np.float32] = part.flatten(1).numpy(force=True)
     return pixels
