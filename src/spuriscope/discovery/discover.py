@@ -10,6 +10,7 @@ answers and the images.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import get_args
 
 import numpy as np
@@ -214,11 +215,16 @@ class _ClassSearch:
             if score >= least_score
         ]
 
+    @cached_property
+    def natural(self) -> list[Group]:
+        """What the same search finds among fresh images."""
+        return self.seen.controls()
+
     def null(self, is_single: bool, n_controls: int, seed: int) -> NDArray[np.float64]:
         """Scores of control groups: those found among fresh images, and the crowd behind the suspects."""
         of_look = [
             [group for group in groups if (group.look == "single") == is_single]
-            for groups in (self.seen.controls(), self.crowd)
+            for groups in (self.natural, self.crowd)
         ]
         rng = np.random.default_rng(seed)
         scores = [
