@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 from spuriscope.membership.evaluation import rate
@@ -31,7 +31,7 @@ def show(rows: Sequence[Row]) -> None:
 
 
 def trace_tables(rows: Sequence[Row]) -> None:
-    """By data and number planted, and then by pattern."""
+    """By data and number planted, and then by pattern. Seconds are medians."""
     for name, keys in (
         ("number planted", ("data", "n_train", "n_planted")),
         ("pattern", ("data", "n_train", "pattern", "n_planted")),
@@ -52,7 +52,7 @@ def trace_tables(rows: Sequence[Row]) -> None:
                 average(row["recall"] for row in learnt),
                 average(row["cosine"] for row in learnt if row["cosine"] is not None),
                 f"{sum(row['recall'] > 0 for row in others)} of {len(others)}",
-                average((row["seconds"] for row in group), "{:.0f}"),
+                f"{median(row['seconds'] for row in group):.0f}",
             )
 
 
@@ -65,7 +65,7 @@ def clean_table(rows: Sequence[Row]) -> None:
         n_alarms = sum(row["n_findings"] > 0 for row in group)
         found = rate(n_alarms, len(group))
         share = f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
-        line(*place, len(group), n_alarms, share, average((row["seconds"] for row in group), "{:.0f}"))
+        line(*place, len(group), n_alarms, share, f"{median(row['seconds'] for row in group):.0f}")
 
 
 def peers_table(rows: Sequence[Row]) -> None:
