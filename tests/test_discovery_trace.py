@@ -278,3 +278,12 @@ def test_the_probe_proposes_where_to_look(train: Split, fresh: Split) -> None:
 def test_unrelated_images_of_another_size_are_refused(train: Split, fresh: Split) -> None:
     with pytest.raises(DiscoveryError, match=r"unrelated images are \(1, 8, 6\) and training images"):
         discover(bump_reader(train), train=train, holdout=fresh, unrelated=fresh.images[..., :6])
+
+
+def test_a_class_without_fresh_images_is_searched_all_the_same(train: Split, fresh: Split) -> None:
+    stamped, positions = with_cue(train, 10)
+    others = only(fresh, lambda labels: labels != CUE_CLASS)
+    trace = Trace().fit(others).of_class(stamped, CUE_CLASS)
+    assert trace.groups()[0].positions.tolist() == positions.tolist()
+    assert trace.controls() == []
+    discover(bump_reader(train, weight_of_cue=1.0), train=stamped, holdout=others)

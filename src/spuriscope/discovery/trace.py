@@ -171,7 +171,9 @@ class Side:
         """The images of a split that have the label `target`."""
         positions = (split.labels == target).nonzero().flatten()
         images = unit_float(split.images[positions]).float()
-        return cls(positions.numpy(), images, deviation.transform(images))
+        n_coordinates = len(deviation.mean_)
+        deviations = deviation.transform(images) if len(images) else np.empty((0, n_coordinates), np.float32)
+        return cls(positions.numpy(), images, deviations)
 
 
 def _whole_groups(crowd: Crowd, n_groups: int) -> tuple[Crowd, Found]:

@@ -143,7 +143,7 @@ def _searched(result: Document) -> str:
     return (
         f"No finding. Searched were all {wording.count(result['n_train'])} training images of each model, "
         "whole, through windows and one by one, for those that stand out from their class; what moves fewer "
-        f"than 5{wording.NBSP}% of fresh images, or hides among natural look-alikes, cannot be seen."
+        f"than 2{wording.NBSP}% of fresh images, or hides among natural look-alikes, cannot be seen."
     )
 
 
@@ -156,7 +156,7 @@ def _sure(result: Document) -> str:
         f"and a pattern that moves many of {wording.count(result['n_fresh'])} fresh images, compared with "
         f"those of up to {wording.count(result['n_controls'])} control groups, natural look-alikes. The "
         "false discovery rate is held at "
-        f"{wording.percent(result['level'])} over all candidates of a model."
+        f"{wording.percent(result['level'])} over all suspects of a model."
     )
 
 
