@@ -67,3 +67,10 @@ def test_image_set_refuses_parts_that_do_not_fit(
 ) -> None:
     with pytest.raises(DataError, match=message):
         ImageSet("a", train, test, class_names)
+
+
+def test_images_may_have_names_and_each_has_one() -> None:
+    images, labels = torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1])
+    assert Split(images, labels, ("a/1.png", "b/2.png")).names == ("a/1.png", "b/2.png")
+    with pytest.raises(DataError, match="2 images have 1 names; name each one, or none"):
+        Split(images, labels, ("a/1.png",))

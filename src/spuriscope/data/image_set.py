@@ -26,10 +26,12 @@ class Split:
     Attributes:
         images: (n, channels, height, width), uint8, 0 to 255.
         labels: (n,), int64, positions in the class names of the data set.
+        names: one for each image, its file or key, by which a user knows it; None where images have none.
     """
 
     images: Tensor
     labels: Tensor
+    names: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -42,6 +44,8 @@ class Split:
                 f"labels must be int64 of shape ({len(self.images)},), one for each image, "
                 f"got {self.labels.dtype} of shape {tuple(self.labels.shape)}"
             )
+        if self.names is not None and len(self.names) != len(self.images):
+            raise DataError(f"{len(self.images)} images have {len(self.names)} names; name each one, or none")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -133,7 +137,7 @@ class ImageSet:
     def fingerprint(self) -> str:
         """SHA-256 over pixels, labels and shapes of both parts: equal content, equal fingerprint.
 
-        The name, the class names, the contexts and the file format do not enter: MNIST read from plain or
+        The names, the class names, the contexts and the file format do not enter: MNIST read from plain or
         from compressed files is the same data.
         """
         digest = hashlib.sha256()
