@@ -15,19 +15,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from spuriscope.errors import ConfigError, DataError
+from spuriscope.data.reading import Background, check_choice, check_image_size
+from spuriscope.errors import DataError
 
 __all__ = [
-    "Background",
+    "FORMATS",
     "Channels",
     "Header",
-    "check_image_size",
     "decode_content",
     "decode_image",
     "no_bombs",
@@ -35,11 +35,9 @@ __all__ = [
     "read_header",
 ]
 
-Background: TypeAlias = Literal["white", "black"]
 Channels: TypeAlias = Literal["grey", "rgb"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-LARGEST = 1024  # pixels, the side of a square that images are brought to
 _GREY_MODES = {"1", "L", "LA", "I"}
 _DEEP = re.compile("(RGB|RGBA|RGBX|CMYK|LA);16")
 _ORIENTATION, _LYING = 0x0112, {5, 6, 7, 8}  # the EXIF tag, and its values that swap width and height
@@ -58,18 +56,6 @@ class Header:
     size: tuple[int, int]
     is_grey: bool
     is_deep: bool
-
-
-def check_image_size(image_size: int | None) -> None:
-    """Refuse a size that images cannot be brought to.
-
-    Raises:
-        ConfigError: it is not a whole number from 1 to 1024.
-    """
-    if image_size is None:
-        return
-    if isinstance(image_size, bool) or not isinstance(image_size, int) or not 1 <= image_size <= LARGEST:
-        raise ConfigError(f"image_size is a number of pixels, 1 to {LARGEST}, got {image_size!r}")
 
 
 def decode_image(
@@ -98,8 +84,7 @@ def decode_image(
         DataError: it is damaged, of absurd size, or of a kind that cannot be brought to 8 bits.
     """
     check_image_size(image_size)
-    if background not in ("white", "black"):
-        raise ConfigError(f"background must be white or black, got {background!r}")
+    check_choice("background", background, get_args(Background))
     with _damage_of(name):
         if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
             raise Image.DecompressionBombError(
@@ -124,8 +109,8 @@ def decode_content(
     channels: Channels | None = None,
     background: Background = "white",
     name: str = "the image",
-) -> NDArray[np.uint8]:
-    """The pixels of an image file that was read: see `decode_image`. Use it inside `no_bombs`.
+) -> tuple[NDArray[np.uint8], Header]:
+    """The pixels of an image file that was read, see `decode_image`, and its header. Use it in `no_bombs`.
 
     Of a JPEG that is far larger than `image_size` only the frequencies that are needed are decoded.
     """
@@ -133,9 +118,13 @@ def decode_content(
         if image.format == "PNG":
             image.verify()  # its checksums, which decoding passes over; it has to be opened again then
     with opened(name, content) as image:
+        header = _header(image)
         if image_size is not None:
             image.draft(None, (2 * image_size, 2 * image_size))
-        return decode_image(image, image_size=image_size, channels=channels, background=background, name=name)
+        pixels = decode_image(
+            image, image_size=image_size, channels=channels, background=background, name=name
+        )
+        return pixels, header
 
 
 def read_header(content: bytes, name: str = "the image") -> Header:
@@ -149,13 +138,18 @@ def read_header(content: bytes, name: str = "the image") -> Header:
         DataError: it is no image, or of absurd size.
     """
     with opened(name, content) as image:
-        width, height = image.size
-        if image.getexif().get(_ORIENTATION) in _LYING:
-            width, height = height, width
-        tiles = getattr(image, "tile", [])
-        # a PNG of 16 bits and colour has the mode RGB: Pillow takes the upper byte while it decodes
-        is_deep = image.mode.startswith("I") or any(_DEEP.search(str(tile[3])) for tile in tiles)
-        return Header((width, height), _is_grey(image), is_deep)
+        return _header(image)
+
+
+def _header(image: Image.Image) -> Header:
+    width, height = image.size
+    if image.getexif().get(_ORIENTATION) in _LYING:
+        width, height = height, width
+    # a PNG of 16 bits and colour has the mode RGB: Pillow takes the upper byte while it decodes
+    is_deep = image.mode.startswith("I") or any(
+        _DEEP.search(str(tile[3])) for tile in getattr(image, "tile", [])
+    )
+    return Header((width, height), _is_grey(image), is_deep)
 
 
 @contextmanager
