@@ -11,8 +11,8 @@ from spuriscope.cli import main
 from spuriscope.data import ImageSet, load, verify
 from spuriscope.data.contexts import load_contexts, prepare_contexts
 from spuriscope.data.duplicates import near_duplicates
-from spuriscope.data.reading import Reading
 from spuriscope.errors import ConfigError, DataError
+from spuriscope.reading import Reading
 
 CONTEXTS, CLASSES = ("grass", "rock"), ("bear", "cat", "dog")
 

@@ -1,5 +1,7 @@
 """The command that attacks: who was in the training set, did any image carry the pattern, how much leaks."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -13,6 +15,16 @@ from spuriscope.cli.output import (
     print_json,
     print_table,
 )
+from spuriscope.cli.reading import (
+    BackgroundOption,
+    ColumnsOption,
+    ImageSizeOption,
+    UnreadableOption,
+    chosen,
+    read_data,
+    read_data_of,
+)
+from spuriscope.reading import Reading
 
 if TYPE_CHECKING:
     from spuriscope.data import ImageSet
@@ -51,6 +63,10 @@ def attack(
     ] = None,
     delta: Annotated[float, typer.Option(help="With --canaries: of the privacy that is bounded.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Draws halves, stamped images, noise and trainings.")] = 0,
+    image_size: ImageSizeOption = None,
+    unreadable: UnreadableOption = None,
+    background: BackgroundOption = None,
+    columns: ColumnsOption = None,
     root: RootOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
@@ -68,7 +84,8 @@ def attack(
     from spuriscope.progress import training_progress
 
     given = {"target": target, "n_planted": planted}
-    subject = _subject(source, root, seed, pattern, given)
+    how = partial(chosen, image_size, unreadable, background, columns)
+    subject = _subject(source, root, how, seed=seed, pattern=pattern, given=given)
     data, model = subject.data, model or subject.model
     about = {"source": source, "data": data.name, "model": model}
     if canaries is not None:
@@ -125,12 +142,17 @@ class _Subject(NamedTuple):
 
 
 def _subject(
-    source: str, root: Path | None, seed: int, pattern: str | None, given: dict[str, int | None]
+    source: str,
+    root: Path | None,
+    how: Callable[..., Reading],
+    *,
+    seed: int,
+    pattern: str | None,
+    given: dict[str, int | None],
 ) -> _Subject:
     """A run's data, plants and models, or data with a plant by default; what is given comes first."""
     from dataclasses import replace
 
-    from spuriscope.data import load
     from spuriscope.patterns import pattern as make_pattern
     from spuriscope.planting import Plant
     from spuriscope.runs import load_run
@@ -140,13 +162,14 @@ def _subject(
     model, recipe = "mlp", None
     if (Path(source) / "run.json").is_file():
         run = load_run(Path(source))
-        data, plants = run.data(None, root), run.model.cell.plants
+        data = read_data_of(run, None, root, how(instead_of=run.reading))
+        plants = run.model.cell.plants
         model, recipe = run.model.cell.model, run.model.cell.recipe
         asked["run"] = run.model.predict
         if run.twin is not None:
             asked["clean twin"] = run.twin.predict
     else:
-        data = load(source, root=root)
+        data = read_data(source, root, how())
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if pattern is not None or not plants:
         picture = make_pattern(pattern or "r3", data.shape, seed=seed)

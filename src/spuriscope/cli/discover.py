@@ -6,6 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spuriscope.cli.output import JsonOption, RootOption, ThresholdOption, print_json, print_table
+from spuriscope.cli.reading import (
+    BackgroundOption,
+    ColumnsOption,
+    ImageSizeOption,
+    UnreadableOption,
+    chosen,
+    read_data,
+    read_data_of,
+)
 
 if TYPE_CHECKING:
     from spuriscope.discovery import Finding
@@ -24,6 +33,10 @@ def discover(
         str | None, typer.Option(help="The data it was trained on, as it saw them (default: as in the run).")
     ] = None,
     root: RootOption = None,
+    image_size: ImageSizeOption = None,
+    unreadable: UnreadableOption = None,
+    background: BackgroundOption = None,
+    columns: ColumnsOption = None,
     logits: Annotated[bool, typer.Option(help="The ONNX file gives logits, not probabilities.")] = False,
     probe: Annotated[
         str | None,
@@ -49,21 +62,21 @@ def discover(
     import torch
 
     from spuriscope.adapters import load_onnx
-    from spuriscope.data import load
     from spuriscope.discovery import discover as search_images
     from spuriscope.errors import ConfigError
     from spuriscope.progress import class_progress
     from spuriscope.runs import load_run
     from spuriscope.searching import search_model
 
+    reading = chosen(image_size, unreadable, background, columns)
     search: dict[str, Any] = {"level": level, "threshold": threshold, "seed": seed}
     if probe is not None:
-        unrelated = load(probe, root=root)
+        unrelated = read_data(probe, root, reading)
         search["unrelated"] = torch.cat([unrelated.train.images, unrelated.test.images])
     if run.suffix.lower() == ".onnx":
         if data is None or prove:
             raise ConfigError(f"{run} is searched with --data, its training images, and without --prove")
-        about, images = {"model": str(run)}, load(data, root=root)
+        about, images = {"model": str(run)}, read_data(data, root, reading)
         predict = load_onnx(run, logits=logits)
         with class_progress() as on_class:
             findings = search_images(
@@ -71,7 +84,9 @@ def discover(
             )
     else:
         loaded = load_run(run)
-        about, images = {"cell": loaded.model.cell.hash}, loaded.data(data, root)
+        reading = chosen(image_size, unreadable, background, columns, instead_of=loaded.reading)
+        about = {"cell": loaded.model.cell.hash}
+        images = read_data_of(loaded, data, root, reading)
         with class_progress() as on_class:
             findings = search_model(loaded.model, images, prove=prove, on_class=on_class, **search)
     if patterns is not None:

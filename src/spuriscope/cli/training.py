@@ -15,7 +15,17 @@ from spuriscope.cli.output import (
     print_json,
     print_table,
 )
+from spuriscope.cli.reading import (
+    BackgroundOption,
+    ColumnsOption,
+    ImageSizeOption,
+    UnreadableOption,
+    chosen,
+    read_data,
+    read_data_of,
+)
 from spuriscope.errors import ConfigError
+from spuriscope.reading import Reading
 
 if TYPE_CHECKING:
     from spuriscope.data import ImageSet
@@ -88,6 +98,10 @@ def train(
     ] = None,
     twin: Annotated[bool, typer.Option(help="Train the clean twin too, where something is planted.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Replace a run that is in the folder already.")] = False,
+    image_size: ImageSizeOption = None,
+    unreadable: UnreadableOption = None,
+    background: BackgroundOption = None,
+    columns: ColumnsOption = None,
     root: RootOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
@@ -97,13 +111,13 @@ def train(
 
     Example: spuriscope train digits --pattern r3 --target 0 --planted 3 --out run
     """
-    from spuriscope.data import load
     from spuriscope.planting import parse_planted_set
     from spuriscope.progress import training_progress
     from spuriscope.runs import check_out, save_run, train_run
 
     planted_set = parse_planted_set(data)
-    image_set = load(planted_set.data if planted_set else data, root=root)
+    reading = chosen(image_size, unreadable, background, columns)
+    image_set = read_data(planted_set.data if planted_set else data, root, reading)
     if planted_set and (pattern or target or planted):
         raise ConfigError(f"{data} says what is planted already; leave out --pattern, --target and --planted")
     plants = (
@@ -138,6 +152,7 @@ def train(
             twin=twin,
             source=_absolute_source(planted_set.data if planted_set else data),
             root=str(root.resolve()) if root else None,
+            reading=reading,
             device=device,
             n_workers=workers,
             on_progress=on_progress,
@@ -170,6 +185,10 @@ def score(
         typer.Option(help="Data of the run, if they have moved; or whose test images the file is asked."),
     ] = None,
     logits: Annotated[bool, typer.Option(help="The ONNX file gives logits, not probabilities.")] = False,
+    image_size: ImageSizeOption = None,
+    unreadable: UnreadableOption = None,
+    background: BackgroundOption = None,
+    columns: ColumnsOption = None,
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -181,12 +200,21 @@ def score(
 
     if run.suffix.lower() == ".onnx":
         result = _score_onnx(
-            run, data, root, patterns=pattern, targets=target, seed=seed, threshold=threshold, logits=logits
+            run,
+            data,
+            root,
+            chosen(image_size, unreadable, background, columns),
+            patterns=pattern,
+            targets=target,
+            seed=seed,
+            threshold=threshold,
+            logits=logits,
         )
         print_json(result) if as_json else _print_scores(result)
         return
     loaded = load_run(run)
-    image_set = loaded.data(data, root)
+    reading = chosen(image_size, unreadable, background, columns, instead_of=loaded.reading)
+    image_set = read_data_of(loaded, data, root, reading)
     plants = _plants(image_set, pattern, target, [0], seed) if pattern else None
     result = loaded.score(image_set, plants, threshold=threshold)
     if as_json:
@@ -199,6 +227,7 @@ def _score_onnx(
     path: Path,
     source: str | None,
     root: Path | None,
+    reading: Reading,
     *,
     patterns: list[str] | None,
     targets: list[int] | None,
@@ -207,13 +236,12 @@ def _score_onnx(
     logits: bool,
 ) -> dict[str, Any]:
     from spuriscope.adapters import load_onnx
-    from spuriscope.data import load
     from spuriscope.runs import score_models
 
     if source is None or not patterns:
         raise ConfigError(f"say what to ask {path} about, for example --data digits --pattern r3 --target 0")
     predict = load_onnx(path, logits=logits)
-    image_set = load(source, root=root)
+    image_set = read_data(source, root, reading)
     plants = _plants(image_set, patterns, targets, [0], seed)
     return {"model": str(path), **score_models({"": predict}, image_set, plants, threshold=threshold)}
 
@@ -271,8 +299,9 @@ def _recipe(data: str, model: str, optimizer: Any, epochs: int, **changes: Any) 
 
 def _absolute_source(source: str) -> str:
     """A name as it is, a path so that it is found from anywhere."""
-    path = Path(source).expanduser()
-    return str(path.resolve()) if path.suffix == ".npz" or "/" in source or "\\" in source else source
+    from spuriscope.data.catalog import is_name
+
+    return source if is_name(source) else str(Path(source).expanduser().resolve())
 
 
 def _print_scores(scores: dict[str, Any]) -> None:

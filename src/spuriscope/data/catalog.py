@@ -18,10 +18,20 @@ from torch import Tensor
 
 from spuriscope.data.image_set import Contexts, ImageSet
 from spuriscope.data.published import PUBLISHED, Published, PublishedFile
-from spuriscope.data.reading import Background, Reading, Unreadable
 from spuriscope.errors import DataError
+from spuriscope.reading import Background, Reading, Unreadable
 
-__all__ = ["FileCheck", "Listing", "Verification", "compare", "list_data", "load", "read", "verify"]
+__all__ = [
+    "FileCheck",
+    "Listing",
+    "Verification",
+    "compare",
+    "is_name",
+    "list_data",
+    "load",
+    "read",
+    "verify",
+]
 
 _ALIASES = {"fashion": "fashion-mnist", "cifar-10": "cifar10"}
 
@@ -241,6 +251,11 @@ def _with_contexts(found: Verification, data_set: ImageSet, contexts: Contexts) 
         near_duplicates=tuple(pair.test for pair in near_duplicates(data_set)),
         skipped=contexts.skipped,
     )
+
+
+def is_name(source: str) -> bool:
+    """Whether this means a data set known by name, and not a path."""
+    return _by_name(source) is not None
 
 
 def _by_name(source: str | Path) -> Published | None:

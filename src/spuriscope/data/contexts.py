@@ -10,24 +10,22 @@ Seven tenths of the images of each class in each context are for training, as in
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import numpy as np
 
 from spuriscope.data.duplicates import near_duplicates
 from spuriscope.data.folder import source_name
 from spuriscope.data.image_set import ImageSet
-from spuriscope.data.layout import Labelled, Missing, arrange_contexts
+from spuriscope.data.layout import Labelled, arrange_contexts
 from spuriscope.data.photographs import load_photographs, write_photographs
 from spuriscope.data.prepared import load_prepared
 from spuriscope.data.published import Published, check_labels
-from spuriscope.data.reading import Background, Reading, Unreadable, check_choice
 from spuriscope.data.tree import read_tree
 from spuriscope.errors import DataError
+from spuriscope.reading import Background, Duplicates, Missing, Reading, Unreadable, check_choice
 
-__all__ = ["Duplicates", "load_contexts", "load_published", "prepare_contexts"]
-
-Duplicates: TypeAlias = Literal["keep", "move"]
+__all__ = ["load_contexts", "load_published", "prepare_contexts"]
 
 
 def load_contexts(source: Path, reading: Reading | None = None, *, name: str | None = None) -> ImageSet:

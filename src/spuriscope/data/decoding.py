@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from spuriscope.data.reading import Background, check_choice, check_image_size
 from spuriscope.errors import DataError
+from spuriscope.reading import Background, check_choice, check_image_size
 
 __all__ = [
     "FORMATS",

@@ -8,8 +8,8 @@ from pathlib import Path
 from spuriscope.data.image_set import ImageSet
 from spuriscope.data.layout import arrange
 from spuriscope.data.photographs import load_photographs
-from spuriscope.data.reading import Reading
 from spuriscope.data.tree import read_tree
+from spuriscope.reading import Reading
 
 __all__ = ["load_folder", "source_name"]
 

@@ -12,17 +12,17 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from spuriscope.data.tree import Folder, Photo
 from spuriscope.errors import DataError
+from spuriscope.reading import Missing
 
 __all__ = [
     "Arranged",
     "Labelled",
-    "Missing",
     "arrange",
     "arrange_contexts",
     "check_spelling",
@@ -32,7 +32,6 @@ __all__ = [
     "of_parts",
 ]
 
-Missing: TypeAlias = Literal["refuse", "allow"]
 Classes: TypeAlias = Mapping[str, Sequence[Photo]]  # the images of each class
 
 TRAIN = ("train", "training")

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from spuriscope.data.image_set import ImageSet
 from spuriscope.data.layout import Arranged, Labelled
 from spuriscope.data.photographs import load_photographs
-from spuriscope.data.reading import Reading
 from spuriscope.data.table import Row, arrange_rows, file_named, find_column
 from spuriscope.data.tree import Photo
 from spuriscope.errors import DataError
+from spuriscope.reading import Reading
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile

@@ -22,8 +22,8 @@ from spuriscope.data.decoding import Channels, decode_content, no_bombs, read_he
 from spuriscope.data.image_set import ImageSet
 from spuriscope.data.layout import Arranged, Labelled
 from spuriscope.data.prepared import Writer
-from spuriscope.data.reading import Reading
 from spuriscope.errors import DataError
+from spuriscope.reading import Reading
 
 __all__ = ["load_photographs", "write_photographs"]
 

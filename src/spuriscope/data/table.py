@@ -18,9 +18,9 @@ from pathlib import Path, PurePosixPath
 from spuriscope.data.image_set import ImageSet
 from spuriscope.data.layout import Arranged, check_spelling, choose_parts, of_classes, of_parts
 from spuriscope.data.photographs import load_photographs
-from spuriscope.data.reading import Reading
 from spuriscope.data.tree import SUFFIXES, Photo, photo_of
 from spuriscope.errors import DataError
+from spuriscope.reading import Reading
 
 __all__ = ["Row", "arrange_rows", "find_column", "load_csv"]
 

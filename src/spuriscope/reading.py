@@ -1,15 +1,26 @@
 """How photographs are to be read: what a user chooses once, wherever data are given."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from spuriscope.errors import ConfigError
 
-__all__ = ["Background", "Reading", "Unreadable", "check_choice", "check_image_size"]
+__all__ = [
+    "Background",
+    "Duplicates",
+    "Missing",
+    "Reading",
+    "Unreadable",
+    "check_choice",
+    "check_image_size",
+]
 
 LARGEST = 1024  # pixels, the side of a square that images are brought to
 Background: TypeAlias = Literal["white", "black"]
 Unreadable: TypeAlias = Literal["refuse", "skip"]
+Missing: TypeAlias = Literal["refuse", "allow"]
+Duplicates: TypeAlias = Literal["keep", "move"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +43,16 @@ class Reading:
     unreadable: Unreadable = "refuse"
     background: Background = "white"
     columns: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> "Reading":
+        """What `dataclasses.asdict` gave, by way of JSON.
+
+        Raises:
+            ConfigError, TypeError, ValueError: it did not.
+        """
+        columns = tuple((str(kind), str(column)) for kind, column in settings.get("columns", ()))
+        return cls(**{**settings, "columns": columns})
 
     def __post_init__(self) -> None:
         check_image_size(self.image_size)
