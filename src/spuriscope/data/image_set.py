@@ -86,7 +86,8 @@ class Origin:
     skipped: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        skipped = [f"{len(self.skipped)} unreadable images skipped: {_few(self.skipped)}"]
+        images = "image" if len(self.skipped) == 1 else "images"
+        skipped = [f"{len(self.skipped):,} unreadable {images} skipped: {_few(self.skipped)}"]
         return "; ".join([self.form, *self.notes, *(skipped if self.skipped else ())])
 
 

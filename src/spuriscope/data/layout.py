@@ -80,6 +80,11 @@ def arrange(tree: Folder) -> Arranged:
             split, names differ in case only, the parts have different classes, or there is one class.
     """
     top = tree.inner()
+    if top.tables and len(top.folders) < 2:
+        raise DataError(
+            f"{top.path} has {number_of(list(top.folders), 'class folder')} and the table {top.tables[0]}; give "
+            f"the table: {top.path}/{top.tables[0]}"
+        )
     chosen = choose_parts(top.folders, top.path)
     if chosen is not None:
         return _arrange_parts(top, *chosen)
@@ -154,6 +159,8 @@ def of_classes(
         order: the classes by label; by default as they come.
         notes: for the user.
     """
+    class_names = tuple(order or classes)
+    check_classes(class_names, where)
     train: list[Labelled] = []
     test: list[Labelled] = []
     for name, photos in classes.items():
@@ -166,8 +173,6 @@ def of_classes(
         drawn = set(np.random.RandomState(0).permutation(len(photos))[:n_test].tolist())
         for position, photo in enumerate(photos):
             (test if position in drawn else train).append(Labelled(photo, name))
-    class_names = tuple(order or classes)
-    check_classes(class_names, where)
     form = f"{number_of(class_names, 'class')}, a fifth of each drawn as fresh images"
     return Arranged(form, class_names, tuple(train), tuple(test), notes=notes)
 

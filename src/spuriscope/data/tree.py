@@ -22,6 +22,7 @@ NOT_READ = (".heic", ".heif", ".avif", ".jp2", ".psd", ".svg", ".dng", ".ppm", "
 _PICTURES = frozenset(SUFFIXES + NOT_READ)  # those not read end in an error, not among what is passed over
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 _LEFT_BEHIND = {"Thumbs.db", "desktop.ini", "__MACOSX"}
+TABLES = (".csv", ".tsv", ".parquet")
 DEPTH = 6  # folders in folders: more than any form of data set has, and an end to links that run in circles
 MOST_MEMBERS = 5_000_000
 LARGEST_FILE = 1 << 29  # bytes
@@ -74,17 +75,22 @@ class Folder:
         folders: the folders in it by name, sorted.
         images: the images in it, sorted by name.
         n_others: how many other files there are, without those in its folders.
+        tables: those of them that have the name of a table.
     """
 
     path: str
     folders: dict[str, "Folder"] = field(default_factory=dict)
     images: list[Photo] = field(default_factory=list)
     n_others: int = 0
+    tables: list[str] = field(default_factory=list)
 
     def inner(self) -> "Folder":
-        """The folder that has all the rest, where folders with nothing else are put around it."""
+        """The folder that has all the rest, where folders without images are put around it."""
         (only,) = self.folders.values() if len(self.folders) == 1 else (None,)
-        return only.inner() if only is not None and only.folders and not self.images else self
+        if only is None or not only.folders or self.images:
+            return self
+        found = only.inner()
+        return replace(found, n_others=found.n_others + self.n_others)
 
     def everything(self) -> Iterator["Folder"]:
         """This folder and all below it."""
@@ -129,6 +135,8 @@ def _read(folder: Path, name: str, top: Path, depth: int) -> Folder:
                 found.images.append(photo_of(path, f"{name}{entry.name}", entry.stat()))
             else:
                 found.n_others += 1
+                if Path(entry.name).suffix.lower() in TABLES:
+                    found.tables.append(entry.name)
     except OSError as error:
         raise DataError(f"the folder {folder} cannot be read ({error.strerror}); check the path") from error
     return found
