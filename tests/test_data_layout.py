@@ -1,6 +1,7 @@
 """What folders are taken for. The slow twin goes by the paths alone."""
 
 import itertools
+import re
 import tarfile
 from pathlib import Path
 
@@ -130,6 +131,15 @@ def test_what_is_no_data_set_is_told_in_one_line(tmp_path: Path, names: list[str
     with pytest.raises(DataError, match=message) as raised:
         load(tmp_path)
     assert "\n" not in str(raised.value)
+
+
+def test_every_row_of_the_documentation_names_a_test_that_is_there() -> None:
+    tests = Path(__file__).parent
+    text = (tests.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)
+    assert len(named) > 20
+    for file, name in named:
+        assert f"\ndef {name}(" in (tests / file).read_text(encoding="utf-8"), (file, name)
 
 
 @pytest.mark.parametrize("where", ["", "images/"])

@@ -82,8 +82,8 @@ def arrange(tree: Folder) -> Arranged:
     top = tree.inner()
     if top.tables and len(top.folders) < 2:
         raise DataError(
-            f"{top.path} has {number_of(list(top.folders), 'class folder')} and the table {top.tables[0]}; give "
-            f"the table: {top.path}/{top.tables[0]}"
+            f"{top.path} has {number_of(list(top.folders), 'class folder')} and the table {top.tables[0]}; "
+            f"give the table: {top.path}/{top.tables[0]}"
         )
     chosen = choose_parts(top.folders, top.path)
     if chosen is not None:

@@ -20,7 +20,7 @@ from spuriscope.data.image_set import ImageSet
 from spuriscope.data.layout import Arranged, Labelled
 from spuriscope.data.photographs import load_photographs
 from spuriscope.data.table import Row, arrange_rows, file_named, find_column
-from spuriscope.data.tree import Photo
+from spuriscope.data.tree import Photo, is_left_behind
 from spuriscope.errors import DataError
 from spuriscope.reading import Reading
 
@@ -44,8 +44,9 @@ class _Columns:
 
 
 def shards_in(folder: Path) -> list[Path]:
-    """The Parquet files of a folder, or of `data` in it, sorted by name."""
-    return sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
+    """The Parquet files of a folder without folders, or of `data` in it, sorted by name."""
+    has_folders = any(entry.is_dir() for entry in folder.iterdir() if not is_left_behind(entry.name))
+    return sorted(folder.glob("data/*.parquet" if has_folders else "*.parquet"))
 
 
 def load_parquet(source: Path, reading: Reading) -> ImageSet:
