@@ -1,5 +1,6 @@
 """Photographs that differ in size: brought to one, skipped where unreadable, and decoded once."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -18,7 +19,10 @@ from PIL import Image
 import spuriscope as ss
 from spuriscope.data import ImageSet, load, verify
 from spuriscope.data.cache import cache_folder, cache_state, clear_cache
+from spuriscope.data.catalog import read_unlabelled
 from spuriscope.errors import ConfigError, DataError
+from spuriscope.reading import Reading
+from spuriscope.studies.results import Result, images_of
 
 
 @pytest.fixture(autouse=True)
@@ -295,6 +299,33 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0] < 600 * 96 * 96 * 3
+
+
+def test_images_without_classes_are_for_the_probe(folder: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    shutil.copytree(folder / "train/a", flat)
+    found = read_unlabelled(flat, Reading(image_size=8))
+    assert str(found.origin) == "3 images without classes"
+    assert [*(found.train.names or ()), *(found.test.names or ())] == ["0.png", "1.png", "2.png"]
+    for part in ("train", "test"):
+        assert np.array_equal(getattr(found, part).images.numpy(), by_pillow(flat, found, part, 8))
+    with_classes = read_unlabelled(folder, Reading(image_size=8))
+    assert with_classes.fingerprint == load(folder, image_size=8).fingerprint
+    assert read_unlabelled("digits", Reading()).name == "digits"
+    with pytest.raises(DataError, match="flat has no class folders"):
+        load(flat, image_size=8)
+
+
+def test_rows_of_a_store_find_their_images_at_the_size_they_had() -> None:
+    data = load("digits", image_size=16)
+    key = {"name": "digits", "fingerprint": data.fingerprint, "shape": list(data.shape)}
+
+    class OneCell:
+        def query(self, *_: object) -> list[dict[str, str]]:
+            return [{"content": json.dumps({"data": key})}]
+
+    found = images_of(OneCell(), [Result("0", {}, {})])  # type: ignore[arg-type]
+    assert found.fingerprint == data.fingerprint
 
 
 # other forms, and the rest of the package

@@ -11,6 +11,7 @@ from spuriscope.cli.reading import (
     ColumnsOption,
     ImageSizeOption,
     UnreadableOption,
+    announce,
     chosen,
     read_data,
     read_data_of,
@@ -41,7 +42,8 @@ def discover(
     probe: Annotated[
         str | None,
         typer.Option(
-            help="Data of unrelated images: what the model calls alike there proposes where to look."
+            help="Data of unrelated images, or a folder of them without classes: what the model calls alike "
+            "there proposes where to look."
         ),
     ] = None,
     prove: Annotated[
@@ -62,18 +64,22 @@ def discover(
     import torch
 
     from spuriscope.adapters import load_onnx
+    from spuriscope.data.catalog import read_unlabelled
     from spuriscope.discovery import discover as search_images
     from spuriscope.errors import ConfigError
     from spuriscope.progress import class_progress
     from spuriscope.runs import load_run
     from spuriscope.searching import search_model
 
-    reading = chosen(image_size, unreadable, background, columns)
+    loaded = None if run.suffix.lower() == ".onnx" else load_run(run)
+    reading = chosen(
+        image_size, unreadable, background, columns, instead_of=loaded.reading if loaded else None
+    )
     search: dict[str, Any] = {"level": level, "threshold": threshold, "seed": seed}
     if probe is not None:
-        unrelated = read_data(probe, root, reading)
+        unrelated = announce(read_unlabelled(probe, reading, root=root))
         search["unrelated"] = torch.cat([unrelated.train.images, unrelated.test.images])
-    if run.suffix.lower() == ".onnx":
+    if loaded is None:
         if data is None or prove:
             raise ConfigError(f"{run} is searched with --data, its training images, and without --prove")
         about, images = {"model": str(run)}, read_data(data, root, reading)
@@ -83,8 +89,6 @@ def discover(
                 predict, train=images.train, holdout=images.test, on_class=on_class, **search
             )
     else:
-        loaded = load_run(run)
-        reading = chosen(image_size, unreadable, background, columns, instead_of=loaded.reading)
         about = {"cell": loaded.model.cell.hash}
         images = read_data_of(loaded, data, root, reading)
         with class_progress() as on_class:

@@ -30,6 +30,7 @@ __all__ = [
     "list_data",
     "load",
     "read",
+    "read_unlabelled",
     "verify",
 ]
 
@@ -165,6 +166,22 @@ def read(
     from spuriscope.data.scaling import scaled
 
     return scaled(data, reading.image_size)
+
+
+def read_unlabelled(source: str | Path, reading: Reading, *, root: Path | None = None) -> ImageSet:
+    """Read images of anything, for the probe: a data set, or a folder or `.tar` of images without classes.
+
+    Raises:
+        DataError: as for `load`.
+    """
+    path = Path(os.path.expanduser(source))
+    if _by_name(source) is None and (path.is_dir() or (path.suffix.lower() == ".tar" and path.is_file())):
+        from spuriscope.data.folder import load_unlabelled
+
+        found = load_unlabelled(path, reading)
+        if found is not None:
+            return found
+    return read(source, reading, root=root)
 
 
 def _read_path(source: str | Path, reading: Reading) -> ImageSet:

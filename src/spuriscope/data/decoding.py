@@ -91,7 +91,8 @@ def decode_image(
                 f"{image.width}x{image.height} pixels, at most {Image.MAX_IMAGE_PIXELS:,} are decoded"
             )
         is_grey = _is_grey(image)
-        picture = ImageOps.exif_transpose(image)
+        is_turned = image.getexif().get(_ORIENTATION, 1) != 1
+        picture = ImageOps.exif_transpose(image) if is_turned else image  # it would make a copy
         picture = _opaque(_eight_bits(picture, name), 255 if background == "white" else 0)
         wanted = "L" if channels == "grey" or (channels is None and is_grey) else "RGB"
         if picture.mode != wanted:

@@ -6,12 +6,12 @@
 from pathlib import Path
 
 from spuriscope.data.image_set import ImageSet
-from spuriscope.data.layout import arrange
+from spuriscope.data.layout import arrange, arrange_unlabelled
 from spuriscope.data.photographs import load_photographs
 from spuriscope.data.tree import read_tree
 from spuriscope.reading import Reading
 
-__all__ = ["load_folder", "source_name"]
+__all__ = ["load_folder", "load_unlabelled", "source_name"]
 
 
 def load_folder(source: Path, reading: Reading | None = None) -> ImageSet:
@@ -26,6 +26,16 @@ def load_folder(source: Path, reading: Reading | None = None) -> ImageSet:
             than the first (see `photographs`).
     """
     return load_photographs(arrange(read_tree(source)), source_name(source), reading or Reading())
+
+
+def load_unlabelled(source: Path, reading: Reading) -> ImageSet | None:
+    """Read images that lie in one folder or `.tar` without classes; None where it has folders in it.
+
+    Raises:
+        DataError: see `load_folder`.
+    """
+    arranged = arrange_unlabelled(read_tree(source))
+    return None if arranged is None else load_photographs(arranged, source_name(source), reading)
 
 
 def source_name(source: Path) -> str:

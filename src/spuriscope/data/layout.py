@@ -25,6 +25,7 @@ __all__ = [
     "Labelled",
     "arrange",
     "arrange_contexts",
+    "arrange_unlabelled",
     "check_spelling",
     "choose_parts",
     "number_of",
@@ -93,6 +94,19 @@ def arrange(tree: Folder) -> Arranged:
         return arrange_contexts(top)
     classes = _classes(top)
     return of_classes(classes, top.path, notes=_passed_over([top, *top.folders.values()], n_stray(top)))
+
+
+def arrange_unlabelled(tree: Folder) -> Arranged | None:
+    """Images that lie in one folder without classes; None where there are folders to read.
+
+    A data set has two parts and two classes: the last image stands for the test part, and one class is empty.
+    """
+    top = tree.inner()
+    if top.folders or len(top.images) < 2:
+        return None
+    images = tuple(Labelled(photo, "any") for photo in top.images)
+    form = f"{number_of(images, 'image')} without classes"
+    return Arranged(form, ("any", "none"), images[:-1], images[-1:], notes=_passed_over([top], 0))
 
 
 def arrange_contexts(tree: Folder, *, seed: int = 0, missing: Missing = "refuse") -> Arranged:

@@ -5,6 +5,7 @@ memory. Images stay grey if all of them are, unless they have contexts, and beco
 that cannot be decoded ends in an error that names it, or it is skipped and written down.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -28,6 +29,7 @@ from spuriscope.reading import Reading
 __all__ = ["load_photographs", "write_photographs"]
 
 BLOCK = 64  # images decoded ahead of what is written
+MOST_THREADS = 8  # each holds an image of full size
 SUGGESTED = (64, 48, 32, 28, 16)  # pixels: what small models take, and processors manage
 
 
@@ -108,7 +110,7 @@ def _decoded(
     decode = partial(_decode, reading=reading, channels=channels)
     with (
         no_bombs(),
-        ThreadPoolExecutor() as pool,
+        ThreadPoolExecutor(min(MOST_THREADS, (os.cpu_count() or 1) + 1)) as pool,
         tqdm(total=len(images), desc="decoding", unit=" images", delay=2, leave=False, disable=None) as bar,
     ):
         for start in range(0, len(images), BLOCK):
