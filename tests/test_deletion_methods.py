@@ -10,10 +10,12 @@ import torch
 from spuriscope.data import ImageSet, Split, load
 from spuriscope.deletion import (
     METHODS,
+    Ascent,
     Incremental,
     Influence,
     Lissa,
     Method,
+    PathInfluence,
     Repair,
     delete,
     oracle_cell,
@@ -21,7 +23,8 @@ from spuriscope.deletion import (
     reconstruct,
     repair,
 )
-from spuriscope.deletion.request import Request
+from spuriscope.deletion.methods import method_name
+from spuriscope.deletion.request import Request, copy_of_module
 from spuriscope.errors import CheckpointError, DeletionError, PatternError
 from spuriscope.measures import accuracy, spurious_score
 from spuriscope.patterns import Pattern, pattern
@@ -53,7 +56,10 @@ def small() -> TrainedModel:
     return train(DIGITS, PLANT, part=Part.of(some), model="small-mlp", recipe=Recipe(epochs=16))
 
 
-SHORT = {"influence-lissa": Influence(solver=Lissa(depth=5)), "influence": Influence(n_curvature=100)}
+SHORT = {
+    "influence-lissa": Influence(solver=Lissa(damping=20.0, depth=20)),
+    "influence": Influence(n_curvature=100),
+}
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "influence-ekfac"])  # slow: kronfluence
@@ -101,6 +107,36 @@ def test_the_oracle_of_a_model_of_a_part_stays_in_that_part(planted: TrainedMode
     assert cell.plants == planted.cell.plants
     assert oracle_cell(planted.cell, DIGITS, GONE).plants == ()
     assert cell.part == Part.without([1, 2, 3, 5], len(DIGITS.train))
+
+
+def test_ascent_leaves_batch_statistics_to_the_others() -> None:
+    """Without a step to speak of, its running statistics are those of forward passes over the others."""
+    some = Part.of(torch.cat([GONE, torch.arange(60)]).unique())
+    recipe = Recipe(epochs=1, batch_size=16)
+    model = train(DIGITS, PLANT, part=some, model="resnet20", recipe=recipe)
+    ascent = delete(model, DIGITS, GONE, Ascent(learning_rate=1e-12, epochs=2))
+    asked = Request.of(model, DIGITS, GONE)
+    module = copy_of_module(model).train()
+    batches = asked.batches(asked.kept, recipe, seed=1000 + model.cell.seed)
+    with torch.no_grad():
+        for _ in range(2):
+            for images, _ in batches.epoch():
+                module(images)
+    for name, value in module.named_buffers():
+        torch.testing.assert_close(dict(ascent.module.named_buffers())[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "method", [Ascent(), Incremental(epochs=1), Repair(), PathInfluence()], ids=method_name
+)
+def test_dropout_of_a_deletion_does_not_hang_on_the_state_of_torch(method: Method) -> None:
+    some = Part.of(torch.cat([GONE, torch.arange(60)]).unique())
+    model = train(DIGITS, PLANT, part=some, model="cnn", recipe=Recipe(epochs=1))
+    answers = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        answers.append(delete(model, DIGITS, GONE, method).logits(DIGITS.test.images))
+    assert torch.equal(*answers)
 
 
 def test_training_on_keeps_the_cue_and_repair_removes_it(planted: TrainedModel) -> None:

@@ -18,7 +18,8 @@ from spuriscope.deletion.request import Request, copy_of_module
 from spuriscope.errors import DeletionError
 from spuriscope.training import TrainedModel
 from spuriscope.training.batches import Batches
-from spuriscope.training.gradient import set_gradient
+from spuriscope.training.dropout import draw_masks, mask_shapes
+from spuriscope.training.gradient import per_pass, set_gradient
 from spuriscope.training.loop import give_dropout, initial_model, one_thread
 from spuriscope.training.optimizer import Optimizer
 
@@ -63,7 +64,7 @@ class PathInfluence:
         beside = [nn.Parameter(weight.detach().clone()) for weight in weights]
         optimizer, other = Optimizer(weights, cell.recipe), Optimizer(beside, cell.recipe)
         total = [torch.zeros_like(weight) for weight in weights]
-        dropout = give_dropout(module, cell.seed)
+        dropout, shapes = give_dropout(module, cell.seed), mask_shapes(module, cell.data.shape, asked.device)
         batches = Batches(data.train, cell.plants, cell.recipe, cell.seed, asked.device, part=cell.part)
         gone = asked.gone.positions.to(asked.device)
         n_epochs = max(1, round(cell.recipe.epochs / 4)) if self.epochs is None else self.epochs
@@ -72,14 +73,13 @@ class PathInfluence:
             for indices in batches.positions():
                 images, labels = batches.gather(indices), batches.labels[indices]
                 stays = ~torch.isin(indices, gone)
-                drawn = dropout.get_state()
-                set_gradient(module, images, labels, cell.recipe)
+                drawn = [draw_masks(module, shapes, n, dropout) for n in per_pass(cell.recipe, len(indices))]
+                masks = {name: torch.cat([each[name] for each in drawn]) for name in drawn[0]}
+                set_gradient(module, images, labels, cell.recipe, masks=masks)
                 gradients = [weight.grad for weight in weights]
                 if not stays.all():
-                    after = dropout.get_state()
-                    dropout.set_state(drawn)
-                    set_gradient(module, images[stays], labels[stays], cell.recipe)
-                    dropout.set_state(after)
+                    kept = {name: mask[stays] for name, mask in masks.items()}  # each image keeps its own
+                    set_gradient(module, images[stays], labels[stays], cell.recipe, masks=kept)
                 for weight, twin, gradient in zip(weights, beside, gradients, strict=True):
                     twin.grad, weight.grad = weight.grad if stays.any() else None, gradient
                 optimizer.step(rate)

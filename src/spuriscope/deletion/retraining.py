@@ -17,7 +17,7 @@ from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.request import Request, copy_of_module
 from spuriscope.planting import draw_planted
 from spuriscope.training import Cell, Part, TrainedModel, train_cell
-from spuriscope.training.loop import fit, mean_loss, one_thread
+from spuriscope.training.loop import fit, give_dropout, mean_loss, one_thread
 from spuriscope.training.optimizer import Optimizer
 
 __all__ = ["Ascent", "Incremental", "Retrain", "oracle_cell"]
@@ -77,7 +77,9 @@ class Ascent:
     """Raise the loss on the images while lowering it on the others.
 
     Each step takes a batch of the others and one of the images. An image whose loss has reached that of a
-    guess, log(classes), is left alone: beyond it a model is spoilt and not freed.
+    guess, log(classes), is left alone: beyond it a model is spoilt and not freed. The loss on the images is
+    that of the model as it answers, in evaluation mode: batch normalisation by the running statistics, which
+    so are made of the others alone, and no dropout.
 
     Attributes:
         weight: of the images' loss beside that of the others.
@@ -100,8 +102,10 @@ class Ascent:
             milestones=None,
             epochs=max(1, round(model.cell.recipe.epochs / 8)) if self.epochs is None else self.epochs,
         )
-        module = copy_of_module(model).train()
-        batches = asked.batches(asked.kept, recipe, seed=N_SEEDS + model.cell.seed)
+        module = copy_of_module(model)
+        seed = N_SEEDS + model.cell.seed
+        batches = asked.batches(asked.kept, recipe, seed=seed)
+        give_dropout(module, seed)
         optimizer = Optimizer(module.parameters(), recipe)
         gone, ceiling = asked.gone.positions, log(data.n_classes)
         images, labels = asked.images(gone), asked.labels(gone)
@@ -114,8 +118,8 @@ class Ascent:
                         gone
                     )
                     module.zero_grad(set_to_none=True)
-                    loss = F.cross_entropy(module(others), classes)
-                    rise = F.cross_entropy(module(images[few]), labels[few], reduction="none")
+                    loss = F.cross_entropy(module.train()(others), classes)
+                    rise = F.cross_entropy(module.eval()(images[few]), labels[few], reduction="none")
                     (loss - self.weight * rise.clamp(max=ceiling).mean()).backward()
                     optimizer.step(recipe.rate(epoch))
                     total += loss.detach() * len(classes)
