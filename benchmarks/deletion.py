@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from spuriscope.data import ImageSet, load
@@ -81,29 +80,23 @@ class PublishedInfluence:
         self, depth: int, module: nn.Module, images: Tensor, labels: Tensor, gradient: Tensor
     ) -> Tensor:
         """The last term (p,) from a gradient (p,), averaged over the repeats."""
-        weights = {name: value.detach() for name, value in module.named_parameters()}
-        sizes = [value.numel() for value in weights.values()]
-
-        def loss(w: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-            return F.cross_entropy(functional_call(module, w, (image[None],)), label[None])
-
-        def turned(image: Tensor, label: Tensor, vector: Tensor) -> Tensor:
-            parts = dict(zip(weights, vector.split(sizes), strict=True))
-
-            def along(w: dict[str, Tensor]) -> Tensor:
-                slopes = grad(loss)(w, image, label)
-                return sum((slopes[name].flatten().dot(parts[name]) for name in parts), torch.zeros(()))
-
-            found = grad(along)(weights)
-            return torch.cat([found[name].flatten() for name in weights])
-
+        weights = list(module.parameters())
+        sizes = [weight.numel() for weight in weights]
         generator = torch.Generator().manual_seed(self.seed)
-        found = gradient.expand(self.repeats, -1)
-        for _ in range(depth):
-            rows = torch.randint(len(images), (self.repeats,), generator=generator)
-            product = vmap(turned)(images[rows], labels[rows], found)
-            found = gradient + (1 - self.damping) * found - product / self.scale
-        return found.mean(dim=0)
+        total = torch.zeros_like(gradient)
+        if not gradient.any():  # every term is 0
+            return total
+        for _ in range(self.repeats):
+            found = gradient
+            for row in torch.randint(len(images), (depth, 1), generator=generator):
+                parts = [part.view_as(w) for part, w in zip(found.split(sizes), weights, strict=True)]
+                loss = F.cross_entropy(module(images[row]), labels[row])
+                slopes = torch.autograd.grad(loss, weights, create_graph=True)
+                turned = torch.autograd.grad(slopes, weights, parts)
+                product = torch.cat([part.flatten() for part in turned])
+                found = gradient + (1 - self.damping) * found - product / self.scale
+            total += found
+        return total / self.repeats
 
 
 def main() -> None:
