@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from math import log
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spuriscope.data.image_set import ImageSet
@@ -77,9 +77,10 @@ class Ascent:
     """Raise the loss on the images while lowering it on the others.
 
     Each step takes a batch of the others and one of the images. An image whose loss has reached that of a
-    guess, log(classes), is left alone: beyond it a model is spoilt and not freed. The loss on the images is
-    that of the model as it answers, in evaluation mode: batch normalisation by the running statistics, which
-    so are made of the others alone, and no dropout.
+    guess, log(classes), is left alone: beyond it a model is spoilt and not freed. Batch normalisation goes by
+    the running statistics of the training, which stay: those of the few images to forget are no model's, and
+    with other statistics for them than for the others a model can raise the one loss and keep the other down
+    by what its layers make of the statistics alone.
 
     Attributes:
         weight: of the images' loss beside that of the others.
@@ -102,7 +103,7 @@ class Ascent:
             milestones=None,
             epochs=max(1, round(model.cell.recipe.epochs / 8)) if self.epochs is None else self.epochs,
         )
-        module = copy_of_module(model)
+        module = _with_fixed_statistics(copy_of_module(model))
         seed = N_SEEDS + model.cell.seed
         batches = asked.batches(asked.kept, recipe, seed=seed)
         give_dropout(module, seed)
@@ -118,10 +119,19 @@ class Ascent:
                         gone
                     )
                     module.zero_grad(set_to_none=True)
-                    loss = F.cross_entropy(module.train()(others), classes)
-                    rise = F.cross_entropy(module.eval()(images[few]), labels[few], reduction="none")
+                    loss = F.cross_entropy(module(others), classes)
+                    rise = F.cross_entropy(module(images[few]), labels[few], reduction="none")
                     (loss - self.weight * rise.clamp(max=ceiling).mean()).backward()
                     optimizer.step(recipe.rate(epoch))
                     total += loss.detach() * len(classes)
                 losses.append(mean_loss(total, batches.n_images, epoch, recipe))
         return replace(model, module=module.eval(), losses=tuple(losses))
+
+
+def _with_fixed_statistics(module: nn.Module) -> nn.Module:
+    """A network in training mode, but for its batch normalisation."""
+    module.train()
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.eval()
+    return module
