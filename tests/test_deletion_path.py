@@ -12,6 +12,7 @@ from spuriscope.deletion import ConjugateGradients, Influence, PathInfluence, de
 from spuriscope.deletion.request import Request
 from spuriscope.errors import DeletionError
 from spuriscope.models import Dropout
+from spuriscope.models.layers import Normalise
 from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
 from spuriscope.training import Part, Recipe, train
@@ -94,6 +95,28 @@ def test_on_the_path_each_image_keeps_its_dropout_mask(clipping: Clipping) -> No
     expected = gradients.mean(0) - gradients[1:].mean(0)
     assert float((found - expected).norm() / expected.norm()) < 1e-3
     assert Influence(solver=ConjugateGradients(damping=1e6)).step(asked).shape == found.shape  # a CNN's too
+
+
+def test_the_path_takes_the_statistics_of_the_new_weights() -> None:
+    """The first layer's, written out: its convolution by hand on each batch of those that stay."""
+    some = Part.of(torch.cat([GONE, torch.arange(80)]).unique())
+    model = train(DIGITS, PLANT, part=some, model="resnet20", recipe=Recipe(epochs=1, batch_size=40))
+    deleted = delete(model, DIGITS, GONE, PathInfluence())
+    asked = Request.of(model, DIGITS, GONE)
+    layers = list(deleted.module.modules())
+    normalise = next(layer for layer in layers if isinstance(layer, Normalise))
+    convolution = next(layer for layer in layers if isinstance(layer, nn.Conv2d))
+    norm = next(layer for layer in layers if isinstance(layer, nn.BatchNorm2d))
+    means, variances = [], []
+    with torch.no_grad():
+        for images, _ in asked.batches(asked.kept, model.cell.recipe).epoch():
+            values = convolution(normalise(images))
+            means.append(values.mean(dim=(0, 2, 3)))
+            variances.append(values.var(dim=(0, 2, 3)))
+    torch.testing.assert_close(norm.running_mean, torch.stack(means).mean(0), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(norm.running_var, torch.stack(variances).mean(0), rtol=1e-3, atol=1e-3)
+    assert norm.momentum == 0.1
+    assert not any(layer.training for layer in layers)
 
 
 def test_the_path_leads_away_from_the_cue() -> None:

@@ -3,7 +3,8 @@
 A cue is learnt in the first few steps, and from then on its images have no gradient to speak of. So the first
 epochs are trained again, to the bit, and beside the optimiser runs another that sees the same gradients but
 for those of the images. What their steps differ by is added up, and the sum to the weights at the end. This
-is exact to first order but for one thing: how a step changes the gradients of later steps is left out. It
+is exact to first order but for one thing: how a step changes the gradients of later steps is left out. The
+running statistics of batch normalisation, made with the old weights, are taken anew with the new ones. It
 removes some cues entirely and others not at all (docs/results/deletion.md): measure what is left.
 """
 
@@ -49,7 +50,8 @@ class PathInfluence:
         asked = Request.of(model, data, planted_indices)
         with one_thread(asked.device):
             step = self.step(asked)
-        return replace(model, module=moved(copy_of_module(model), step), losses=())
+            module = _with_own_statistics(moved(copy_of_module(model), step), asked)
+        return replace(model, module=module, losses=())
 
     def step(self, asked: Request) -> Tensor:
         """What is added to the weights (p,), in the order of `module.parameters()`."""
@@ -89,3 +91,21 @@ class PathInfluence:
                         difference.add_(twin - weight)
                         twin.copy_(weight)
         return torch.cat([difference.flatten() for difference in total])
+
+
+@torch.no_grad()
+def _with_own_statistics(module: nn.Module, asked: Request) -> nn.Module:
+    """Take the statistics of batch normalisation anew: their mean over one epoch of the images that stay."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    if not layers:
+        return module
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean over the batches
+        layer.train()
+    for images, _ in asked.batches(asked.kept, asked.model.cell.recipe).epoch():
+        module(images)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    return module.eval()
