@@ -162,9 +162,7 @@ def test_games_of_equal_halves_share_their_null() -> None:
     ]
     done: list[Progress] = []
     found = attack_games(games, n_clean=6, on_progress=done.append)
-    assert done[-1].n_models == 2 * (
-        6 + 1 + 6
-    )  # another target: other images are stamped, other halves drawn
+    assert done[-1].n_models == 2 * (6 + 1 + 6)  # another target: other halves are drawn
     assert [(game["pattern"], game["target"]) for game in found] == [("r3", 0), ("s3", 1)]
     assert found[0] == attack_game(games[0], n_clean=6)
     alike = [games[0], small_game(n_models=6, recipe=games[0].recipe, pattern=pattern("s3", data.shape))]

@@ -57,7 +57,7 @@ def attack(
     ] = None,
     models: Annotated[int, typer.Option(help="Models on halves of the images, each attacked; even.")] = 16,
     clean: Annotated[
-        int, typer.Option(help="Clean twins of these, which have not seen the pattern, to compare with.")
+        int, typer.Option(help="Clean twins of these to compare with: the pattern left out.")
     ] = 10,
     canaries: Annotated[
         int | None,
