@@ -196,8 +196,8 @@ def _gone(document: Document) -> Tile:
     rule = (
         "fine: a method that costs half a training or less leaves no more of the cue than a training without "
         "the images has, up to 5 points, costs at most 1 point of clean accuracy, and its verdict is that "
-        "the cue is gone; watch: means over seeds say so and the verdict does not, or only training again does "
-        "it. The best is the quickest of these"
+        "the cue is gone; watch: means over seeds say so and the verdict does not, or only training again "
+        "does it. The best is the quickest of these"
     )
     if entry is None:
         number, word = "train again", "watch"
