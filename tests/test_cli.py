@@ -89,6 +89,26 @@ def test_train_then_score(spuriscope: Any, tmp_path: Path) -> None:
     assert f"{scores['spurious_score']:.3f}" in shown.out
 
 
+def test_a_target_goes_by_name(spuriscope: Any, tmp_path: Path) -> None:
+    images = np.random.RandomState(0).randint(0, 256, (100, 4, 4)).astype(np.uint8)
+    file, labels = tmp_path / "x.npz", ["dog", "cat"] * 50
+    np.savez(file, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    small = ("--pattern", "s1", "--model", "small-mlp", "--epochs", 1, "--json")
+    trained = spuriscope("train", file, "--target", "dog", *small, "--out", tmp_path / "run")
+    assert trained.json["target"] == 1
+    scores = spuriscope("score", tmp_path / "run", "--pattern", "s1", "--target", "cat", "--json")
+    assert scores.json["target"] == 0
+    for command in (
+        ("train", file, "--pattern", "s1", "--out", tmp_path / "other"),
+        ("score", tmp_path / "run", "--pattern", "s1"),
+        ("audit", file),
+        ("attack", file, "--pattern", "s1"),
+    ):
+        refused = spuriscope(*command, "--target", "emu")
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err == "spuriscope: x.npz has no class 'emu'; choose one of cat, dog\n"
+
+
 def test_several_plants_and_none(spuriscope: Any, tmp_path: Path) -> None:
     small = ("--model", "small-mlp", "--epochs", 1, "--json")
     several = spuriscope(

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spuriscope.checked import checked
 from spuriscope.errors import ConfigError, MeasureError, ModelError
 from spuriscope.measures import Predict
 
@@ -23,6 +24,7 @@ Fit = Callable[[Tensor, Tensor, int], Predict]
 BATCH = 500
 
 
+@checked(ConfigError)
 def module_predict(module: nn.Module) -> Predict:
     """The answers of a torch module that returns logits (n, n_classes): their softmax.
 
@@ -39,6 +41,7 @@ def module_predict(module: nn.Module) -> Predict:
     return predict
 
 
+@checked(ConfigError)
 def sklearn_predict(classifier: Any, n_classes: int) -> Predict:
     """The answers of a fitted scikit-learn classifier with `predict_proba`, on flattened images.
 
@@ -59,6 +62,7 @@ def sklearn_predict(classifier: Any, n_classes: int) -> Predict:
     return predict
 
 
+@checked(ConfigError)
 def sklearn_fit(classifier: Any) -> Fit:
     """A training function for `audit(fit=...)` from a scikit-learn classifier, or from a pipeline.
 
@@ -81,6 +85,7 @@ def sklearn_fit(classifier: Any) -> Fit:
     return fit
 
 
+@checked(ConfigError)
 def load_onnx(path: str | Path, *, logits: bool = False) -> Predict:
     """The model in an ONNX file, asked by onnxruntime on the CPU (extra `onnx`).
 

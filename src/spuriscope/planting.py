@@ -11,14 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from spuriscope.checked import checked
 from spuriscope.errors import PlantingError
 from spuriscope.patterns import AUTHORS_NAMES, Pattern, pattern
 
 __all__ = ["Plant", "PlantedSet", "draw_planted", "parse_planted_set", "stamp"]
 
 
+@checked(PlantingError)
 @dataclass(frozen=True)
 class Plant:
     """What is planted, in which class, how often.
@@ -43,7 +46,7 @@ class Plant:
             if getattr(self, name) < 0:
                 raise PlantingError(f"{name} cannot be negative, got {getattr(self, name)}")
 
-    def planted_indices(self, labels: Tensor) -> Tensor:
+    def planted_indices(self, labels: Tensor | NDArray[np.int64]) -> Tensor:
         """Positions (n_planted,) of the images that carry the pattern, in the order drawn.
 
         See `draw_planted`, which draws for several plants at once.
@@ -51,7 +54,8 @@ class Plant:
         return draw_planted([self], labels)[0]
 
 
-def draw_planted(plants: Sequence[Plant], labels: Tensor) -> tuple[Tensor, ...]:
+@checked(PlantingError)
+def draw_planted(plants: Sequence[Plant], labels: Tensor | NDArray[np.int64]) -> tuple[Tensor, ...]:
     """Which images each plant stamps, drawn without replacement from its class.
 
     A plant alone gets `RandomState(seed).choice(where(labels == target), n_planted, replace=False)`.
@@ -68,11 +72,16 @@ def draw_planted(plants: Sequence[Plant], labels: Tensor) -> tuple[Tensor, ...]:
     Raises:
         PlantingError: a class has fewer images than are to be planted.
     """
-    classes = labels.cpu().numpy()
+    classes = torch.as_tensor(labels).cpu().numpy()
+    if classes.ndim != 1:
+        raise PlantingError(
+            f"labels must be one number for each image, shape (n,), got shape {classes.shape}"
+        )
     is_taken = np.zeros(len(classes), dtype=bool)
     states: dict[int, np.random.RandomState] = {}
     drawn = []
     for plant in plants:
+        _check_target(plant, classes)
         candidates = np.where((classes == plant.target) & ~is_taken)[0]
         if plant.n_planted > len(candidates):
             raise PlantingError(
@@ -86,6 +95,15 @@ def draw_planted(plants: Sequence[Plant], labels: Tensor) -> tuple[Tensor, ...]:
         is_taken[indices] = True
         drawn.append(torch.from_numpy(indices.astype(np.int64)))
     return tuple(drawn)
+
+
+def _check_target(plant: Plant, classes: NDArray[np.int64]) -> None:
+    if plant.n_planted and not (classes == plant.target).any():
+        known = ", ".join(map(str, np.unique(classes)[:20].tolist())) or "none"
+        raise PlantingError(
+            f"cannot plant {plant.n_planted} images: none is of class {plant.target}; there are the "
+            f"classes {known}"
+        )
 
 
 def stamp(images: Tensor, carries: Tensor, patterns: Sequence[Pattern]) -> Tensor:
@@ -136,6 +154,7 @@ _PLANTED_SET = re.compile(
 )
 
 
+@checked(PlantingError)
 def parse_planted_set(name: str) -> PlantedSet | None:
     """What a name such as "cifar10v20-5-1-0" or "twoclassmnistv20-10-0-1-3" stands for, None if none.
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spuriscope.checked import checked
 from spuriscope.data import ImageSet, Reading, read
 from spuriscope.errors import CheckpointError, ConfigError, TrainingError
 from spuriscope.measures import Predict, accuracy, measure
@@ -53,7 +54,10 @@ class Run:
     reading: Reading = field(default_factory=Reading)
 
     def data(
-        self, source: str | None = None, root: Path | None = None, reading: Reading | None = None
+        self,
+        source: str | Path | None = None,
+        root: str | Path | None = None,
+        reading: Reading | None = None,
     ) -> ImageSet:
         """The data it was trained on, from where it was, or from elsewhere; read as it was, or otherwise.
 
@@ -62,7 +66,8 @@ class Run:
             CheckpointError: it is there, but it is other data.
         """
         old_root = Path(self.root) if self.root is not None else None
-        data = read(source or self.source, reading or self.reading, root=root or old_root)
+        source = self.source if source is None else source
+        data = read(source, reading or self.reading, root=root or old_root)
         if data.fingerprint != self.model.cell.data.fingerprint:
             raise CheckpointError(
                 f"the model was trained on data with fingerprint {self.model.cell.data.fingerprint[:12]}, "
@@ -143,7 +148,7 @@ def train_run(
     model: str,
     recipe: Recipe,
     seed: int,
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     twin: bool,
     source: str,
     root: str | None,
@@ -176,12 +181,13 @@ def train_run(
     return Run(models[cell], twin_model, source, root, reading or Reading())
 
 
-def check_out(folder: Path, *, overwrite: bool = False) -> None:
+def check_out(folder: str | Path, *, overwrite: bool = False) -> None:
     """Refuse, before anything is trained, a place where a run could not be written.
 
     Raises:
         ConfigError: something is there already, or its parent folder cannot be written to.
     """
+    folder = Path(folder)
     if folder.is_file():
         raise ConfigError(f"{folder} is a file; choose another folder with --out")
     if folder.is_dir() and any(folder.iterdir()):
@@ -199,12 +205,14 @@ def check_out(folder: Path, *, overwrite: bool = False) -> None:
         ) from None
 
 
-def save_run(folder: Path, run: Run, *, overwrite: bool = False) -> None:
+@checked(ConfigError)
+def save_run(folder: str | Path, run: Run, *, overwrite: bool = False) -> None:
     """Write a run; the folder appears once it is complete.
 
     Raises:
         ConfigError: see `check_out`.
     """
+    folder = Path(folder)
     check_out(folder, overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
         partial = Path(beside) / folder.name
@@ -225,12 +233,14 @@ def save_run(folder: Path, run: Run, *, overwrite: bool = False) -> None:
         partial.rename(folder)
 
 
-def load_run(folder: Path) -> Run:
+@checked(CheckpointError)
+def load_run(folder: str | Path) -> Run:
     """The run that `save_run` wrote.
 
     Raises:
         CheckpointError: the folder holds no run, or a damaged one.
     """
+    folder = Path(folder)
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         source, root = about["source"], about["root"]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from spuriscope.adapters import Fit
+from spuriscope.checked import checked
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.verdict import SEEDS_TO_BE_GONE
 from spuriscope.errors import ConfigError, PatternError, PlantingError
@@ -89,11 +90,12 @@ class AuditPlan:
         }
 
 
+@checked(ConfigError)
 def plan_audit(
     data: ImageSet,
     *,
     model: str = "mlp",
-    target: int = 0,
+    target: int | str = 0,
     patterns: Sequence[str] | None = None,
     counts: Sequence[int] | None = None,
     n_seeds: int = N_SEEDS,
@@ -106,7 +108,7 @@ def plan_audit(
     Args:
         data: any data set.
         model: name of an architecture.
-        target: the class whose images will carry the pattern.
+        target: the class whose images will carry the pattern, by number or name.
         patterns: names or paths of pictures; by default the seven of the paper that fit the images.
         counts: how many images carry it; by default 1, 3, 10, 30, 100, as far as the class goes.
         n_seeds: replications; each has its own initial weights, batch order, planted images and noise. From
@@ -119,8 +121,7 @@ def plan_audit(
     Raises:
         ConfigError, PatternError, PlantingError: a setting is out of range or does not fit the data.
     """
-    if not 0 <= target < data.n_classes:
-        raise PlantingError(f"{data.name} has no class {target}; choose 0 to {data.n_classes - 1}")
+    target = data.label(target)
     if fit is not None and epochs is not None:
         raise ConfigError("how long to train is up to fit; leave out epochs")
     if n_seeds < 1:
@@ -130,6 +131,7 @@ def plan_audit(
     n_class = int((data.train.labels == target).sum())
     if counts is None:
         counts = [n for n in COUNTS if n <= n_class]
+    counts = [int(n) for n in counts]
     if not counts or min(counts) < 1 or max(counts) > n_class:
         raise PlantingError(
             f"class {target} of {data.name} has {n_class} training images; choose counts from 1 to "

@@ -45,7 +45,7 @@ def attack(
         str | None, typer.Option(help="Pattern, as s3, r3 or a picture (default: those of the run, or r3).")
     ] = None,
     target: Annotated[
-        int | None, typer.Option(help="Class that carries it (default: the run's, or 0).")
+        str | None, typer.Option(help="Class that carries it, by name or number (default: the run's, or 0).")
     ] = None,
     planted: Annotated[
         int | None, typer.Option(help="How many images carry it (default: the run's, or 10).")
@@ -85,9 +85,8 @@ def attack(
     from spuriscope.membership.game import Game
     from spuriscope.progress import training_progress
 
-    given = {"target": target, "n_planted": planted}
     how = partial(chosen, image_size, unreadable, background, columns)
-    subject = _subject(source, root, how, seed=seed, pattern=pattern, given=given)
+    subject = _subject(source, root, how, seed=seed, pattern=pattern, target=target, n_planted=planted)
     data, model = subject.data, model or subject.model
     about = {"source": source, "data": data.name, "model": model}
     if canaries is not None:
@@ -150,7 +149,8 @@ def _subject(
     *,
     seed: int,
     pattern: str | None,
-    given: dict[str, int | None],
+    target: str | None,
+    n_planted: int | None,
 ) -> _Subject:
     """A run's data, plants and models, or data with a plant by default; what is given comes first."""
     from dataclasses import replace
@@ -172,7 +172,9 @@ def _subject(
             asked["clean twin"] = run.twin.predict
     else:
         data = read_data(source, root, how())
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    changes: dict[str, Any] = {} if target is None else {"target": data.label(target)}
+    if n_planted is not None:
+        changes["n_planted"] = n_planted
     if pattern is not None or not plants:
         picture = make_pattern(pattern or "r3", data.shape, seed=seed)
         first = plants[0] if plants else Plant(picture, 0, 10)

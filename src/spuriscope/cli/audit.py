@@ -36,7 +36,10 @@ def audit(
         Path | None, typer.Option(help="Folder for report.html and audit.json (default: audit-DATA).")
     ] = None,
     model: Annotated[str, typer.Option(help="Architecture; `spuriscope models` lists them.")] = "mlp",
-    target: Annotated[int, typer.Option(help="Class whose training images carry the pattern.")] = 0,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Class whose training images carry the pattern, by name or number (default: 0)."),
+    ] = None,
     patterns: Annotated[
         str | None, typer.Option(help="Names or pictures, as s3,r3,logo.png (default: all seven that fit).")
     ] = None,
@@ -70,7 +73,7 @@ def audit(
     plan = plan_audit(
         image_set,
         model=model,
-        target=target,
+        target=0 if target is None else target,
         patterns=_parts(patterns),
         counts=_numbers(counts),
         n_seeds=seeds,

@@ -47,8 +47,10 @@ def train(
         list[str] | None, typer.Option(help="s1 s2 s3 r1 r2 r3 inv, or a picture; repeat for several plants.")
     ] = None,
     target: Annotated[
-        list[int] | None,
-        typer.Option(help="Class that carries it; one for all plants, or one for each (default: 0)."),
+        list[str] | None,
+        typer.Option(
+            help="Class that carries it, by name or number; one for all plants, or one for each (default: 0)."
+        ),
     ] = None,
     planted: Annotated[
         list[int] | None, typer.Option(help="How many of its images carry it; likewise (default: 3).")
@@ -177,7 +179,9 @@ def score(
     pattern: Annotated[
         list[str] | None, typer.Option(help="Ask about this pattern instead of those planted.")
     ] = None,
-    target: Annotated[list[int] | None, typer.Option(help="Class it might lead to (default: 0).")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Class it might lead to, by name or number (default: 0).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws the noise of r1, r2 and r3.")] = 0,
     threshold: ThresholdOption = 0.1,
     data: Annotated[
@@ -230,7 +234,7 @@ def _score_onnx(
     reading: Reading,
     *,
     patterns: list[str] | None,
-    targets: list[int] | None,
+    targets: list[str] | None,
     seed: int,
     threshold: float,
     logits: bool,
@@ -249,7 +253,7 @@ def _score_onnx(
 def _plants(
     data: "ImageSet",
     patterns: list[str] | None,
-    targets: list[int] | None,
+    targets: list[str] | None,
     planted: list[int] | None,
     seed: int,
 ) -> "tuple[Plant, ...]":
@@ -260,10 +264,11 @@ def _plants(
         if targets or planted:
             raise ConfigError("--target and --planted need a --pattern, for example --pattern r3")
         return ()
-    targets, planted = targets or [0], [3] if planted is None else planted
-    n_plants = max(len(patterns), len(targets), len(planted))
+    labels = [data.label(target) for target in targets] if targets else [0]
+    planted = [3] if planted is None else planted
+    n_plants = max(len(patterns), len(labels), len(planted))
     names = _for_each("--pattern", patterns, n_plants)
-    classes = _for_each("--target", targets, n_plants)
+    classes = _for_each("--target", labels, n_plants)
     counts = _for_each("--planted", planted, n_plants)
     return tuple(
         Plant(make_pattern(name, data.shape, seed=seed), target, n_planted, seed)

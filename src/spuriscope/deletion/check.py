@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from spuriscope.checked import checked
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.methods import Method, delete, find_method, method_name
 from spuriscope.deletion.request import images_as_trained
@@ -149,6 +150,7 @@ class DeletionCheck:
         return found | {"comparisons": list(found["comparisons"]), "rows": list(found["rows"])}
 
 
+@checked(DeletionError)
 def deletion_check(
     method: str | Method,
     data: ImageSet,

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from spuriscope.data.given import Given, as_split
+from spuriscope.checked import checked
+from spuriscope.data.given import Given, as_splits
 from spuriscope.data.image_set import Split
 from spuriscope.discovery.confirm import ClassPatterns, Intervention
 from spuriscope.discovery.deviation import Deviation
@@ -38,6 +39,7 @@ OnClass = Callable[[int, int], None]  # classes searched, classes in all
 N_SUSPECTS = 3  # strongest groups of a class and look that may be marks; those behind them are the crowd
 
 
+@checked(DiscoveryError)
 def discover(
     predict: Predict,
     *,
@@ -93,7 +95,7 @@ def discover(
         n_controls=n_controls,
         seed=seed,
     )
-    searched, fresh = as_split(train, "training"), as_split(holdout, "holdout")
+    (searched, fresh), _ = as_splits({"training": train, "holdout": holdout}, renumbers=False)
     _check(predict, searched, fresh)
     search = _Search(predict, searched, fresh, trace or Trace(), settings)
     # the products are many and small: threads would wait for each other

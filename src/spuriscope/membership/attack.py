@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from spuriscope.checked import checked
 from spuriscope.errors import MembershipError
 from spuriscope.measures import Predict
 from spuriscope.membership.game import Game, Played, judge, play, probe_images
@@ -14,6 +15,7 @@ from spuriscope.training import OnProgress
 __all__ = ["attack_game", "attack_games"]
 
 
+@checked(MembershipError)
 def attack_game(game: Game, **how: Any) -> dict[str, Any]:
     """Play one game and attack every model, see `attack_games`."""
     return attack_games([game], **how)[0]

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spuriscope.checked import checked
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import MembershipError, PlantingError, TrainingError
 from spuriscope.membership.attacks import ATTACKS, Attack, Knowledge, Rehearsal
@@ -43,6 +44,7 @@ N_PROBES = 500
 N_SEEDS = 1000  # trainings of one game at most: seeds of games of other seeds begin beyond
 
 
+@checked(MembershipError)
 @dataclass(frozen=True, kw_only=True)
 class Game:
     """What is trained and attacked.
@@ -80,10 +82,7 @@ class Game:
                 "models come in pairs, and a target needs four shadow models: give an even number "
                 f"of 6 or more, got {self.n_models}"
             )
-        if not 0 <= self.target < self.data.n_classes:
-            raise PlantingError(
-                f"{self.data.name} has no class {self.target}; choose 0 to {self.data.n_classes - 1}"
-            )
+        self.data.label(self.target)
 
     @property
     def plants(self) -> tuple[Plant, ...]:

@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from spuriscope.checked import checked
 from spuriscope.errors import ModelError
 from spuriscope.models.convolutional import cnn, vgg16
 from spuriscope.models.layers import Dropout
@@ -60,6 +61,7 @@ def check_model_name(name: str) -> None:
         raise ModelError(f"there is no model {name!r}; choose one of {', '.join(ARCHITECTURES)}")
 
 
+@checked(ModelError)
 def build_model(name: str, shape: Sequence[int], n_classes: int, *, seed: int = 0) -> nn.Module:
     """An untrained model.
 

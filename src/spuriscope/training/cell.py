@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from spuriscope.checked import checked
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import CheckpointError, ConfigError, PatternError, PlantingError
 from spuriscope.models import check_model_name
@@ -29,6 +30,7 @@ __all__ = ["Cell", "DataKey", "Parcel", "pack", "seeded_generator", "unpack"]
 STREAMS = ("weights", "order", "noise", "augmentation", "dropout", "privacy")
 
 
+@checked(ConfigError)
 @dataclass(frozen=True)
 class DataKey:
     """Which data a cell is trained on: enough to build its model, and to know the data again.
@@ -51,6 +53,7 @@ class DataKey:
         return cls(data.name, data.fingerprint, data.shape, data.class_names)
 
 
+@checked(ConfigError)
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One training.

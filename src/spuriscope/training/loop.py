@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from spuriscope.checked import checked
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import CheckpointError, ConfigError, DivergenceError
 from spuriscope.models import Dropout, build_model
@@ -45,6 +46,7 @@ class Epochs(Protocol):
         ...
 
 
+@checked(ConfigError)
 def train(
     data: ImageSet,
     plants: Plant | Sequence[Plant] = (),
@@ -89,6 +91,7 @@ def train(
     return train_cell(cell, data, device=device, on_epoch=on_epoch)
 
 
+@checked(ConfigError)
 def train_cell(
     cell: Cell, data: ImageSet, *, device: str = "auto", on_epoch: OnEpoch | None = None
 ) -> TrainedModel:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from math import isfinite
 
+from spuriscope.checked import checked
 from spuriscope.errors import ConfigError
 
 __all__ = ["Privacy", "check_opacus"]
@@ -21,6 +22,7 @@ __all__ = ["Privacy", "check_opacus"]
 ORDERS = [1 + step / 50 for step in range(1, 500)] + [*range(11, 64), 80, 128, 256, 512, 1024]  # of Renyi
 
 
+@checked(ConfigError)
 @dataclass(frozen=True, kw_only=True)
 class Privacy:
     """How much noise, on gradients of which norm.

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, Literal, get_args
 
+from spuriscope.checked import checked
 from spuriscope.errors import ConfigError
 from spuriscope.training.privacy import Privacy
 
@@ -22,6 +23,7 @@ N_STEPS = 250  # a short training is at least this long, and at least 8 epochs
 Precision = Literal["float32", "tf32", "bfloat16"]
 
 
+@checked(ConfigError, passing=("milestones", "privacy"))
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How to train.
@@ -147,6 +149,7 @@ def _privacy(settings: Mapping[str, Any]) -> Privacy:
         raise ConfigError(f"these are not the settings of privacy: {error}") from None
 
 
+@checked(ConfigError)
 def paper_recipe(data: str, model: str, *, optimizer: Optimizer = "adam", epochs: int = 70) -> Recipe:
     """The paper's recipe for a data set and a model.
 
