@@ -1,7 +1,10 @@
 from .adapters import (
     Fit as Fit,
+    ModelForm as ModelForm,
+    check_answers as check_answers,
     load_onnx as load_onnx,
     module_predict as module_predict,
+    open_model as open_model,
     sklearn_fit as sklearn_fit,
     sklearn_predict as sklearn_predict,
 )
