@@ -8,6 +8,7 @@ from .adapters import (
     sklearn_fit as sklearn_fit,
     sklearn_predict as sklearn_predict,
 )
+from .adequacy import Adequacy as Adequacy, adequacy as adequacy
 from .auditing import audit as audit, plan_audit as plan_audit, write_audit as write_audit
 from .contexts import (
     ContextMeasures as ContextMeasures,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from spuriscope.cli.model_options import MODEL_SUFFIXES, ModelOptions, Subject, open_subject, takes_model
 from spuriscope.cli.output import (
     DeviceOption,
     JsonOption,
@@ -23,12 +24,18 @@ if TYPE_CHECKING:
 __all__ = ["attack"]
 
 
+@takes_model
 def attack(
     source: Annotated[
         str,
-        typer.Argument(metavar="RUN|DATA", help="Folder of a run, whose settings are taken; or data."),
+        typer.Argument(
+            metavar="RUN|DATA|MODEL",
+            help="Folder of a run, whose settings are taken; data; or a file of your own, with --data.",
+        ),
     ],
     *,
+    options: ModelOptions,
+    data: Annotated[str | None, typer.Option(help="What the file of a model was trained on.")] = None,
     pattern: Annotated[
         str | None, typer.Option(help="Pattern, as s3, r3 or a picture (default: those of the run, or r3).")
     ] = None,
@@ -38,7 +45,12 @@ def attack(
     planted: Annotated[
         int | None, typer.Option(help="How many images carry it (default: the run's, or 10).")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Architecture (default: the run's, or mlp).")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Architecture (default: the run's, or what suits the images); of a state dict too."
+        ),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(help="Passes over the images (default: the run's; 8, or more on small data)."),
@@ -68,15 +80,28 @@ def attack(
     from spuriscope.progress import training_progress
 
     given = {"target": target, "n_planted": planted}
-    subject = _subject(source, root, seed, pattern, given)
-    data, model = subject.data, model or subject.model
-    about = {"source": source, "data": data.name, "model": model}
+    subject = _subject(
+        source,
+        data,
+        root=root,
+        seed=seed,
+        pattern=pattern,
+        given=given,
+        options=options,
+        architecture=model,
+    )
+    images, model = subject.data, model or subject.model
+    about: dict[str, Any] = {"source": source, "data": images.name, "model": model}
+    if subject.opened is not None:
+        about["adequacy"] = subject.opened.adequacy.to_json()
+        if not as_json:
+            subject.opened.echo()
     if canaries is not None:
-        recipe = _recipe(subject, model, epochs, len(data.train))
+        recipe = _recipe(subject, model, epochs, len(images.train))
         settings: dict[str, Any] = {"n_canaries": canaries, "model": model, "recipe": recipe}
         with training_progress() as on_progress:
             bound = attack_canaries(
-                data, **settings, seed=seed, delta=delta, device=device, on_progress=on_progress
+                images, **settings, seed=seed, delta=delta, device=device, on_progress=on_progress
             )
         if as_json:
             print_json({**about, "canaries": bound})
@@ -85,12 +110,12 @@ def attack(
         return
     games = [
         Game(
-            data=data,
+            data=images,
             pattern=plant.pattern,
             target=plant.target,
             n_planted=plant.n_planted,
             model=model,
-            recipe=_recipe(subject, model, epochs, len(data.train) // 4),
+            recipe=_recipe(subject, model, epochs, len(images.train) // 4),
             n_models=models,
             seed=seed,
         )
@@ -122,37 +147,55 @@ class _Subject(NamedTuple):
     model: str
     recipe: "Recipe | None"
     asked: "dict[str, Predict]"
+    opened: "Subject | None"
 
 
 def _subject(
-    source: str, root: Path | None, seed: int, pattern: str | None, given: dict[str, int | None]
+    source: str,
+    given_data: str | None,
+    *,
+    root: Path | None,
+    seed: int,
+    pattern: str | None,
+    given: dict[str, int | None],
+    options: ModelOptions,
+    architecture: str | None,
 ) -> _Subject:
-    """A run's data, plants and models, or data with a plant by default; what is given comes first."""
+    """What a run, a file or data say, with a plant by default; what is given comes first."""
     from dataclasses import replace
 
     from spuriscope.data import load
+    from spuriscope.models import default_model
     from spuriscope.patterns import pattern as make_pattern
     from spuriscope.planting import Plant
-    from spuriscope.runs import load_run
 
     asked: dict[str, Predict] = {}
     plants: tuple[Plant, ...] = ()
-    model, recipe = "mlp", None
-    if (Path(source) / "run.json").is_file():
-        run = load_run(Path(source))
-        data, plants = run.data(None, root), run.model.cell.plants
+    recipe, opened = None, None
+    path = Path(source)
+    if (path / "run.json").is_file():
+        opened = open_subject(path, given_data, root, options)
+        run, data = opened.run, opened.data
+        assert run is not None  # of a folder
+        plants = run.model.cell.plants
         model, recipe = run.model.cell.model, run.model.cell.recipe
         asked["run"] = run.model.predict
         if run.twin is not None:
             asked["clean twin"] = run.twin.predict
+    elif path.suffix.lower() in MODEL_SUFFIXES:  # any other file is data
+        opened = open_subject(path, given_data, root, options, model=architecture)
+        data, asked[path.name] = opened.data, opened.predict
+        model = default_model(data.shape)
     else:
         data = load(source, root=root)
+        model = default_model(data.shape)
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if pattern is not None or not plants:
         picture = make_pattern(pattern or "r3", data.shape, seed=seed)
         first = plants[0] if plants else Plant(picture, 0, 10)
         plants = (replace(first, pattern=picture),)
-    return _Subject(data, tuple(replace(plant, **changes) for plant in plants), model, recipe, asked)
+    plants = tuple(replace(plant, **changes) for plant in plants)
+    return _Subject(data, plants, model, recipe, asked, opened)
 
 
 def _recipe(subject: _Subject, model: str, epochs: int | None, n_images: int) -> "Recipe":

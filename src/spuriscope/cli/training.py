@@ -6,6 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from spuriscope.cli.model_options import (
+    ModelArgument,
+    ModelOptions,
+    StateDictOption,
+    is_model_file,
+    open_subject,
+    takes_model,
+)
 from spuriscope.cli.output import (
     DeviceOption,
     JsonOption,
@@ -154,11 +162,11 @@ def train(
         _print_scores(result)
 
 
+@takes_model
 def score(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN|MODEL.onnx", help="Folder of a run, or an ONNX file of your own.")
-    ],
+    run: ModelArgument,
     *,
+    options: ModelOptions,
     pattern: Annotated[
         list[str] | None, typer.Option(help="Ask about this pattern instead of those planted.")
     ] = None,
@@ -167,55 +175,32 @@ def score(
     threshold: ThresholdOption = 0.1,
     data: Annotated[
         str | None,
-        typer.Option(help="Data of the run, if they have moved; or whose test images the file is asked."),
+        typer.Option(help="Data of the run, if they have moved; or what the file was trained on."),
     ] = None,
-    logits: Annotated[bool, typer.Option(help="The ONNX file gives logits, not probabilities.")] = False,
+    model: StateDictOption = None,
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a run, beside its clean twin, or an ONNX file.
+    """Measure a run, beside its clean twin, or a model of your own in a file.
 
     Example: spuriscope score model.onnx --data digits --pattern r3 --target 0
     """
-    from spuriscope.runs import load_run
-
-    if run.suffix.lower() == ".onnx":
-        result = _score_onnx(
-            run, data, root, patterns=pattern, targets=target, seed=seed, threshold=threshold, logits=logits
-        )
-        print_json(result) if as_json else _print_scores(result)
-        return
-    loaded = load_run(run)
-    image_set = loaded.data(data, root)
-    plants = _plants(image_set, pattern, target, [0], seed) if pattern else None
-    result = loaded.score(image_set, plants, threshold=threshold)
-    if as_json:
-        print_json({"run": str(run), **result})
-    else:
-        _print_scores(result)
-
-
-def _score_onnx(
-    path: Path,
-    source: str | None,
-    root: Path | None,
-    *,
-    patterns: list[str] | None,
-    targets: list[int] | None,
-    seed: int,
-    threshold: float,
-    logits: bool,
-) -> dict[str, Any]:
-    from spuriscope.adapters import load_onnx
-    from spuriscope.data import load
     from spuriscope.runs import score_models
 
-    if source is None or not patterns:
-        raise ConfigError(f"say what to ask {path} about, for example --data digits --pattern r3 --target 0")
-    predict = load_onnx(path, logits=logits)
-    image_set = load(source, root=root)
-    plants = _plants(image_set, patterns, targets, [0], seed)
-    return {"model": str(path), **score_models({"": predict}, image_set, plants, threshold=threshold)}
+    example = "--data digits --pattern r3 --target 0"
+    if is_model_file(run) and not pattern:
+        raise ConfigError(f"say what to ask {run} about, for example {example}")
+    subject = open_subject(run, data, root, options, model=model, example=example)
+    plants = _plants(subject.data, pattern, target, [0], seed) if pattern else None
+    if subject.run is not None:
+        result = subject.run.score(subject.data, plants, threshold=threshold)
+    else:
+        result = score_models({"": subject.predict}, subject.data, plants or (), threshold=threshold)
+    if as_json:
+        print_json({**subject.about, **result, "adequacy": subject.adequacy.to_json()})
+    else:
+        subject.echo()
+        _print_scores(result)
 
 
 def _plants(

@@ -19,7 +19,7 @@ from spuriscope.models.mlp import mlp
 from spuriscope.models.photographs import resnet10, resnet18, resnet50
 from spuriscope.models.resnet import resnet
 
-__all__ = ["ARCHITECTURES", "Architecture", "Dropout", "build_model", "count_parameters"]
+__all__ = ["ARCHITECTURES", "Architecture", "Dropout", "build_model", "count_parameters", "default_model"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ class Architecture:
     table_shape: tuple[int, int, int]
 
 
+SMALL = (
+    32  # pixels a side: what an MLP takes at a glance, and too few for the stem of a ResNet of photographs
+)
 GREY, COLOUR, SMALL_PHOTO, PHOTO = (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 224, 224)
 
 ARCHITECTURES = {
@@ -58,6 +61,18 @@ def check_model_name(name: str) -> None:
     """Raise ModelError, with the names there are, unless `name` is one of them."""
     if name not in ARCHITECTURES:
         raise ModelError(f"there is no model {name!r}; choose one of {', '.join(ARCHITECTURES)}")
+
+
+def default_model(shape: Sequence[int]) -> str:
+    """The architecture that suits images of a shape (channels, height, width) where none is named.
+
+    "mlp" for grey images of up to 32 pixels a side, as in the paper; a convolution net for colour and larger
+    ones: "resnet10" from 33 pixels a side, "cnn" below.
+    """
+    channels, height, width = shape
+    if channels == 1 and max(height, width) <= SMALL:
+        return "mlp"
+    return "resnet10" if min(height, width) > SMALL else "cnn"
 
 
 def build_model(name: str, shape: Sequence[int], n_classes: int, *, seed: int = 0) -> nn.Module:
