@@ -11,9 +11,11 @@ from spuriscope.cli.output import (
     DataArgument,
     DeviceOption,
     JsonOption,
+    ModelOption,
     RootOption,
     ThresholdOption,
     WorkersOption,
+    chosen_model,
     print_json,
 )
 from spuriscope.errors import ConfigError
@@ -27,7 +29,7 @@ def audit(
     out: Annotated[
         Path | None, typer.Option(help="Folder for report.html and audit.json (default: audit-DATA).")
     ] = None,
-    model: Annotated[str, typer.Option(help="Architecture; `spuriscope models` lists them.")] = "mlp",
+    model: ModelOption = None,
     target: Annotated[int, typer.Option(help="Class whose training images carry the pattern.")] = 0,
     patterns: Annotated[
         str | None, typer.Option(help="Names or pictures, as s3,r3,logo.png (default: all seven that fit).")
@@ -58,7 +60,7 @@ def audit(
     folder = out if out is not None else Path(f"audit-{image_set.name}")
     plan = plan_audit(
         image_set,
-        model=model,
+        model=chosen_model(model, image_set.shape),
         target=target,
         patterns=_parts(patterns),
         counts=_numbers(counts),

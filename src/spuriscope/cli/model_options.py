@@ -13,7 +13,7 @@ from spuriscope.errors import ConfigError
 
 if TYPE_CHECKING:
     from spuriscope.adequacy import Adequacy
-    from spuriscope.data import ImageSet, Split
+    from spuriscope.data import ImageSet
     from spuriscope.measures import Predict
     from spuriscope.runs import Run
 
@@ -23,6 +23,7 @@ __all__ = [
     "ModelOptions",
     "StateDictOption",
     "Subject",
+    "adequacy_of",
     "is_model_file",
     "open_subject",
     "takes_model",
@@ -146,25 +147,21 @@ def open_subject(
     from spuriscope.data import load
     from spuriscope.runs import load_run
 
-    run: Run | None = None
-    columns = None
     if is_model_file(path):
         if source is None:
             raise ConfigError(f"say what to ask {path} about, for example {example}")
         data = load(source, root=root)
         predict, columns = _open_file(path, data, options, model)
         about: dict[str, Any] = {"model": str(path)}
-        train: Split = data.train
+        found = adequacy(predict, data.train, data.test, class_names=data.class_names, columns=columns)
+        run: Run | None = None
     else:
         run = load_run(path)
         if options != replace(ModelOptions(), anyway=options.anyway) or model is not None:
             raise ConfigError(f"{path} is a run, which says itself how it is asked; leave such options out")
         data, predict = run.data(source, root), run.model.predict
         about = {"run": str(path), "cell": run.model.cell.hash}
-        train = _trained_on(run, data)
-    found = adequacy(predict, train, data.test, class_names=data.class_names, columns=columns)
-    if run is not None:  # the usual mistakes are those of files
-        found = replace(found, mend=None)
+        found = adequacy_of(run, data)
     if not options.anyway:
         found.check(str(path))
     return Subject(about, predict, data, run, found)
@@ -198,13 +195,18 @@ def _open_file(
     return predict, classes
 
 
-def _trained_on(run: "Run", data: "ImageSet") -> "Split":
+def adequacy_of(run: "Run", data: "ImageSet") -> "Adequacy":
+    """How often the model of a run is right, on the images that it was trained on and on the test images."""
+    from dataclasses import replace
+
+    from spuriscope.adequacy import adequacy
     from spuriscope.data import Split
 
-    part = run.model.cell.part
-    if part is None:
-        return data.train
-    return Split(data.train.images[part.positions], data.train.labels[part.positions])
+    part, train = run.model.cell.part, data.train
+    if part is not None:
+        train = Split(train.images[part.positions], train.labels[part.positions])
+    found = adequacy(run.model.predict, train, data.test, class_names=data.class_names)
+    return replace(found, mend=None)  # the usual mistakes are those of files
 
 
 def _parts(text: str) -> list[str]:

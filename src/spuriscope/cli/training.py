@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -10,6 +10,7 @@ from spuriscope.cli.model_options import (
     ModelArgument,
     ModelOptions,
     StateDictOption,
+    adequacy_of,
     is_model_file,
     open_subject,
     takes_model,
@@ -17,9 +18,11 @@ from spuriscope.cli.model_options import (
 from spuriscope.cli.output import (
     DeviceOption,
     JsonOption,
+    ModelOption,
     RootOption,
     ThresholdOption,
     WorkersOption,
+    chosen_model,
     print_json,
     print_table,
 )
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["score", "train"]
 
+Freeze = Literal["none", "body"]  # as in training.recipe, which imports torch's company
 Value = TypeVar("Value", str, int)
 
 
@@ -51,7 +55,7 @@ def train(
     planted: Annotated[
         list[int] | None, typer.Option(help="How many of its images carry it; likewise (default: 3).")
     ] = None,
-    model: Annotated[str, typer.Option(help="Architecture; `spuriscope models` lists them.")] = "mlp",
+    model: ModelOption = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 70,
     optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
     learning_rate: Annotated[
@@ -91,9 +95,11 @@ def train(
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="A .safetensors file to start from, such as ResNet18's of ImageNet (default: drawn)."
+            help="A file to start from, .safetensors or .pth, such as ResNet18's of ImageNet; or imagenet, "
+            "for efficientnet-lite0 (default: drawn)."
         ),
     ] = None,
+    freeze: Annotated[Freeze | None, typer.Option(help="body: train the head alone (default: none).")] = None,
     twin: Annotated[bool, typer.Option(help="Train the clean twin too, where something is planted.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Replace a run that is in the folder already.")] = False,
     root: RootOption = None,
@@ -119,9 +125,10 @@ def train(
         if planted_set
         else _plants(image_set, pattern, target, planted, seed)
     )
+    architecture = chosen_model(model, image_set.shape)
     recipe = _recipe(
         image_set.name,
-        model,
+        architecture,
         optimizer,
         epochs,
         learning_rate=learning_rate,
@@ -132,6 +139,7 @@ def train(
         clip_at=clip_at,
         augmentation=augmentation,
         precision=precision,
+        freeze=freeze,
         privacy=_privacy(noise_multiplier=noise_multiplier, max_grad_norm=max_grad_norm, delta=delta),
     )
     check_out(out, overwrite=overwrite)
@@ -139,7 +147,7 @@ def train(
         run = train_run(
             image_set,
             plants,
-            model=model,
+            model=architecture,
             recipe=recipe,
             seed=seed,
             weights=weights,
@@ -152,14 +160,28 @@ def train(
         )
     save_run(out, run, overwrite=overwrite)
     result = run.score(image_set)
+    found = adequacy_of(run, image_set)
     if as_json:
         promise = {} if run.model.epsilon is None else {"epsilon": run.model.epsilon}
-        print_json({"run": str(out), "seconds": round(run.model.n_seconds, 2), **promise, **result})
+        print_json(
+            {
+                "run": str(out),
+                "seconds": round(run.model.n_seconds, 2),
+                **promise,
+                **result,
+                "adequacy": found.to_json(),
+            }
+        )
     else:
         typer.echo(f"trained in {run.model.n_seconds:.1f} s, written to {out}")
         if run.model.epsilon is not None and recipe.privacy is not None:
             typer.echo(f"private: epsilon {run.model.epsilon:.3g} at delta {recipe.privacy.delta:g}")
+        typer.echo(f"the model is {found}")
         _print_scores(result)
+    if found.is_near_chance:
+        typer.echo(
+            "note: the model is near chance; train it longer, or otherwise, before you measure it", err=True
+        )
 
 
 @takes_model
