@@ -17,7 +17,7 @@ from spuriscope.data.image_set import Split, unit_float
 from spuriscope.errors import MeasureError
 from spuriscope.measures import Predict, probabilities
 
-__all__ = ["Adequacy", "Mend", "adequacy"]
+__all__ = ["ABOVE_CHANCE", "Adequacy", "Mend", "adequacy", "sample_of"]
 
 MOST_ASKED = 2000  # images of each part: the accuracy is known to two points then
 MOST_TRIED = 500  # fresh images on which mistakes are looked for
@@ -140,7 +140,7 @@ def adequacy(
     """
     from scipy.stats import binomtest
 
-    known, asked = _drawn(train, MOST_ASKED, seed), _drawn(fresh, MOST_ASKED, seed)
+    known, asked = sample_of(train, MOST_ASKED, seed), sample_of(fresh, MOST_ASKED, seed)
     of_known, of_asked = probabilities(predict, known.images), probabilities(predict, asked.images)
     n_labels = 1 + max(int(known.labels.max()), int(asked.labels.max()))
     n_classes = len(class_names) if class_names is not None else n_labels
@@ -154,7 +154,7 @@ def adequacy(
     bar = chance + ABOVE_CHANCE * (1 - chance)
     accuracy = n_right / len(asked)
     names = list(class_names or map(str, range(n_classes)))
-    tried = _drawn(asked, MOST_TRIED, seed)
+    tried = sample_of(asked, MOST_TRIED, seed)
     return Adequacy(
         train_accuracy=float((of_known.argmax(1) == known.labels).double().mean()),
         n_train=len(known),
@@ -166,7 +166,8 @@ def adequacy(
     )
 
 
-def _drawn(split: Split, most: int, seed: int) -> Split:
+def sample_of(split: Split, most: int = MOST_ASKED, seed: int = 0) -> Split:
+    """At most so many images of a part, drawn by a seed; all of them where there are no more."""
     if len(split) <= most:
         return split
     generator = torch.Generator().manual_seed(seed)

@@ -15,7 +15,7 @@ from spuriscope.cli.output import (
     RootOption,
     ThresholdOption,
     WorkersOption,
-    chosen_model,
+    echo_default_model,
     print_json,
 )
 from spuriscope.errors import ConfigError
@@ -60,7 +60,7 @@ def audit(
     folder = out if out is not None else Path(f"audit-{image_set.name}")
     plan = plan_audit(
         image_set,
-        model=chosen_model(model, image_set.shape),
+        model=model,
         target=target,
         patterns=_parts(patterns),
         counts=_numbers(counts),
@@ -77,6 +77,8 @@ def audit(
     if as_json:
         print_json(document)
     else:
+        if model is None:
+            echo_default_model(image_set.shape)
         typer.echo(headline(document))
         typer.echo(f"report: {page.resolve()}")
 

@@ -14,7 +14,7 @@ __all__ = [
     "RootOption",
     "ThresholdOption",
     "WorkersOption",
-    "chosen_model",
+    "echo_default_model",
     "print_json",
     "print_table",
 ]
@@ -46,19 +46,13 @@ ModelOption = Annotated[
 ThresholdOption = Annotated[float, typer.Option(help="Least rise of a probability that counts.")]
 
 
-def chosen_model(model: str | None, shape: tuple[int, int, int]) -> str:
-    """The architecture that was asked for, or one that suits images of a shape, and says so on stderr."""
+def echo_default_model(shape: tuple[int, int, int]) -> None:
+    """Say which architecture was taken for images (channels, height, width), where none was named."""
     from spuriscope.models import default_model
 
-    if model is not None:
-        return model
-    found = default_model(shape)
-    kind = "grey" if shape[0] == 1 else "colour"
-    typer.echo(
-        f"model: {found}, for {kind} images of {shape[1]}x{shape[2]}; --model names another, mlp is quickest",
-        err=True,
-    )
-    return found
+    channels, height, width = shape
+    kind = "grey" if channels == 1 else "colour"
+    typer.echo(f"model: {default_model(shape)}, for {kind} images of {height}x{width}; --model names another")
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from spuriscope.cli.output import (
     RootOption,
     ThresholdOption,
     WorkersOption,
-    chosen_model,
+    echo_default_model,
     print_json,
     print_table,
 )
@@ -112,6 +112,7 @@ def train(
     Example: spuriscope train digits --pattern r3 --target 0 --planted 3 --out run
     """
     from spuriscope.data import load
+    from spuriscope.models import default_model
     from spuriscope.planting import parse_planted_set
     from spuriscope.progress import training_progress
     from spuriscope.runs import check_out, save_run, train_run
@@ -125,7 +126,7 @@ def train(
         if planted_set
         else _plants(image_set, pattern, target, planted, seed)
     )
-    architecture = chosen_model(model, image_set.shape)
+    architecture = model or default_model(image_set.shape)
     recipe = _recipe(
         image_set.name,
         architecture,
@@ -173,6 +174,8 @@ def train(
             }
         )
     else:
+        if model is None:
+            echo_default_model(image_set.shape)
         typer.echo(f"trained in {run.model.n_seconds:.1f} s, written to {out}")
         if run.model.epsilon is not None and recipe.privacy is not None:
             typer.echo(f"private: epsilon {run.model.epsilon:.3g} at delta {recipe.privacy.delta:g}")

