@@ -1,6 +1,7 @@
 """What all tests share: one thread, and the folder with the real data sets."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,14 @@ torch.set_num_threads(1)
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Decoded photographs of the tests are not put among the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPURISCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

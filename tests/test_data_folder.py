@@ -80,7 +80,7 @@ def test_pixels_keep_their_place(tmp_path: Path) -> None:
     assert load(tmp_path).train.images[0].tolist() == pixels.transpose(2, 0, 1).tolist()
 
 
-@pytest.mark.parametrize(("mode", "colour"), [("L", 7), ("LA", (7, 9)), ("1", 1)])
+@pytest.mark.parametrize(("mode", "colour"), [("L", 7), ("LA", (7, 255)), ("1", 1)])
 def test_grey_images_stay_grey_until_one_has_colour(
     tmp_path: Path, mode: str, colour: int | tuple[int, ...]
 ) -> None:
@@ -120,7 +120,10 @@ def test_what_operating_systems_leave_behind_is_passed_over(folder: Path) -> Non
 
 def test_two_sizes_are_named(folder: Path) -> None:
     save(folder / "dog" / "3.png", 0, size=(5, 9))
-    message = r"cat/0\.png is 4x3 and .*dog/3\.png is 5x9 \(width x height\); resize the images to one size"
+    message = (
+        r"cat/0\.png is 4x3 and .*dog/3\.png is 5x9 \(width x height\); bring all to one size with "
+        r"--image-size 3 \(in Python image_size=3\)"
+    )
     with pytest.raises(DataError, match=message):
         load(folder)
 
@@ -169,12 +172,12 @@ def test_a_picture_that_unpacks_to_too_much_is_refused(folder: Path) -> None:
             load(folder)
 
 
-def test_sixteen_bits_are_refused(folder: Path) -> None:
-    save(folder / "cat" / "1.png", 300, mode="I;16")
-    with pytest.raises(
-        DataError, match=r"cat/1\.png has more than 8 bits for a pixel \(mode I;16\); save it"
-    ):
-        load(folder)
+def test_sixteen_bits_are_scaled_with_a_note(folder: Path) -> None:
+    save(folder / "cat" / "1.png", 65535, mode="I;16")
+    data = load(folder)
+    assert data.train.images[1].unique().tolist() == [255]
+    assert data.origin is not None
+    assert "1 image of 16 bits scaled to 8 (65535 becomes 255)" in data.origin.notes
 
 
 def test_links_must_stay_in_the_folder(folder: Path) -> None:
@@ -195,7 +198,11 @@ def test_links_must_stay_in_the_folder(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("cat/x.bmp", r"cat/x\.bmp is neither a PNG nor a JPEG image; convert it, or move it away"),
+        (
+            "cat/x.bmp",
+            r"cat/x\.bmp cannot be read as an image .*; replace it, or remove it, or leave out all",
+        ),
+        ("cat/x.heic", r"cat/x\.heic cannot be read as an image .*; replace it, or remove it"),
         (
             "cat/inner/x.png",
             "should hold the images of one class, but holds the folder inner; give the folder",
@@ -213,7 +220,7 @@ def test_a_strange_file_is_named(folder: Path, wrong: str, message: str) -> None
 
 def test_pipes_are_not_opened(folder: Path) -> None:
     os.mkfifo(folder / "cat" / "pipe.png")
-    with pytest.raises(DataError, match=r"pipe\.png is neither a PNG nor a JPEG"):
+    with pytest.raises(DataError, match=r"pipe\.png is neither an image nor a folder; move it away"):
         load(folder)
 
 
@@ -231,5 +238,7 @@ def test_one_class_is_not_enough(folder: Path) -> None:
 def test_parts_must_have_the_same_classes(tmp_path: Path) -> None:
     for name in ("train/a", "train/b", "test/a", "test/c"):
         save(tmp_path / name / "x.png", 0)
-    with pytest.raises(DataError, match=r"train has the class b, .*test has not; give both parts the same"):
+    with pytest.raises(
+        DataError, match=r"train/ has the class b, test/ has not; give both parts the same classes"
+    ):
         load(tmp_path)

@@ -223,6 +223,7 @@ def make_deletion(
         "seeds": list(range(n_seeds)),
         "training_seconds": 2.0,
         "methods": checks,
+        "failed": [],
         "recommended": recommended,
     }
     return dict(json.loads(json.dumps(found)))

@@ -51,3 +51,10 @@ def test_a_document_without_the_question_has_no_section_and_no_tile() -> None:
     document["deletion"] = None
     assert "How do I get rid of it?" not in render(document)
     assert "Gone again?" not in {tile.question for tile in tiles(document)}
+
+
+def test_a_method_that_came_to_no_end_is_named() -> None:
+    document = make_document()
+    document["deletion"] = make_deletion("r3", 3, left={"repair": 0.01})
+    document["deletion"]["failed"] = [{"method": "influence", "reason": "stopped at residual 0.3"}]
+    assert "Influence at the end came to no end: stopped at residual 0.3." in gone(document).sure

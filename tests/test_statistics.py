@@ -7,9 +7,9 @@ from scipy import stats
 
 from spuriscope.errors import ConfigError
 from spuriscope.statistics import (
+    Tail,
     correlation_interval,
     equivalence_test,
-    exceedance_test,
     fisher_z,
     holm,
     mean_interval,
@@ -126,23 +126,45 @@ def test_equivalence_is_the_90_percent_interval_within_the_margin() -> None:
         equivalence_test([0.1, 0.2], 0)
 
 
+def p_values(values: list[float], n_suspects: int = 3) -> list[float]:
+    tail = Tail.of(values, n_suspects=n_suspects)
+    assert tail is not None
+    return [tail.p_value(value) for value in values]
+
+
 @pytest.mark.parametrize("index", [0.3, 1.5])
 def test_exceedances_of_a_pareto_tail_have_uniform_p_values(index: float) -> None:
     """Drawn from a Pareto law, suspects are no outliers: their p-values are uniform whatever its index."""
     rng = np.random.default_rng(0)
     draws = np.exp(rng.exponential(index, size=(2000, 200)))
-    p = np.array([sorted(exceedance_test(row.tolist()))[:3] for row in draws])
+    p = np.array([sorted(p_values(row.tolist()))[:3] for row in draws])
     one_of_three = np.take_along_axis(p, rng.integers(3, size=(2000, 1)), axis=1)[:, 0]
     assert stats.kstest(one_of_three, "uniform").pvalue > 0.01
 
 
+@pytest.mark.parametrize("scales", [(1.0,) * 8, tuple(range(1, 9))])
+def test_tails_of_one_index_judge_better_together(scales: tuple[float, ...]) -> None:
+    """Of classes whose values differ in scale alone: still uniform, and an outlier has a smaller p-value."""
+    rng = np.random.default_rng(0)
+    found, together, alone = [], [], []
+    for _ in range(500):
+        samples = [scale * np.exp(rng.exponential(0.7, size=100)) for scale in scales]
+        own = [tail for sample in samples if (tail := Tail.of(sample.tolist())) is not None]
+        first, largest = own[0].beside(own), np.sort(samples[0])[-3:]
+        found.append(first.p_value(float(rng.choice(largest))))
+        outlier = 1000 * own[0].threshold
+        together.append(first.p_value(outlier))
+        alone.append(own[0].p_value(outlier))
+    assert stats.kstest(found, "uniform").pvalue > 0.01
+    assert np.median(together) < np.median(alone) / 3
+
+
 def test_an_exceedance_of_known_height() -> None:
     """Of 8, 2, 2, 2, 2, 1 the spacings behind the first sum up to 5 log 2, the first lies 2 log 2 higher."""
-    p = exceedance_test([1.0, 2.0, 8.0, 2.0, 2.0, 2.0], n_suspects=1)
-    assert p == pytest.approx([1, 1, 1.4**-4, 1, 1, 1])
+    assert p_values([1.0, 2.0, 8.0, 2.0, 2.0, 2.0], n_suspects=1) == pytest.approx([1, 1, 1.4**-4, 1, 1, 1])
 
 
 def test_too_small_a_crowd_judges_nobody() -> None:
-    assert exceedance_test([100.0, 1.0, 1.0, 1.0, 1.0], n_suspects=1) == [1.0] * 5
-    assert exceedance_test([100.0, 3.0, 2.0, 1.0], n_suspects=3) == [1.0] * 4
-    assert exceedance_test([]) == []
+    assert Tail.of([100.0, 1.0, 1.0, 1.0, 1.0], n_suspects=1) is None
+    assert Tail.of([100.0, 3.0, 2.0, 1.0], n_suspects=3) is None
+    assert Tail.of([]) is None

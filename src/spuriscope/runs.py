@@ -8,11 +8,11 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spuriscope.data import ImageSet, load
+from spuriscope.data import ImageSet, Reading, read
 from spuriscope.errors import CheckpointError, ConfigError, TrainingError
 from spuriscope.measures import Predict, accuracy, measure
 from spuriscope.planting import Plant
@@ -43,22 +43,26 @@ class Run:
         twin: its clean twin, None if it has none.
         source: what `spuriscope.load` was given: a name, a folder, or an .npz file.
         root: the folder in which named data sets were looked for, None for the usual places.
+        reading: how its images were read.
     """
 
     model: TrainedModel
     twin: TrainedModel | None
     source: str
     root: str | None
+    reading: Reading = field(default_factory=Reading)
 
-    def data(self, source: str | None = None, root: Path | None = None) -> ImageSet:
-        """The data it was trained on, from where it was, or from elsewhere.
+    def data(
+        self, source: str | None = None, root: Path | None = None, reading: Reading | None = None
+    ) -> ImageSet:
+        """The data it was trained on, from where it was, or from elsewhere; read as it was, or otherwise.
 
         Raises:
             DataError: it is not there, or damaged.
             CheckpointError: it is there, but it is other data.
         """
         old_root = Path(self.root) if self.root is not None else None
-        data = load(source or self.source, root=root or old_root)
+        data = read(source or self.source, reading or self.reading, root=root or old_root)
         if data.fingerprint != self.model.cell.data.fingerprint:
             raise CheckpointError(
                 f"the model was trained on data with fingerprint {self.model.cell.data.fingerprint[:12]}, "
@@ -143,6 +147,7 @@ def train_run(
     twin: bool,
     source: str,
     root: str | None,
+    reading: Reading | None = None,
     device: str = "auto",
     n_workers: int | None = None,
     on_progress: OnProgress | None = None,
@@ -167,7 +172,8 @@ def train_run(
         if isinstance(trained, FailedCell):
             raise TrainingError(trained.reason)
         models[trained.cell] = trained
-    return Run(models[cell], models.get(cell.clean_twin) if len(cells) == 2 else None, source, root)
+    twin_model = models.get(cell.clean_twin) if len(cells) == 2 else None
+    return Run(models[cell], twin_model, source, root, reading or Reading())
 
 
 def check_out(folder: Path, *, overwrite: bool = False) -> None:
@@ -206,7 +212,13 @@ def save_run(folder: Path, run: Run, *, overwrite: bool = False) -> None:
         run.model.save(partial / MODEL)
         if run.twin is not None:
             run.twin.save(partial / TWIN)
-        about = {"format": FORMAT, "source": run.source, "root": run.root, "cell": run.model.cell.to_json()}
+        about = {
+            "format": FORMAT,
+            "source": run.source,
+            "root": run.root,
+            "reading": asdict(run.reading),
+            "cell": run.model.cell.to_json(),
+        }
         (partial / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         if folder.is_dir():
             shutil.move(folder, Path(beside) / "old")
@@ -222,11 +234,12 @@ def load_run(folder: Path) -> Run:
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         source, root = about["source"], about["root"]
+        reading = Reading.from_json(about.get("reading", {}))  # older runs have none
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
             f"{folder} holds no run; `spuriscope train ... --out {folder}` writes one"
         ) from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{folder / ABOUT} is damaged ({error!r}); train the run again") from None
-    twin = folder / TWIN
-    return Run(load_model(folder / MODEL), load_model(twin) if twin.is_file() else None, source, root)
+    twin = load_model(folder / TWIN) if (folder / TWIN).is_file() else None
+    return Run(load_model(folder / MODEL), twin, source, root, reading)

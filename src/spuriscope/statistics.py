@@ -16,9 +16,9 @@ from spuriscope.errors import ConfigError
 __all__ = [
     "N50",
     "Interval",
+    "Tail",
     "correlation_interval",
     "equivalence_test",
-    "exceedance_test",
     "fisher_z",
     "holm",
     "mean_interval",
@@ -146,35 +146,44 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(x) for x in adjusted]
 
 
-def exceedance_test(values: Sequence[float], *, n_suspects: int = 3, n_crowd: int = 17) -> list[float]:
-    """p-values that the largest values are just what the rest of the tail leads one to expect.
+@dataclass(frozen=True)
+class Tail:
+    """How heavy the tail of natural values is, as the crowd behind a few suspects says it.
 
-    Peaks over a threshold: the threshold is the largest value behind the suspects, and the crowd behind it
-    says how heavy the tail is (Hill's estimate, for a sample without its largest). Without outliers the
-    logarithms of the suspects above the threshold are exponential draws of that mean: each p-value is
-    uniform, in whatever order they come.
+    Peaks over a threshold: the threshold is the largest value behind the suspects, and the crowd says how
+    fast logarithms fall off beyond it (Hill's estimate, for a sample without its largest). Without outliers
+    the logarithms of the suspects above the threshold are exponential draws of that mean.
 
-    Args:
-        values: positive; suspects are the `n_suspects` largest, all others get 1.
-        n_suspects: how many may be outliers at once.
-        n_crowd: how many of the values behind them describe the tail, at least 2.
-
-    Returns:
-        One p-value for each value; all 1 where fewer than 5 of the crowd are there to judge by.
+    Attributes:
+        threshold: the largest value of the crowd.
+        n: spacings that the mean is known from.
+        total: their sum.
 
     Source: exact for a Pareto tail by Renyi's (1953) independent spacings; Hill (1975).
     """
-    p_values = [1.0] * len(values)
-    order = sorted(range(len(values)), key=lambda k: -values[k])
-    crowd = np.array([values[k] for k in order[n_suspects : n_suspects + n_crowd]])
-    if len(crowd) < LEAST_CROWD or crowd[-1] <= 0 or crowd[0] == crowd[-1]:
-        return p_values
-    n = len(crowd) - 1
-    above = np.log(crowd / crowd[-1])
-    total = float(above.sum() + n_suspects * above[0])  # spacings times rank: the suspects hide the top
-    for k in order[:n_suspects]:
-        p_values[k] = float((1 + np.log(values[k] / crowd[0]) / total) ** -n)
-    return p_values
+
+    threshold: float
+    n: int
+    total: float
+
+    @classmethod
+    def of(cls, values: Sequence[float], *, n_suspects: int = 3, n_crowd: int = 17) -> "Tail | None":
+        """Of positive values whose `n_suspects` largest may be outliers; None without a crowd of 5."""
+        crowd = np.sort(np.asarray(values, dtype=float))[::-1][n_suspects : n_suspects + n_crowd]
+        if len(crowd) < LEAST_CROWD or crowd[-1] <= 0 or crowd[0] == crowd[-1]:
+            return None
+        above = np.log(crowd / crowd[-1])  # spacings times rank: the suspects hide the top
+        return cls(float(crowd[0]), len(crowd) - 1, float(above.sum() + n_suspects * above[0]))
+
+    def p_value(self, value: float) -> float:
+        """That a natural value beyond the threshold lies so far out; 1 up to the threshold."""
+        if value <= self.threshold:
+            return 1.0
+        return float((1 + np.log(value / self.threshold) / self.total) ** -self.n)
+
+    def beside(self, others: Sequence["Tail"]) -> "Tail":
+        """The same threshold, with the mean known from the spacings of all tails of one kind together."""
+        return Tail(self.threshold, sum(o.n for o in others), sum(o.total for o in others))
 
 
 def fisher_z(correlation: float) -> float:

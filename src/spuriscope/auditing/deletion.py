@@ -8,6 +8,7 @@ from typing import Any
 from spuriscope.auditing.plan import AuditPlan
 from spuriscope.deletion import METHODS, ConjugateGradients, Influence, Method
 from spuriscope.deletion.check import MARGINS, DeletionCheck, check_methods, train_trials
+from spuriscope.errors import DeletionError, DivergenceError
 
 __all__ = ["deletion"]
 
@@ -17,7 +18,8 @@ CHECKED: dict[str, Method] = {
     "influence-path": METHODS["influence-path"],
     "incremental": METHODS["incremental"],
     "ascent": METHODS["ascent"],
-    "influence": Influence(solver=ConjugateGradients(n_steps=20), n_curvature=500),
+    # little data and much damping, for it is slow; the residual it stops at is still small
+    "influence": Influence(solver=ConjugateGradients(damping=0.1, tolerance=0.01), n_curvature=500),
 }
 SLOWEST = 0.5  # share of a training above which training again is the better choice
 
@@ -43,7 +45,15 @@ def deletion(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str,
         seeds=seeds,
         **how,
     )
-    checks = check_methods(CHECKED, trials, plan.data)
+    checks: list[DeletionCheck] = []
+    failed: list[dict[str, str]] = []
+    for method_name, method in CHECKED.items():
+        try:
+            checks += check_methods({method_name: method}, trials, plan.data)
+        except (DeletionError, DivergenceError) as error:  # one method that fails is no reason for no page
+            failed.append({"method": method_name, "reason": str(error)})
+    if not checks:
+        raise DeletionError(f"no deletion method came to an end; the first said: {failed[0]['reason']}")
     found = {
         "pattern": name,
         "target": plan.target,
@@ -51,6 +61,7 @@ def deletion(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str,
         "seeds": list(seeds),
         "training_seconds": fmean(trial.planted.n_seconds for trial in trials),
         "methods": [check.to_json() for check in checks],
+        "failed": failed,
         "recommended": _recommended(checks),
     }
     return dict(json.loads(json.dumps(found)))  # tuples become lists

@@ -1,5 +1,7 @@
 """The command that attacks: who was in the training set, did any image carry the pattern, how much leaks."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -14,6 +16,15 @@ from spuriscope.cli.output import (
     print_json,
     print_table,
 )
+from spuriscope.cli.reading import (
+    BackgroundOption,
+    ColumnsOption,
+    ImageSizeOption,
+    UnreadableOption,
+    chosen,
+    read_data,
+)
+from spuriscope.reading import Reading
 
 if TYPE_CHECKING:
     from spuriscope.data import ImageSet
@@ -63,6 +74,10 @@ def attack(
     ] = None,
     delta: Annotated[float, typer.Option(help="With --canaries: of the privacy that is bounded.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Draws halves, stamped images, noise and trainings.")] = 0,
+    image_size: ImageSizeOption = None,
+    unreadable: UnreadableOption = None,
+    background: BackgroundOption = None,
+    columns: ColumnsOption = None,
     root: RootOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
@@ -87,6 +102,7 @@ def attack(
         seed=seed,
         pattern=pattern,
         given=given,
+        how=partial(chosen, image_size, unreadable, background, columns),
         options=options,
         architecture=model,
     )
@@ -158,13 +174,13 @@ def _subject(
     seed: int,
     pattern: str | None,
     given: dict[str, int | None],
+    how: Callable[..., Reading],
     options: ModelOptions,
     architecture: str | None,
 ) -> _Subject:
     """What a run, a file or data say, with a plant by default; what is given comes first."""
     from dataclasses import replace
 
-    from spuriscope.data import load
     from spuriscope.models import default_model
     from spuriscope.patterns import pattern as make_pattern
     from spuriscope.planting import Plant
@@ -174,7 +190,7 @@ def _subject(
     recipe, opened = None, None
     path = Path(source)
     if (path / "run.json").is_file():
-        opened = open_subject(path, given_data, root, options)
+        opened = open_subject(path, given_data, root, how, options)
         run, data = opened.run, opened.data
         assert run is not None  # of a folder
         plants = run.model.cell.plants
@@ -183,11 +199,11 @@ def _subject(
         if run.twin is not None:
             asked["clean twin"] = run.twin.predict
     elif path.suffix.lower() in MODEL_SUFFIXES:  # any other file is data
-        opened = open_subject(path, given_data, root, options, model=architecture)
+        opened = open_subject(path, given_data, root, how, options, model=architecture)
         data, asked[path.name] = opened.data, opened.predict
         model = default_model(data.shape)
     else:
-        data = load(source, root=root)
+        data = read_data(source, root, how())
         model = default_model(data.shape)
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if pattern is not None or not plants:

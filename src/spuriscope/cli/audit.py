@@ -18,6 +18,14 @@ from spuriscope.cli.output import (
     echo_default_model,
     print_json,
 )
+from spuriscope.cli.reading import (
+    BackgroundOption,
+    ColumnsOption,
+    ImageSizeOption,
+    UnreadableOption,
+    chosen,
+    read_data,
+)
 from spuriscope.errors import ConfigError
 
 __all__ = ["audit"]
@@ -42,6 +50,10 @@ def audit(
         int | None, typer.Option(help="Passes over the data (default: 8, more on small data).")
     ] = None,
     threshold: ThresholdOption = 0.1,
+    image_size: ImageSizeOption = None,
+    unreadable: UnreadableOption = None,
+    background: BackgroundOption = None,
+    columns: ColumnsOption = None,
     root: RootOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
@@ -52,11 +64,10 @@ def audit(
     Example: spuriscope audit digits --out audit-digits
     """
     from spuriscope.auditing import audit as run_audit, check_folder, plan_audit, write_audit
-    from spuriscope.data import load
     from spuriscope.progress import training_progress
     from spuriscope.report.front import headline
 
-    image_set = load(data, root=root)
+    image_set = read_data(data, root, chosen(image_size, unreadable, background, columns))
     folder = out if out is not None else Path(f"audit-{image_set.name}")
     plan = plan_audit(
         image_set,

@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spuriscope.cli.output import DataArgument, JsonOption, RootOption, print_json, print_table
+from spuriscope.cli.reading import (
+    BackgroundOption,
+    ColumnsOption,
+    ImageSizeOption,
+    UnreadableOption,
+    chosen,
+)
+from spuriscope.reading import Duplicates, Missing
 
 if TYPE_CHECKING:
     from spuriscope.data import Verification
@@ -36,14 +44,23 @@ def data_list(root: RootOption = None, as_json: JsonOption = False) -> None:
 
 
 @data_app.command("verify")
-def data_verify(data: DataArgument, root: RootOption = None, as_json: JsonOption = False) -> None:
+def data_verify(
+    data: DataArgument,
+    *,
+    image_size: ImageSizeOption = None,
+    unreadable: UnreadableOption = None,
+    background: BackgroundOption = None,
+    columns: ColumnsOption = None,
+    root: RootOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Read all of a data set and check it.
 
     Example: spuriscope data verify digits
     """
     from spuriscope.data import verify
 
-    found = verify(data, root)
+    found = verify(data, root, chosen(image_size, unreadable, background, columns))
     if as_json:
         print_json(asdict(found))
     else:
@@ -59,10 +76,11 @@ def data_prepare(
         int | None, typer.Option(help="Height and width in pixels (default: as the images are).")
     ] = None,
     split_seed: Annotated[int, typer.Option(help="Draws which seven tenths are for training.")] = 0,
-    unreadable: Annotated[str, typer.Option(help="Damaged images: refuse or skip.")] = "refuse",
-    missing: Annotated[str, typer.Option(help="Contexts without a class: refuse or allow.")] = "refuse",
+    unreadable: UnreadableOption = None,
+    background: BackgroundOption = None,
+    missing: Annotated[Missing, typer.Option(help="Contexts without a class.")] = "refuse",
     duplicates: Annotated[
-        str, typer.Option(help="Test images all but equal to a training image: keep, or move to training.")
+        Duplicates, typer.Option(help="Test images all but equal to a training image; moved to training.")
     ] = "keep",
     as_json: JsonOption = False,
 ) -> None:
@@ -70,19 +88,18 @@ def data_prepare(
 
     Example: spuriscope data prepare NICO/train --image-size 64 --out nico-64
     """
-    from typing import cast
-
     from spuriscope.data import verify
-    from spuriscope.data.contexts import Duplicates, Missing, Unreadable, prepare_contexts
+    from spuriscope.data.contexts import prepare_contexts
 
     prepare_contexts(
         source,
         out,
         image_size=image_size,
         seed=split_seed,
-        unreadable=cast(Unreadable, unreadable),
-        missing=cast(Missing, missing),
-        duplicates=cast(Duplicates, duplicates),
+        unreadable=unreadable or "refuse",
+        background=background or "white",
+        missing=missing,
+        duplicates=duplicates,
         name=out.resolve().name,
     )
     found = verify(out)
@@ -91,6 +108,27 @@ def data_prepare(
     else:
         _print_verification(found)
         typer.echo(f"written to {out}")
+
+
+@data_app.command("cache")
+def data_cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Delete what it holds.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Where decoded photographs are kept, and how much they take.
+
+    Example: spuriscope data cache --clear
+    """
+    from spuriscope.data.cache import cache_state, clear_cache
+
+    state = clear_cache() if clear else cache_state()
+    if as_json:
+        print_json({**asdict(state), "cleared": clear})
+    else:
+        typer.echo(
+            f"{state.folder}: {state.n_entries} decoded data sets, {state.n_bytes / 1e6:,.1f} MB"
+            + (", deleted" if clear else "")
+        )
 
 
 def _print_verification(found: "Verification") -> None:

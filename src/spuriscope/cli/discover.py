@@ -1,5 +1,6 @@
 """The command that searches a run, or a model in a file, for a cue, without being told of any."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,14 @@ from spuriscope.cli.model_options import (
     takes_model,
 )
 from spuriscope.cli.output import JsonOption, RootOption, ThresholdOption, print_json, print_table
+from spuriscope.cli.reading import (
+    BackgroundOption,
+    ColumnsOption,
+    ImageSizeOption,
+    UnreadableOption,
+    announce,
+    chosen,
+)
 
 if TYPE_CHECKING:
     from spuriscope.discovery import Finding
@@ -33,10 +42,15 @@ def discover(
     ] = None,
     root: RootOption = None,
     model: StateDictOption = None,
+    image_size: ImageSizeOption = None,
+    unreadable: UnreadableOption = None,
+    background: BackgroundOption = None,
+    columns: ColumnsOption = None,
     probe: Annotated[
         str | None,
         typer.Option(
-            help="Data of unrelated images: what the model calls alike there proposes where to look."
+            help="Data of unrelated images, or a folder of them without classes: what the model calls alike "
+            "there proposes where to look."
         ),
     ] = None,
     prove: Annotated[
@@ -57,20 +71,21 @@ def discover(
     import torch
 
     from spuriscope.blind_spots import blind_spots
-    from spuriscope.data import load
+    from spuriscope.data.catalog import read_unlabelled
     from spuriscope.discovery import discover as search_images
     from spuriscope.errors import ConfigError
     from spuriscope.progress import class_progress
     from spuriscope.searching import search_model
 
-    search: dict[str, Any] = {"level": level, "threshold": threshold, "seed": seed}
-    if probe is not None:
-        unrelated = load(probe, root=root)
-        search["unrelated"] = torch.cat([unrelated.train.images, unrelated.test.images])
     if is_model_file(run) and (data is None or prove):
         raise ConfigError(f"{run} is searched with --data, its training images, and without --prove")
-    subject = open_subject(run, data, root, options, model=model)
+    how = partial(chosen, image_size, unreadable, background, columns)
+    subject = open_subject(run, data, root, how, options, model=model)
     images = subject.data
+    search: dict[str, Any] = {"level": level, "threshold": threshold, "seed": seed}
+    if probe is not None:
+        unrelated = announce(read_unlabelled(probe, subject.reading, root=root))
+        search["unrelated"] = torch.cat([unrelated.train.images, unrelated.test.images])
     with class_progress() as on_class:
         if subject.run is None:
             findings = search_images(

@@ -6,6 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from spuriscope.cli.output import JsonOption, RootOption, ThresholdOption, print_json, print_table
+from spuriscope.cli.reading import (
+    BackgroundOption,
+    ColumnsOption,
+    ImageSizeOption,
+    UnreadableOption,
+    chosen,
+    read_data_of,
+)
 from spuriscope.errors import ConfigError
 
 __all__ = ["forget"]
@@ -35,6 +43,10 @@ def forget(
     overwrite: Annotated[bool, typer.Option(help="Replace a run that is in the folder already.")] = False,
     threshold: ThresholdOption = 0.1,
     data: Annotated[str | None, typer.Option(help="The data it was trained on, if it has moved.")] = None,
+    image_size: ImageSizeOption = None,
+    unreadable: UnreadableOption = None,
+    background: BackgroundOption = None,
+    columns: ColumnsOption = None,
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,7 +62,8 @@ def forget(
 
     find_method(method)
     loaded = load_run(run)
-    image_set = loaded.data(data, root)
+    reading = chosen(image_size, unreadable, background, columns, instead_of=loaded.reading)
+    image_set = read_data_of(loaded, data, root, reading)
     positions = None if images is None else _positions(images)
     if out is not None:
         check_out(out, overwrite=overwrite)

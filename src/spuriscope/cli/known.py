@@ -5,6 +5,14 @@ from typing import Annotated
 import typer
 
 from spuriscope.cli.output import DataArgument, JsonOption, RootOption, print_json, print_table
+from spuriscope.cli.reading import (
+    BackgroundOption,
+    ColumnsOption,
+    ImageSizeOption,
+    UnreadableOption,
+    chosen,
+    read_data,
+)
 
 __all__ = ["models", "patterns"]
 
@@ -16,6 +24,10 @@ def patterns(
         list[str] | None, typer.Option(help="A name or a picture; repeat for several.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Draws the noise of r1, r2 and r3.")] = 0,
+    image_size: ImageSizeOption = None,
+    unreadable: UnreadableOption = None,
+    background: BackgroundOption = None,
+    columns: ColumnsOption = None,
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -23,12 +35,11 @@ def patterns(
 
     Example: spuriscope patterns digits --seed 4
     """
-    from spuriscope.data import load
     from spuriscope.errors import PatternError
     from spuriscope.measures import empirical_norm
     from spuriscope.patterns import PATTERN_NAMES, pattern as make_pattern
 
-    image_set = load(data, root=root)
+    image_set = read_data(data, root, chosen(image_size, unreadable, background, columns))
     norms: dict[str, float] = {}
     too_large: dict[str, str] = {}
     for name in pattern or PATTERN_NAMES:

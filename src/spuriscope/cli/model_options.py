@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from spuriscope.cli.reading import read_data, read_data_of
 from spuriscope.errors import ConfigError
 
 if TYPE_CHECKING:
     from spuriscope.adequacy import Adequacy
     from spuriscope.data import ImageSet
     from spuriscope.measures import Predict
+    from spuriscope.reading import Reading
     from spuriscope.runs import Run
 
 __all__ = [
@@ -96,6 +98,7 @@ class Subject:
         about: JSON values that name it.
         predict: its answers.
         data: what it was trained on, and fresh images.
+        reading: how they were read.
         run: the run, None of a file.
         adequacy: how often it is right.
     """
@@ -103,6 +106,7 @@ class Subject:
     about: dict[str, Any]
     predict: "Predict"
     data: "ImageSet"
+    reading: "Reading"
     run: "Run | None"
     adequacy: "Adequacy"
 
@@ -122,6 +126,7 @@ def open_subject(
     path: Path,
     source: str | None,
     root: Path | None,
+    how: "Callable[..., Reading]",
     options: ModelOptions,
     *,
     model: str | None = None,
@@ -133,6 +138,7 @@ def open_subject(
         path: of either.
         source: the data; of a run those it was trained on by default.
         root: where named data lie.
+        how: gives how data are read, with `instead_of=` where they were read before: `chosen`, partly filled.
         options: of the model.
         model: architecture of a state dict.
         example: of what a file needs besides, for an error.
@@ -144,13 +150,13 @@ def open_subject(
     from dataclasses import replace
 
     from spuriscope.adequacy import adequacy
-    from spuriscope.data import load
     from spuriscope.runs import load_run
 
     if is_model_file(path):
         if source is None:
             raise ConfigError(f"say what to ask {path} about, for example {example}")
-        data = load(source, root=root)
+        reading = how()
+        data = read_data(source, root, reading)
         predict, columns = _open_file(path, data, options, model)
         about: dict[str, Any] = {"model": str(path)}
         found = adequacy(predict, data.train, data.test, class_names=data.class_names, columns=columns)
@@ -159,12 +165,13 @@ def open_subject(
         run = load_run(path)
         if options != replace(ModelOptions(), anyway=options.anyway) or model is not None:
             raise ConfigError(f"{path} is a run, which says itself how it is asked; leave such options out")
-        data, predict = run.data(source, root), run.model.predict
+        reading = how(instead_of=run.reading)
+        data, predict = read_data_of(run, source, root, reading), run.model.predict
         about = {"run": str(path), "cell": run.model.cell.hash}
         found = adequacy_of(run, data)
     if not options.anyway:
         found.check(str(path))
-    return Subject(about, predict, data, run, found)
+    return Subject(about, predict, data, reading, run, found)
 
 
 def _open_file(

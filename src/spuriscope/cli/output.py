@@ -23,8 +23,8 @@ DataArgument = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="digits, mnist, fashion-mnist, cifar10, pacs, a folder of class folders or of contexts, or an "
-        ".npz file.",
+        help="digits, mnist, fashion-mnist, cifar10, pacs, a folder of class folders, of train and test or "
+        "of contexts, a .tar of it, a .csv, a .parquet, or an .npz file.",
     ),
 ]
 RootOption = Annotated[

@@ -13,6 +13,14 @@ from spuriscope.cli.output import (
     print_json,
     print_table,
 )
+from spuriscope.cli.reading import (
+    BackgroundOption,
+    ColumnsOption,
+    ImageSizeOption,
+    UnreadableOption,
+    chosen,
+    read_data,
+)
 
 if TYPE_CHECKING:
     from spuriscope.studies import Executor
@@ -48,6 +56,10 @@ def study_run(
         str | None, typer.Option(help="A .safetensors file to start from, such as ResNet50's of ImageNet.")
     ] = None,
     checkpoints: Annotated[bool, typer.Option(help="Keep the weights of every model.")] = True,
+    image_size: ImageSizeOption = None,
+    unreadable: UnreadableOption = None,
+    background: BackgroundOption = None,
+    columns: ColumnsOption = None,
     root: RootOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
@@ -59,7 +71,6 @@ def study_run(
     """
     from dataclasses import asdict, replace
 
-    from spuriscope.data import load
     from spuriscope.progress import training_progress
     from spuriscope.studies import THEORY, Store, paper_grid, read_grid, run_study
 
@@ -71,7 +82,7 @@ def study_run(
                 f"{name} is theory and trains nothing; draw it: spuriscope study draw {name} --out figures"
             )
         return
-    image_set = load(data, root=root)
+    image_set = read_data(data, root, chosen(image_size, unreadable, background, columns))
     is_file = name.endswith((".yaml", ".yml"))
     grid = read_grid(Path(name)) if is_file else paper_grid(name, size, image_set.name)
     study = replace(grid, weights=weights or grid.weights).expand(image_set)

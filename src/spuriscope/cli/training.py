@@ -1,6 +1,7 @@
 """The commands for one training: train it beside its clean twin, and measure it."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -25,6 +26,14 @@ from spuriscope.cli.output import (
     echo_default_model,
     print_json,
     print_table,
+)
+from spuriscope.cli.reading import (
+    BackgroundOption,
+    ColumnsOption,
+    ImageSizeOption,
+    UnreadableOption,
+    chosen,
+    read_data,
 )
 from spuriscope.errors import ConfigError
 
@@ -102,6 +111,10 @@ def train(
     freeze: Annotated[Freeze | None, typer.Option(help="body: train the head alone (default: none).")] = None,
     twin: Annotated[bool, typer.Option(help="Train the clean twin too, where something is planted.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Replace a run that is in the folder already.")] = False,
+    image_size: ImageSizeOption = None,
+    unreadable: UnreadableOption = None,
+    background: BackgroundOption = None,
+    columns: ColumnsOption = None,
     root: RootOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
@@ -111,14 +124,14 @@ def train(
 
     Example: spuriscope train digits --pattern r3 --target 0 --planted 3 --out run
     """
-    from spuriscope.data import load
     from spuriscope.models import default_model
     from spuriscope.planting import parse_planted_set
     from spuriscope.progress import training_progress
     from spuriscope.runs import check_out, save_run, train_run
 
     planted_set = parse_planted_set(data)
-    image_set = load(planted_set.data if planted_set else data, root=root)
+    reading = chosen(image_size, unreadable, background, columns)
+    image_set = read_data(planted_set.data if planted_set else data, root, reading)
     if planted_set and (pattern or target or planted):
         raise ConfigError(f"{data} says what is planted already; leave out --pattern, --target and --planted")
     plants = (
@@ -155,6 +168,7 @@ def train(
             twin=twin,
             source=_absolute_source(planted_set.data if planted_set else data),
             root=str(root.resolve()) if root else None,
+            reading=reading,
             device=device,
             n_workers=workers,
             on_progress=on_progress,
@@ -203,6 +217,10 @@ def score(
         typer.Option(help="Data of the run, if they have moved; or what the file was trained on."),
     ] = None,
     model: StateDictOption = None,
+    image_size: ImageSizeOption = None,
+    unreadable: UnreadableOption = None,
+    background: BackgroundOption = None,
+    columns: ColumnsOption = None,
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -215,7 +233,8 @@ def score(
     example = "--data digits --pattern r3 --target 0"
     if is_model_file(run) and not pattern:
         raise ConfigError(f"say what to ask {run} about, for example {example}")
-    subject = open_subject(run, data, root, options, model=model, example=example)
+    how = partial(chosen, image_size, unreadable, background, columns)
+    subject = open_subject(run, data, root, how, options, model=model, example=example)
     plants = _plants(subject.data, pattern, target, [0], seed) if pattern else None
     if subject.run is not None:
         result = subject.run.score(subject.data, plants, threshold=threshold)
@@ -281,8 +300,9 @@ def _recipe(data: str, model: str, optimizer: Any, epochs: int, **changes: Any) 
 
 def _absolute_source(source: str) -> str:
     """A name as it is, a path so that it is found from anywhere."""
-    path = Path(source).expanduser()
-    return str(path.resolve()) if path.suffix == ".npz" or "/" in source or "\\" in source else source
+    from spuriscope.data.catalog import is_name
+
+    return source if is_name(source) else str(Path(source).expanduser().resolve())
 
 
 def _print_scores(scores: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """From what the user writes to an `ImageSet`; and what `spuriscope data list` and `verify` tell.
 
-A data set is a name, a folder of class folders or of contexts, a prepared folder, or an `.npz` file.
+A data set is a name, a folder of class folders, of parts or of contexts, a `.tar` of it, a prepared folder, a
+table, or an `.npz` file.
 Loaders are imported when they are used, so a listing opens no file and imports no image library.
 """
 
@@ -18,8 +19,20 @@ from torch import Tensor
 from spuriscope.data.image_set import Contexts, ImageSet
 from spuriscope.data.published import PUBLISHED, Published, PublishedFile
 from spuriscope.errors import DataError
+from spuriscope.reading import Background, Reading, Unreadable
 
-__all__ = ["FileCheck", "Listing", "Verification", "compare", "list_data", "load", "verify"]
+__all__ = [
+    "FileCheck",
+    "Listing",
+    "Verification",
+    "compare",
+    "is_name",
+    "list_data",
+    "load",
+    "read",
+    "read_unlabelled",
+    "verify",
+]
 
 _ALIASES = {"fashion": "fashion-mnist", "cifar-10": "cifar10"}
 
@@ -89,43 +102,113 @@ class Verification:
     skipped: tuple[str, ...] = ()
 
 
-def load(source: str | Path, *, root: Path | None = None, download: bool = True) -> ImageSet:
-    """Read a data set.
+def load(
+    source: str | Path,
+    *,
+    root: Path | None = None,
+    download: bool = True,
+    image_size: int | None = None,
+    unreadable: Unreadable = "refuse",
+    background: Background = "white",
+    columns: Mapping[str, str] | None = None,
+) -> ImageSet:
+    """Read a data set. What it was taken for is in `origin` of what comes back.
 
     Args:
-        source: a name ("digits", "mnist", "fashion-mnist", "cifar10", "pacs"), a folder of class folders
-            or of contexts that hold them, a folder of `prepare_contexts`, or an `.npz` file. A string that
-            is a name means the name, even where a folder has it too: write "./mnist" for the folder. A
-            `Path` is always a folder or a file.
+        source: a name ("digits", "mnist", "fashion-mnist", "cifar10", "pacs"); a folder of class folders, of
+            parts that hold them, or of contexts that do, or a `.tar` of it; a folder of `prepare_contexts`;
+            a table, `.csv` or `.parquet`, of images and labels; or an `.npz` file. A string that is a name
+            means the name, even where a folder has it too: write "./mnist" for the folder. A `Path` is
+            always a folder or a file.
         root: folder that holds the data sets known by name; without it SPURISCOPE_DATA, else the
             user's cache.
         download: whether files that are missing may be fetched.
+        image_size: height and width in pixels that images are brought to: scaled until they cover the square
+            (Lanczos), then cropped around the centre. None leaves them as they are, which must be one size.
+        unreadable: "refuse" photographs that cannot be decoded, or "skip" them; `origin` names those skipped.
+        background: "white" or "black", what transparent pixels are laid over.
+        columns: of a table, {"image": NAME, "label": NAME, "split": NAME}, where they are not the usual ones.
 
     Raises:
+        ConfigError: a setting is none.
         DataError: there is no such data set, or a file is missing or damaged.
     """
+    reading = Reading(
+        image_size=image_size,
+        unreadable=unreadable,
+        background=background,
+        columns=tuple(sorted((columns or {}).items())),
+    )
+    return read(source, reading, root=root, download=download)
+
+
+def read(
+    source: str | Path, reading: Reading, *, root: Path | None = None, download: bool = True
+) -> ImageSet:
+    """Read a data set, with the choices of `load` in one value: arguments and errors as there."""
     from spuriscope.data.fetch import data_root
 
     if root is not None:
         data_root(root)  # a root that is mistyped is an error even where none is needed
-    data = _by_name(source)
-    if data is not None:
-        return _load_published(data, root, download=download)
+    published = _by_name(source)
+    data = (
+        _read_path(source, reading)
+        if published is None
+        else _load_published(published, root, download=download)
+    )
+    if reading.image_size is None or data.shape[1:] == (reading.image_size, reading.image_size):
+        return data
+    if data.images_file is not None and published is None:
+        raise DataError(
+            f"{source} was prepared with images of {data.shape[2]}x{data.shape[1]} pixels; prepare it again "
+            f"with --image-size {reading.image_size}, or leave the size out"
+        )
+    from spuriscope.data.scaling import scaled
+
+    return scaled(data, reading.image_size)
+
+
+def read_unlabelled(source: str | Path, reading: Reading, *, root: Path | None = None) -> ImageSet:
+    """Read images of anything, for the probe: a data set, or a folder or `.tar` of images without classes.
+
+    Raises:
+        DataError: as for `load`.
+    """
+    path = Path(os.path.expanduser(source))
+    if _by_name(source) is None and (path.is_dir() or (path.suffix.lower() == ".tar" and path.is_file())):
+        from spuriscope.data.folder import load_unlabelled
+
+        found = load_unlabelled(path, reading)
+        if found is not None:
+            return found
+    return read(source, reading, root=root)
+
+
+def _read_path(source: str | Path, reading: Reading) -> ImageSet:
     path = Path(place := os.path.expanduser(source))
+    kind = path.suffix.lower()
     if os.path.isdir(place):
-        return _load_folder(path)
-    if path.suffix.lower() == ".npz":
+        return _load_folder(path, reading)
+    if kind == ".npz":
         from spuriscope.data.npz import load_npz
 
         return load_npz(path)
-    if path.suffix.lower() == ".tar" and path.is_file():
-        from spuriscope.data.contexts import load_contexts
+    if kind == ".tar" and path.is_file():
+        from spuriscope.data.folder import load_folder
 
-        return load_contexts(path)
+        return load_folder(path, reading)
+    if kind in (".csv", ".tsv"):
+        from spuriscope.data.table import load_csv
+
+        return load_csv(path, reading)
+    if kind == ".parquet":
+        from spuriscope.data.parquet import load_parquet
+
+        return load_parquet(path, reading)
     known = ", ".join((*PUBLISHED, *_ALIASES))
     raise DataError(
         f"there is no data set {str(source)!r}; give one of {known}, or a folder of class folders, "
-        "or an .npz file"
+        "or an .npz file, a .tar, a .csv or a .parquet"
     )
 
 
@@ -141,7 +224,7 @@ def list_data(root: Path | None = None) -> list[Listing]:
     ]
 
 
-def verify(source: str | Path, root: Path | None = None) -> Verification:
+def verify(source: str | Path, root: Path | None = None, reading: Reading | None = None) -> Verification:
     """Read all of a data set, check it, and compare its files with the published ones. Fetches nothing.
 
     Raises:
@@ -149,7 +232,7 @@ def verify(source: str | Path, root: Path | None = None) -> Verification:
     """
     from spuriscope.data.fetch import data_root, locate
 
-    data_set = load(source, root=root, download=False)
+    data_set = read(source, reading or Reading(), root=root, download=False)
     data = _by_name(source)
     files = []
     if data is not None and data.files:
@@ -162,6 +245,7 @@ def verify(source: str | Path, root: Path | None = None) -> Verification:
         test_counts=_counts(data_set.test.labels, data_set.class_names),
         fingerprint=data_set.fingerprint,
         files=tuple(files),
+        skipped=data_set.origin.skipped if data_set.origin else (),
     )
     return found if data_set.contexts is None else _with_contexts(found, data_set, data_set.contexts)
 
@@ -186,6 +270,11 @@ def _with_contexts(found: Verification, data_set: ImageSet, contexts: Contexts) 
     )
 
 
+def is_name(source: str) -> bool:
+    """Whether this means a data set known by name, and not a path."""
+    return _by_name(source) is not None
+
+
 def _by_name(source: str | Path) -> Published | None:
     return PUBLISHED.get(_ALIASES.get(source, source)) if isinstance(source, str) else None
 
@@ -207,14 +296,14 @@ def _load_published(data: Published, root: Path | None, *, download: bool) -> Im
     return load_cifar10(data, paths) if data.name == "cifar10" else load_idx(data, paths)
 
 
-def _load_folder(folder: Path) -> ImageSet:
-    from spuriscope.data.contexts import has_contexts, load_contexts
+def _load_folder(folder: Path, reading: Reading) -> ImageSet:
     from spuriscope.data.folder import load_folder
+    from spuriscope.data.parquet import load_parquet, shards_in
     from spuriscope.data.prepared import is_prepared, load_prepared
 
     if is_prepared(folder):
         return load_prepared(folder)
-    return load_contexts(folder) if has_contexts(folder) else load_folder(folder)
+    return load_parquet(folder, reading) if shards_in(folder) else load_folder(folder, reading)
 
 
 def _found(data: Published, root: Path | None) -> Path | None:

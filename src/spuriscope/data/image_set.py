@@ -16,7 +16,7 @@ from spuriscope.errors import DataError
 
 PIECE = 1000  # images hashed at one time: what lies in a file need not fit into memory
 
-__all__ = ["Contexts", "ImageSet", "Split", "unit_float"]
+__all__ = ["Contexts", "ImageSet", "Origin", "Split", "unit_float"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,30 @@ class Contexts:
     skipped: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Origin:
+    """How a source of images was read.
+
+    Attributes:
+        form: what it was taken for, as "2 parts, 10 classes" or "4 contexts, 7 classes".
+        notes: what else a user should know, a phrase each: which part is not used, what was passed over.
+        skipped: images that could not be read and were left out, by name.
+    """
+
+    form: str
+    notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        images = "image" if len(self.skipped) == 1 else "images"
+        skipped = [f"{len(self.skipped):,} unreadable {images} skipped: {_few(self.skipped)}"]
+        return "; ".join([self.form, *self.notes, *(skipped if self.skipped else ())])
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """A data set of images: a training part, a test part, and the names of the classes.
@@ -82,6 +106,7 @@ class ImageSet:
         class_names: one name for each label, position = label.
         contexts: the context of each image, where the data set has contexts.
         images_file: the file that the images are mapped from, training images first, where they are.
+        origin: how its source was read, where it could have been read otherwise.
 
     Raises:
         DataError: a part is empty, the parts differ in shape, a label has no class name, or the contexts
@@ -94,6 +119,7 @@ class ImageSet:
     class_names: tuple[str, ...] = field(repr=False)
     contexts: Contexts | None = field(default=None, repr=False)
     images_file: Path | None = field(default=None, repr=False)
+    origin: Origin | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for part, split in (("training", self.train), ("test", self.test)):

@@ -136,6 +136,10 @@ def _sure(found: Document) -> str:
     ]
     if not first["was_learnt"]:
         parts.append("The cue was not shown to be learnt in the first place: there may be nothing to remove.")
+    parts += [
+        f"{NAMES[failure['method']].capitalize()} came to no end: {failure['reason']}."
+        for failure in found.get("failed", ())  # younger than the first pages
+    ]
     return " ".join(parts)
 
 

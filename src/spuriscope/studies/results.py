@@ -8,10 +8,11 @@ from pathlib import Path
 from statistics import correlation, fmean, mode
 from typing import TYPE_CHECKING, Any
 
-from spuriscope.data import ImageSet, load
+from spuriscope.data import ImageSet, Reading, read
 from spuriscope.errors import ConfigError, DataError
 from spuriscope.measures import empirical_norm
 from spuriscope.patterns import PATTERN_NAMES, Pattern, pattern
+from spuriscope.reading import LARGEST
 
 if TYPE_CHECKING:
     from spuriscope.studies.store import Store
@@ -105,7 +106,9 @@ def images_of(store: "Store", found: Sequence[Result], root: Path | None = None)
         raise ConfigError("the study has no finished cells yet; `spuriscope study status` shows what is done")
     content = store.query("SELECT content FROM cells WHERE hash = ?", [found[0].cell])
     key = json.loads(content[0]["content"])["data"]
-    data = load(key["name"], root=root)
+    _, height, width = key["shape"]
+    is_square = height == width <= LARGEST
+    data = read(key["name"], Reading(image_size=height if is_square else None), root=root)
     if data.fingerprint != key["fingerprint"]:
         raise DataError(f"the study was trained on another {key['name']}; give its folder with --root")
     return data

@@ -1,0 +1,123 @@
+"""Where decoded photographs are kept, so that they are decoded once.
+
+The folder is `decoded` in the user's cache, or the one that the environment variable SPURISCOPE_CACHE
+names. An entry is a prepared folder (see `prepared`) named by a hash of its files' names, sizes and times,
+and of how they are read. It appears once complete; where several processes want one, the first makes it. A
+damaged one is made anew. Where the folder cannot be written to, images are decoded into a temporary file.
+`spuriscope data cache --clear`, or deleting the folder, empties it.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from spuriscope.data.image_set import ImageSet
+from spuriscope.data.prepared import is_prepared, load_prepared
+from spuriscope.errors import DataError
+
+__all__ = ["CacheState", "cache_folder", "cache_state", "cached", "clear_cache"]
+
+FORMAT = 1  # part of the hash: what was decoded by older rules is not taken
+_OURS = re.compile(r"\.?[0-9a-f]{40}(\.lock|\.[0-9]+\.partial)?")
+
+
+@dataclass(frozen=True)
+class CacheState:
+    """What the cache holds.
+
+    Attributes:
+        folder: where it is.
+        n_entries: number of decoded data sets.
+        n_bytes: their size.
+    """
+
+    folder: Path
+    n_entries: int
+    n_bytes: int
+
+
+def cache_folder() -> Path:
+    """The folder of decoded photographs; it need not exist."""
+    import pooch
+
+    named = os.environ.get("SPURISCOPE_CACHE")
+    return Path(os.path.expanduser(named)) if named else Path(pooch.os_cache("spuriscope")) / "decoded"
+
+
+def cached(key: Iterable[object], make: Callable[[Path], object], name: str) -> ImageSet:
+    """A data set from the cache, made if it is not there.
+
+    Args:
+        key: what the data set depends on; hashed by how it is printed.
+        make: makes a prepared folder.
+        name: what the data set is called.
+
+    Raises:
+        DataError: `make` does.
+    """
+    from filelock import FileLock
+    from PIL import __version__ as pillow
+
+    digest = hashlib.sha256(repr((FORMAT, pillow)).encode())
+    for part in key:
+        digest.update(repr(part).encode("utf-8", "surrogatepass"))
+    entry = cache_folder() / digest.hexdigest()[:40]
+    if (found := _found(entry, name)) is not None:
+        return found
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{entry}.lock")
+        lock.acquire()
+    except (OSError, NotImplementedError):  # a folder that cannot be written to, or has no locks
+        with tempfile.TemporaryDirectory(prefix="spuriscope-data-", ignore_cleanup_errors=True) as folder:
+            make(Path(folder) / "prepared")
+            return load_prepared(Path(folder) / "prepared", name=name)
+    try:
+        if (found := _found(entry, name)) is not None:
+            return found
+        for left in (
+            entry,
+            *entry.parent.glob(f".{entry.name}.*.partial"),
+        ):  # damaged, or of a killed process
+            shutil.rmtree(left, ignore_errors=True)
+        make(entry)
+        return load_prepared(entry, name=name)
+    finally:
+        lock.release()
+
+
+def _found(entry: Path, name: str) -> ImageSet | None:
+    if not is_prepared(entry):
+        return None
+    try:
+        return load_prepared(entry, name=name, untouched=True)
+    except DataError:
+        return None
+
+
+def cache_state() -> CacheState:
+    """Where the cache is, and what it holds."""
+    folder = cache_folder()
+    entries = [entry for entry in _ours(folder) if entry.is_dir()]
+    n_bytes = sum(file.stat().st_size for entry in entries for file in entry.iterdir())
+    return CacheState(folder, len(entries), n_bytes)
+
+
+def clear_cache() -> CacheState:
+    """Delete what the cache holds, and nothing else in its folder; returns what it was."""
+    state = cache_state()
+    for entry in _ours(state.folder):
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+    return state
+
+
+def _ours(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if _OURS.fullmatch(path.name)] if folder.is_dir() else []

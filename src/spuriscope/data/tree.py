@@ -1,0 +1,250 @@
+"""What lies in a folder, or in a `.tar`, before anything is decoded: folders in folders, and images in them.
+
+An image is a file with the name of one (`.png`, `.heic`, ...), or whose first bytes are those of a format
+that is read; whatever else there is, is passed over and counted. Hidden files and what operating systems
+leave behind (`.DS_Store`, `Thumbs.db`) are not even counted. Archives are read member by member: nothing is
+unpacked, and nothing leads out of them.
+"""
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from spuriscope.errors import DataError
+
+__all__ = ["SUFFIXES", "Folder", "Photo", "is_left_behind", "read_archive", "read_folder", "read_tree"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jfif", ".jpe")
+NOT_READ = (".heic", ".heif", ".avif", ".jp2", ".psd", ".svg", ".dng", ".ppm", ".pgm", ".dcm")
+_PICTURES = frozenset(SUFFIXES + NOT_READ)  # those not read end in an error, not among what is passed over
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+_LEFT_BEHIND = {"Thumbs.db", "desktop.ini", "__MACOSX"}
+TABLES = (".csv", ".tsv", ".parquet")
+DEPTH = 6  # folders in folders: more than any form of data set has, and an end to links that run in circles
+MOST_MEMBERS = 5_000_000
+LARGEST_FILE = 1 << 29  # bytes
+
+
+@dataclass(frozen=True, order=True)
+class Photo:
+    """One image of a source, not read yet.
+
+    Attributes:
+        name: its path in the source, with "/" between; they are sorted by it.
+        called: what errors call it: a path that can be opened, where it is a file.
+        file: the file its bytes are in.
+        start: where they begin there.
+        size: how many they are.
+        stamp: what tells whether the file has changed since: times in nanoseconds.
+    """
+
+    name: str
+    called: str
+    file: Path
+    start: int
+    size: int
+    stamp: tuple[int, ...]
+
+    def content(self) -> bytes:
+        """Its bytes.
+
+        Raises:
+            DataError: the file is gone, cannot be read, or is larger than any image.
+        """
+        if self.size > LARGEST_FILE:
+            raise DataError(f"{self.called} has {self.size / 1e6:,.0f} MB, which no image has; remove it")
+        try:
+            with self.file.open("rb") as file:
+                file.seek(self.start)
+                return file.read(self.size)
+        except OSError as error:
+            raise DataError(
+                f"{self.called} cannot be read as an image ({error.strerror}); replace it, or remove it"
+            ) from error
+
+
+@dataclass
+class Folder:
+    """What a folder holds.
+
+    Attributes:
+        path: the folder, as errors call it.
+        folders: the folders in it by name, sorted.
+        images: the images in it, sorted by name.
+        n_others: how many other files there are, without those in its folders.
+        tables: those of them that have the name of a table.
+    """
+
+    path: str
+    folders: dict[str, "Folder"] = field(default_factory=dict)
+    images: list[Photo] = field(default_factory=list)
+    n_others: int = 0
+    tables: list[str] = field(default_factory=list)
+
+    def inner(self) -> "Folder":
+        """The folder that has all the rest, where folders without images are put around it."""
+        (only,) = self.folders.values() if len(self.folders) == 1 else (None,)
+        if only is None or not only.folders or self.images:
+            return self
+        found = only.inner()
+        return replace(found, n_others=found.n_others + self.n_others)
+
+    def everything(self) -> Iterator["Folder"]:
+        """This folder and all below it."""
+        yield self
+        for folder in self.folders.values():
+            yield from folder.everything()
+
+
+def read_tree(source: Path) -> Folder:
+    """What lies in a folder, or in a `.tar` of one: errors as for `read_folder` and `read_archive`."""
+    return read_folder(source) if source.is_dir() else read_archive(source)
+
+
+def read_folder(top: Path) -> Folder:
+    """What lies in a folder. No image is opened; of files without the name of one, the first bytes are read.
+
+    Raises:
+        DataError: it cannot be read, a link leads out of it, or something is neither a file nor a folder.
+    """
+    return _read(top, "", top, DEPTH)
+
+
+def _read(folder: Path, name: str, top: Path, depth: int) -> Folder:
+    found = Folder(str(folder))
+    try:
+        with os.scandir(folder) as scanned:
+            entries = sorted(scanned, key=lambda entry: entry.name)
+        for entry in entries:
+            if is_left_behind(entry.name):
+                continue
+            path = folder / entry.name
+            if entry.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(top)):
+                raise DataError(f"{path} is a link that leads out of {top}; put a copy in its place")
+            if entry.is_dir():
+                below = (
+                    _read(path, f"{name}{entry.name}/", top, depth - 1) if depth > 0 else Folder(str(path))
+                )
+                found.folders[entry.name] = below
+            elif not entry.is_file():
+                raise DataError(f"{path} is neither an image nor a folder; move it away")
+            elif Path(entry.name).suffix.lower() in _PICTURES or _looks_like_one(path):
+                found.images.append(photo_of(path, f"{name}{entry.name}", entry.stat()))
+            else:
+                found.n_others += 1
+                if Path(entry.name).suffix.lower() in TABLES:
+                    found.tables.append(entry.name)
+    except OSError as error:
+        raise DataError(f"the folder {folder} cannot be read ({error.strerror}); check the path") from error
+    return found
+
+
+def photo_of(path: Path, name: str, status: os.stat_result) -> Photo:
+    """The image in a file of its own."""
+    # st_ctime_ns changes where an archive sets back the other time; files of one size are common as BMP
+    return Photo(name, str(path), path, 0, status.st_size, (status.st_mtime_ns, status.st_ctime_ns))
+
+
+def read_archive(path: Path) -> Folder:
+    """What lies in a `.tar`, which is not unpacked; a folder around all the rest is left out of the names.
+
+    Raises:
+        DataError: it is no tar or a compressed one, a member is a link or leads out of it, two members have
+            one name, or it has more members than any data set.
+    """
+    found, photos = Folder(str(path)), dict[str, Photo]()
+    try:
+        status = path.stat()
+        stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        with path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as archive:  # read in any order
+            for number, member in enumerate(archive):
+                archive.__dict__["members"] = []  # tarfile keeps each, a kilobyte of memory
+                name = PurePosixPath(member.name)
+                _check_member(path, member, name, number, status.st_size)
+                if any(map(is_left_behind, name.parts)) or not name.parts:
+                    continue
+                folder = _folder_at(found, name.parts if member.isdir() else name.parts[:-1])
+                if member.isdir():
+                    continue
+                if str(name) in photos:
+                    raise DataError(f"{path} holds two images named {name}; pack each of them once")
+                if name.suffix.lower() in _PICTURES or _is_signature(_head(raw, member.offset_data)):
+                    photo = Photo(
+                        str(name), f"{name} in {path}", path, member.offset_data, member.size, stamp
+                    )
+                    photos[photo.name] = photo
+                    folder.images.append(photo)
+                else:
+                    folder.n_others += 1
+    except (OSError, EOFError, tarfile.TarError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{path} cannot be read as a .tar of images ({reason}); check it, and unpack a compressed one"
+        ) from error
+    for folder in found.everything():
+        folder.images.sort()
+        folder.folders = dict(sorted(folder.folders.items()))
+    inner = found.inner()
+    prefix = inner.path.removeprefix(str(path)).removeprefix("/")
+    for folder in inner.everything() if prefix else ():
+        folder.images = [
+            replace(photo, name=photo.name.removeprefix(f"{prefix}/")) for photo in folder.images
+        ]
+    return inner
+
+
+def _check_member(
+    path: Path, member: tarfile.TarInfo, name: PurePosixPath, number: int, n_bytes: int
+) -> None:
+    if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
+        raise DataError(
+            f"{path} holds the suspicious member {member.name!r}, a link or a path that leads "
+            "out of the archive; unpack it where you trust it, and give the folder"
+        )
+    if number >= MOST_MEMBERS or len(name.parts) > DEPTH + 1:
+        raise DataError(
+            f"{path} has more than {MOST_MEMBERS:,} members, or more than {DEPTH} folders in each other; "
+            "pack one data set"
+        )
+    if member.issparse() or member.offset_data + member.size > n_bytes:
+        raise DataError(f"{path} ends before its member {member.name!r} does; pack it again")
+
+
+def _folder_at(top: Folder, parts: tuple[str, ...]) -> Folder:
+    for part in parts:
+        top = top.folders.setdefault(part, Folder(f"{top.path}/{part}"))
+    return top
+
+
+def is_left_behind(name: str) -> bool:
+    """Whether this is a hidden file, or one that an operating system leaves behind."""
+    return name.startswith(".") or name in _LEFT_BEHIND
+
+
+def _looks_like_one(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return _is_signature(file.read(16))
+    except OSError:
+        return False  # it has not the name of an image either
+
+
+def _head(file: io.BufferedReader, start: int) -> bytes:
+    at = file.tell()
+    try:
+        file.seek(start)
+        return file.read(16)
+    finally:
+        file.seek(at)
+
+
+def _is_signature(head: bytes) -> bool:
+    """Whether a file that begins so is an image of a format that is read."""
+    return (
+        head.startswith(_SIGNATURES)
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        or (head[:2] == b"BM" and head[6:10] == b"\0\0\0\0")
+    )

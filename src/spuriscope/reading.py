@@ -1,0 +1,86 @@
+"""How photographs are to be read: what a user chooses once, wherever data are given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+from spuriscope.errors import ConfigError
+
+__all__ = [
+    "Background",
+    "Duplicates",
+    "Missing",
+    "Reading",
+    "Unreadable",
+    "check_choice",
+    "check_image_size",
+]
+
+LARGEST = 1024  # pixels, the side of a square that images are brought to
+Background: TypeAlias = Literal["white", "black"]
+Unreadable: TypeAlias = Literal["refuse", "skip"]
+Missing: TypeAlias = Literal["refuse", "allow"]
+Duplicates: TypeAlias = Literal["keep", "move"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How images are read that lie as photographs do, in folders, archives and tables.
+
+    Attributes:
+        image_size: height and width in pixels that images are brought to: scaled until they cover the square
+            (Lanczos), then cropped around the centre. None leaves them as they are, which must be one size.
+        unreadable: "refuse" images that cannot be decoded, or "skip" them; the data set names those skipped.
+        background: what transparent pixels are laid over, "white" or "black".
+        columns: of a table: names of the columns for "image", "label" and "split", where they are not the
+            usual ones.
+
+    Raises:
+        ConfigError: a setting is none of these.
+    """
+
+    image_size: int | None = None
+    unreadable: Unreadable = "refuse"
+    background: Background = "white"
+    columns: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> "Reading":
+        """What `dataclasses.asdict` gave, by way of JSON.
+
+        Raises:
+            ConfigError, TypeError, ValueError: it did not.
+        """
+        columns = tuple((str(kind), str(column)) for kind, column in settings.get("columns", ()))
+        return cls(**{**settings, "columns": columns})
+
+    def __post_init__(self) -> None:
+        check_image_size(self.image_size)
+        check_choice("unreadable", self.unreadable, get_args(Unreadable))
+        check_choice("background", self.background, get_args(Background))
+        for kind, column in self.columns:
+            check_choice("a column", kind, ("image", "label", "split"))
+            if not column:
+                raise ConfigError(f"the column for {kind} has no name; give one, as {kind}=NAME")
+
+
+def check_image_size(image_size: int | None) -> None:
+    """Refuse a size that images cannot be brought to.
+
+    Raises:
+        ConfigError: it is not a whole number from 1 to 1024.
+    """
+    if image_size is None:
+        return
+    if isinstance(image_size, bool) or not isinstance(image_size, int) or not 1 <= image_size <= LARGEST:
+        raise ConfigError(f"image_size is a number of pixels, 1 to {LARGEST}, got {image_size!r}")
+
+
+def check_choice(setting: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Refuse a value that is not one of those allowed.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if value not in allowed:
+        raise ConfigError(f"{setting} must be one of {', '.join(allowed)}, got {value!r}")
