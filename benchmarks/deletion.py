@@ -7,9 +7,13 @@ stopped run goes on. Seconds are of the processor, on one thread, so that they h
 
     nice -n 5 python benchmarks/deletion.py --data mnist --root DATA --out deletion.jsonl --models models
     python benchmarks/deletion.py --show deletion.jsonl
+    python benchmarks/deletion.py --show docs/results/deletion.csv
+
+A verdict takes 14 seeds, "cue stays" 6 (see `spuriscope.deletion.verdict`).
 """
 
 import argparse
+import csv
 import json
 import time
 from collections import defaultdict
@@ -115,7 +119,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=600, help="start nothing new after so many")
     options = parser.parse_args()
     if options.show:
-        show([json.loads(line) for line in options.show.read_text().splitlines()])
+        show(read(options.show))
         return
     torch.set_num_threads(1)
     start = time.perf_counter()
@@ -206,6 +210,21 @@ def measured(data: ImageSet, trial: Trial, method: str) -> dict[str, Any]:
     } | ({"failed": failed} if failed else {})
 
 
+def read(path: Path) -> list[dict[str, Any]]:
+    """Rows as they were written, or those of the table beside the results."""
+    if path.suffix != ".csv":
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    texts, whole = ("data", "pattern", "method"), ("epochs", "n_planted", "seed")
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {
+                key: value if key in texts else int(value) if key in whole else float(value)
+                for key, value in row.items()
+            }
+            for row in csv.DictReader(file)
+        ]
+
+
 def show(rows: list[dict[str, Any]]) -> None:
     """The tables of docs/results/deletion.md: an interval is over seeds, differences are paired with the
     oracle's."""
@@ -214,9 +233,10 @@ def show(rows: list[dict[str, Any]]) -> None:
     )
     for row in rows:
         places[row["data"], row["pattern"], row["n_planted"]][row["method"]][row["seed"]] = row
-    print(f"{rows[0]['environment']['processor']}, torch {rows[0]['environment']['torch']}\n")
+    if "environment" in rows[0]:
+        print(f"{rows[0]['environment']['processor']}, torch {rows[0]['environment']['torch']}\n")
     for (data, name, n_planted), found in sorted(places.items()):
-        print(f"### {data}, {name}, {n_planted} planted, {rows[0]['epochs']} epochs\n")
+        print(f"### {data}, {name}, {n_planted} planted\n")
         print(
             "| method | seeds | score | difference [95 %] | spurious accuracy | clean accuracy | "
             "disagreement | membership | share of training | verdict |"

@@ -41,7 +41,11 @@ def test_the_default_plan() -> None:
     assert len(plan.cells()) == 5 + 7 * 5 * 5
     assert plan.recipe.epochs * 12 >= 250  # 12 batches in an epoch
     noise = plan.patterns["r3"]
-    assert len({picture.fingerprint for picture in noise.values()}) == 5
+    assert len({picture.fingerprint for picture in noise.values()}) == 14
+    assert plan.seeds == tuple(range(5))
+    assert plan.deletion_seeds == tuple(noise) == tuple(range(14))  # as many as its verdicts take
+    assert plan_audit(data, n_seeds=2).deletion_seeds == (0, 1)
+    assert plan_audit(data, n_seeds=15).deletion_seeds == tuple(range(15))
 
 
 def test_a_deletion_method_that_comes_to_no_end_is_named_and_the_others_stay(

@@ -13,6 +13,7 @@ import torch
 from spuriscope.auditing import audit, plan_audit
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.deletion.check import compare
+from spuriscope.deletion.verdict import SEEDS_NEEDED
 from spuriscope.membership.evaluation import Trial, evaluate
 from spuriscope.membership.presence import presence
 from spuriscope.patterns import PATTERN_NAMES, pattern
@@ -196,7 +197,7 @@ def make_deletion(
     *,
     left: dict[str, float] | None = None,
     recommended: str | None = "repair",
-    n_seeds: int = 3,
+    n_seeds: int = 14,
 ) -> dict[str, Any]:
     """Methods that leave so much of the score; the oracle has 0.02 and nothing else differs."""
     oracle = {
@@ -206,7 +207,7 @@ def make_deletion(
         "disagreement": 0.03,
         "membership": 0.5,
     }
-    shifts = [0.001 * k for k in range(n_seeds)]
+    shifts = [0.0001 * k for k in range(n_seeds)]
     oracles = [{key: value + shift for key, value in oracle.items()} for shift in shifts]
     before = [row | {"score": 0.9 + shift} for row, shift in zip(oracles, shifts, strict=True)]
     checks = []
@@ -221,6 +222,7 @@ def make_deletion(
         "target": 0,
         "n_planted": n_planted,
         "seeds": list(range(n_seeds)),
+        "seeds_needed": dict(SEEDS_NEEDED),
         "training_seconds": 2.0,
         "methods": checks,
         "failed": [],

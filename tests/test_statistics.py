@@ -9,12 +9,13 @@ from spuriscope.errors import ConfigError
 from spuriscope.statistics import (
     Tail,
     correlation_interval,
-    equivalence_test,
+    fewest_seeds,
     fisher_z,
     holm,
     mean_interval,
     n50,
-    sign_flip_test,
+    share_test,
+    sign_test,
     t_test,
 )
 
@@ -70,32 +71,42 @@ def test_t_test_is_scipys(bound: float) -> None:
     assert t_test(DIFFERENCES, bound) == pytest.approx(expected)
 
 
-def test_t_test_of_equal_differences_is_certain_and_of_one_seed_refused() -> None:
-    assert t_test([0.1] * 3, 0.05) == 0.0
+def test_t_test_of_equal_differences_has_their_signs_alone_and_of_one_seed_is_refused() -> None:
+    assert t_test([0.1] * 3, 0.05) == 1 / 8
     assert t_test([0.1] * 3, 0.1) == t_test([0.1] * 3, 0.2) == 1.0
     with pytest.raises(ConfigError, match="needs two seeds or more, got 1"):
         t_test([0.1])
 
 
-@pytest.mark.parametrize("bound", [-0.1, 0.0, 0.15])
-def test_sign_flips_are_scipys_permutations(bound: float) -> None:
-    planted = np.array(DIFFERENCES) - bound
-    expected = stats.permutation_test(
-        (planted, np.zeros(5)),
-        lambda x, y: np.mean(x - y),
-        permutation_type="samples",
-        n_resamples=np.inf,
-        alternative="greater",
-    ).pvalue
-    assert sign_flip_test(DIFFERENCES, bound) == pytest.approx(expected)
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("n", [3, 14, 22])
+def test_the_share_test_is_scipys_binomial(n: int, share: float) -> None:
+    for n_hits in range(n + 1):
+        expected = stats.binomtest(n_hits, n, share, alternative="greater").pvalue
+        assert share_test(n_hits, n, share) == pytest.approx(expected)
 
 
-def test_sign_flips_of_few_seeds_by_hand() -> None:
-    assert sign_flip_test([0.1, 0.2, 0.3]) == 1 / 8  # only the pattern without a flip is as high
-    assert sign_flip_test([0.1, -0.1]) == 3 / 4
-    assert sign_flip_test([0.0, 0.0, 0.0]) == 1.0
-    with pytest.raises(ConfigError, match="1 to 20 seeds, got 21"):
-        sign_flip_test([0.1] * 21)
+def test_signs_of_few_seeds_by_hand() -> None:
+    assert sign_test([0.1, 0.2, 0.3]) == pytest.approx(1 / 8)
+    assert sign_test([0.1, -0.1]) == pytest.approx(3 / 4)
+    assert sign_test([0.0, 0.0, 0.0]) == 1.0
+    assert sign_test([0.1, 0.2, 0.3, 0.3, 0.1], 0.1) == pytest.approx(16 / 32)  # 3 of 5 or more: 10 + 5 + 1
+    for n_hits, n in ((0, 0), (4, 3), (-1, 3)):
+        with pytest.raises(ConfigError, match=f"as many as trainings, and these 1 or more; got {n_hits} of"):
+            share_test(n_hits, n, 0.5)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=20), st.floats(-1, 1))
+def test_no_p_value_of_signs_falls_below_that_of_their_number(differences: list[float], bound: float) -> None:
+    assert sign_test(differences, bound) >= 0.5 ** len(differences) * (1 - 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("share", "n_tests", "n"), [(0.5, 1, 5), (0.5, 2, 6), (0.5, 7, 8), (0.8, 1, 14), (0.95, 1, 59)]
+)
+def test_the_fewest_seeds_are_enough_and_one_less_is_not(share: float, n_tests: int, n: int) -> None:
+    assert fewest_seeds(share, n_tests=n_tests) == n
+    assert n_tests * share_test(n, n, share) < 0.05 <= n_tests * share_test(n - 1, n - 1, share)
 
 
 def test_holm_by_hand() -> None:
@@ -112,18 +123,6 @@ def test_correlation_interval_is_students_on_fishers_scale() -> None:
     assert interval.low == pytest.approx(np.tanh(0.6 - 4.302653 * 0.1 / 3**0.5))
     assert correlation_interval([1.0, 1.0]).mean == pytest.approx(1.0)
     assert np.isfinite(fisher_z(-1.0))
-
-
-def test_equivalence_is_the_90_percent_interval_within_the_margin() -> None:
-    """Two one-sided tests at 5 % say "alike" where the 90 % interval of the mean lies within the margin."""
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        differences = list(rng.normal(rng.uniform(-0.1, 0.1), 0.05, size=5))
-        low, high = stats.t.interval(0.9, 4, np.mean(differences), stats.sem(differences))
-        is_within = low > -0.08 and high < 0.08
-        assert (equivalence_test(differences, 0.08) < 0.05) == is_within
-    with pytest.raises(ConfigError, match="a margin is a difference above 0, got 0"):
-        equivalence_test([0.1, 0.2], 0)
 
 
 def p_values(values: list[float], n_suspects: int = 3) -> list[float]:

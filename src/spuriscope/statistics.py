@@ -2,6 +2,10 @@
 
 A planted cell and its clean twin share their seed, so they are compared seed by seed: the interval and the
 tests take differences. A test asks whether the mean lies above a bound; for "below" turn the signs.
+
+A few seeds may agree by luck, for a cue is learnt or not: the t-test takes differences to be normal, and its
+level does not hold where they are not. `sign_test` and `share_test` are exact for any distribution; they
+speak of the share of trainings and not of the mean. Signs of n seeds never have a p-value below 2^-n.
 """
 
 from collections.abc import Sequence
@@ -18,18 +22,18 @@ __all__ = [
     "Interval",
     "Tail",
     "correlation_interval",
-    "equivalence_test",
+    "fewest_seeds",
     "fisher_z",
     "holm",
     "mean_interval",
     "n50",
-    "sign_flip_test",
+    "share_test",
+    "sign_test",
     "t_test",
 ]
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 2000
-MAX_SEEDS_FLIPPED = 20  # a million sign patterns
 LEAST_CROWD = 5
 LARGEST_CORRELATION = 1 - 1e-9  # beyond it Fisher's z is infinite
 
@@ -73,7 +77,8 @@ def mean_interval(values: Sequence[float], *, low: float = 0.0, high: float = 1.
 def t_test(differences: Sequence[float], bound: float = 0.0) -> float:
     """One-sided p-value of the paired t-test that the mean difference is above `bound`.
 
-    Equal differences leave no spread: p is then 0 above the bound, and 1 at or below it.
+    It takes the differences to be normal. Equal ones leave no spread to judge by but their signs alone: p is
+    then 2^-n above the bound, and 1 at or below it.
 
     Args:
         differences: one for each seed, such as planted less clean twin.
@@ -89,48 +94,59 @@ def t_test(differences: Sequence[float], bound: float = 0.0) -> float:
         raise ConfigError(f"a t-test needs two seeds or more, got {len(above)}; train more seeds")
     mean, error = float(above.mean()), float(above.std(ddof=1) / np.sqrt(len(above)))
     if error < 1e-12:  # rounding of equal differences
-        return 0.0 if mean > 1e-12 else 1.0
+        return 0.5 ** len(above) if mean > 1e-12 else 1.0
     return float(stats.t.sf(mean / error, len(above) - 1))
 
 
-def equivalence_test(differences: Sequence[float], margin: float) -> float:
-    """p-value that the mean difference lies within (-margin, margin): two one-sided paired t-tests.
+def share_test(n_hits: int, n: int, share: float) -> float:
+    """Exact one-sided p-value that more than `share` of all trainings are hits, after `n_hits` of `n`.
 
-    A small p says that the two are alike; a large one says nothing, least of all that they differ.
+    It assumes nothing but that the trainings are independent. All hits have p = share^n.
 
     Args:
-        differences: one for each seed.
-        margin: largest difference that does not matter, above 0.
+        n_hits: trainings that are hits.
+        n: all of them.
+        share: what the share is compared with, between 0 and 1.
 
     Raises:
-        ConfigError: there are fewer than two seeds, or the margin is not above 0.
+        ConfigError: there are no trainings, or fewer than hits.
 
-    Source: Schuirmann (1987), "A comparison of the two one-sided tests procedure".
+    Source: Clopper and Pearson (1934), "The use of confidence or fiducial limits".
     """
-    if margin <= 0:
-        raise ConfigError(f"a margin is a difference above 0, got {margin}")
-    return max(t_test(differences, -margin), t_test([-d for d in differences], -margin))
+    from scipy import stats
+
+    if not 0 <= n_hits <= n or n == 0:
+        raise ConfigError(f"hits are 0 to as many as trainings, and these 1 or more; got {n_hits} of {n}")
+    return float(stats.binom.sf(n_hits - 1, n, share))
 
 
-def sign_flip_test(differences: Sequence[float], bound: float = 0.0) -> float:
-    """One-sided exact p-value that differences lie above `bound`.
+def sign_test(differences: Sequence[float], bound: float = 0.0) -> float:
+    """Exact one-sided p-value that more than half of all differences lie above `bound`, for any distribution.
 
-    It is the share of sign patterns whose sum is at least as high, and assumes symmetry and nothing else.
     With n seeds it cannot fall below 2^-n: 0.125 for three seeds, 0.031 for five.
 
     Args:
-        differences: one for each seed, at most 20.
+        differences: one for each seed; those equal to the bound are not above it.
         bound: what they are compared with.
 
     Raises:
-        ConfigError: there are no seeds, or too many to try every pattern.
+        ConfigError: there are no seeds.
     """
-    above = np.asarray(differences, dtype=float) - bound
-    if not 1 <= len(above) <= MAX_SEEDS_FLIPPED:
-        raise ConfigError(f"a sign-flip test takes 1 to {MAX_SEEDS_FLIPPED} seeds, got {len(above)}")
-    patterns = 1 - 2 * ((np.arange(2 ** len(above))[:, None] >> np.arange(len(above))) & 1)
-    sums = patterns @ above
-    return float((sums >= sums[0] - 1e-12).mean())
+    return share_test(sum(difference > bound for difference in differences), len(differences), 0.5)
+
+
+def fewest_seeds(share: float, *, level: float = 0.05, n_tests: int = 1) -> int:
+    """How many seeds it takes to show that more than `share` of trainings are hits, if all of them are.
+
+    Args:
+        share: between 0 and 1.
+        level: of the test.
+        n_tests: how many tests the p-value is corrected for (Bonferroni, or Holm's first step).
+    """
+    n = 1
+    while n_tests * share**n >= level:
+        n += 1
+    return n
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

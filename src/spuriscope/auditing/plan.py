@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from spuriscope.adapters import Fit
 from spuriscope.data.image_set import ImageSet
+from spuriscope.deletion.verdict import SEEDS_TO_BE_GONE
 from spuriscope.errors import ConfigError, PatternError, PlantingError
 from spuriscope.models import default_model
 from spuriscope.patterns import PATTERN_NAMES, Pattern, pattern
@@ -28,7 +29,8 @@ class AuditPlan:
         model: name of the architecture.
         recipe: how each model is trained.
         target: the class whose images carry the pattern.
-        patterns: for each name and seed, the pattern: noise is drawn anew for each seed.
+        patterns: for each name and seed, the pattern: noise is drawn anew for each seed. Those of
+            `deletion_seeds` are among them.
         counts: how many images carry it, rising, without 0.
         seeds: one replication each.
         threshold: least rise of a probability that counts for the spurious score.
@@ -51,6 +53,14 @@ class AuditPlan:
         if self.fit is None:
             return self.model
         return getattr(self.fit, "__name__", type(self.fit).__name__)
+
+    @property
+    def deletion_seeds(self) -> tuple[int, ...]:
+        """Replications of the deletion check: as many as its verdicts take, and of the plan's no fewer.
+
+        An audit with fewer seeds than the default is meant to be quick, and leaves it at these.
+        """
+        return _deletion_seeds(len(self.seeds))
 
     def cell(self, name: str, n_planted: int, seed: int) -> Cell:
         """The cell with `n_planted` images of the target class carrying the pattern; 0: the clean twin."""
@@ -100,7 +110,8 @@ def plan_audit(
         target: the class whose images will carry the pattern.
         patterns: names or paths of pictures; by default the seven of the paper that fit the images.
         counts: how many images carry it; by default 1, 3, 10, 30, 100, as far as the class goes.
-        n_seeds: replications; each has its own initial weights, batch order, planted images and noise.
+        n_seeds: replications; each has its own initial weights, batch order, planted images and noise. From
+            the default on, deletion is checked on 14 seeds or more, which a verdict takes.
         epochs: passes over the data; by default 8, or more on small data, for 250 steps.
         threshold: least rise of a probability that counts for the spurious score.
         fit: trains in place of our model and recipe: images (n, channels, height, width), float32 in [0, 1],
@@ -129,7 +140,7 @@ def plan_audit(
     drawn = {}
     for name in PATTERN_NAMES if patterns is None else patterns:
         try:
-            of_seed = {seed: pattern(name, data.shape, seed=seed) for seed in seeds}
+            of_seed = {seed: pattern(name, data.shape, seed=seed) for seed in _deletion_seeds(n_seeds)}
         except PatternError:
             if patterns is None:
                 continue
@@ -151,3 +162,7 @@ def plan_audit(
         threshold=threshold,
         fit=fit,
     )
+
+
+def _deletion_seeds(n_seeds: int) -> tuple[int, ...]:
+    return tuple(range(max(n_seeds, SEEDS_TO_BE_GONE) if n_seeds >= N_SEEDS else n_seeds))

@@ -67,7 +67,9 @@ def attack(
         typer.Option(help="Passes over the images (default: the run's; 8, or more on small data)."),
     ] = None,
     models: Annotated[int, typer.Option(help="Models on halves of the images, each attacked; even.")] = 16,
-    clean: Annotated[int, typer.Option(help="Models without the pattern, to compare with; even.")] = 10,
+    clean: Annotated[
+        int, typer.Option(help="Clean twins of these to compare with: the pattern left out.")
+    ] = 10,
     canaries: Annotated[
         int | None,
         typer.Option(help="Instead, plant so many patterns of noise in one training, and bound epsilon."),
