@@ -74,6 +74,7 @@ def make_document(
             "shape": list(shape),
             "n_train": 1437,
             "n_test": 360,
+            "largest_share": 0.36,
             "class_names": list(class_names),
         },
         "settings": {
@@ -303,12 +304,13 @@ def _cell(name: str, n_planted: int, seed: int, share: float) -> dict[str, Any]:
         "train_loss": 0.01,
         **dict.fromkeys(MEASURES, share),
         "clean_accuracy": 0.973 + 0.001 * seed,
+        "train_accuracy": 0.998,
         "spurious_accuracy": 0.95 * (1 - share),
     }
 
 
 def _summary(n_planted: int, cells: list[dict[str, Any]]) -> dict[str, Any]:
-    measures = (*MEASURES, "clean_accuracy", "spurious_accuracy")
+    measures = (*MEASURES, "clean_accuracy", "train_accuracy", "spurious_accuracy")
     return {"n_planted": n_planted} | {
         measure: asdict(mean_interval([cell[measure] for cell in cells])) for measure in measures
     }

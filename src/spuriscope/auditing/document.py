@@ -186,5 +186,6 @@ def _describe_data(data: ImageSet) -> dict[str, Any]:
         "shape": list(data.shape),
         "n_train": len(data.train),
         "n_test": len(data.test),
+        "largest_share": int(data.test.labels.bincount().max()) / len(data.test),
         "class_names": list(data.class_names),
     }

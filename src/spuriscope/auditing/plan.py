@@ -8,6 +8,7 @@ from spuriscope.checked import checked
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.verdict import SEEDS_TO_BE_GONE
 from spuriscope.errors import ConfigError, PatternError, PlantingError
+from spuriscope.models import default_model
 from spuriscope.patterns import PATTERN_NAMES, Pattern, pattern
 from spuriscope.planting import Plant
 from spuriscope.training import Cell, DataKey, Recipe, paper_recipe, short_epochs
@@ -94,7 +95,7 @@ class AuditPlan:
 def plan_audit(
     data: ImageSet,
     *,
-    model: str = "mlp",
+    model: str | None = None,
     target: int | str = 0,
     patterns: Sequence[str] | None = None,
     counts: Sequence[int] | None = None,
@@ -107,7 +108,7 @@ def plan_audit(
 
     Args:
         data: any data set.
-        model: name of an architecture.
+        model: name of an architecture; by default one that suits the images, see `default_model`.
         target: the class whose images will carry the pattern, by number or name.
         patterns: names or paths of pictures; by default the seven of the paper that fit the images.
         counts: how many images carry it; by default 1, 3, 10, 30, 100, as far as the class goes.
@@ -149,6 +150,7 @@ def plan_audit(
         drawn[of_seed[0].name] = of_seed
     if not drawn:
         raise PatternError("an audit needs at least one pattern; name one with --pattern")
+    model = model or default_model(data.shape)
     if epochs is None:
         epochs = short_epochs(len(data.train))
     return AuditPlan(

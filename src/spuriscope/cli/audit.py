@@ -11,9 +11,11 @@ from spuriscope.cli.output import (
     DataArgument,
     DeviceOption,
     JsonOption,
+    ModelOption,
     RootOption,
     ThresholdOption,
     WorkersOption,
+    echo_default_model,
     print_json,
 )
 from spuriscope.cli.reading import (
@@ -35,7 +37,7 @@ def audit(
     out: Annotated[
         Path | None, typer.Option(help="Folder for report.html and audit.json (default: audit-DATA).")
     ] = None,
-    model: Annotated[str, typer.Option(help="Architecture; `spuriscope models` lists them.")] = "mlp",
+    model: ModelOption = None,
     target: Annotated[
         str | None,
         typer.Option(help="Class whose training images carry the pattern, by name or number (default: 0)."),
@@ -89,6 +91,8 @@ def audit(
     if as_json:
         print_json(document)
     else:
+        if model is None:
+            echo_default_model(image_set.shape)
         typer.echo(headline(document))
         typer.echo(f"report: {page.resolve()}")
 

@@ -40,12 +40,13 @@ def bundle_cells(cells: Iterable[Cell]) -> list[list[Cell]]:
     """Cells in groups that can be stacked: one architecture, one kind of recipe, one length, and as many
     images.
 
-    Cells that clip each example's gradient are groups of their own: they are vectorised over examples.
+    Cells that clip each example's gradient are groups of their own, as they are vectorised over examples;
+    so are those whose body is frozen.
     """
 
     def key(cell: Cell) -> tuple[Any, ...]:
         recipe = cell.recipe
-        alone = cell.hash if recipe.is_per_example else ""
+        alone = cell.hash if recipe.trains_alone else ""
         return (
             cell.model, recipe.optimizer, recipe.momentum, recipe.epochs, recipe.batch_size,
             recipe.clipping, recipe.augmentation, recipe.precision,

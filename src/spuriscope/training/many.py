@@ -160,7 +160,7 @@ def _train_in_bundles(
     cells: Iterable[Cell], data: ImageSet, device: torch.device, count: _Count
 ) -> Iterator[TrainedModel | FailedCell]:
     for group in bundle_cells(cells):
-        size = 1 if group[0].recipe.is_per_example else best_size(group, data, device)
+        size = 1 if group[0].recipe.trains_alone else best_size(group, data, device)
         if size == 1:
             yield from _train_here(group, data, count, str(device))
             continue
