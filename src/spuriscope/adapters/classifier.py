@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spuriscope.checked import checked
 from spuriscope.errors import ConfigError
 from spuriscope.measures import Predict
 
@@ -15,6 +16,7 @@ __all__ = ["Fit", "sklearn_fit", "sklearn_predict"]
 Fit = Callable[[Tensor, Tensor, int], Predict]
 
 
+@checked(ConfigError)
 def sklearn_predict(classifier: Any, n_classes: int) -> Predict:
     """The answers of a fitted scikit-learn classifier with `predict_proba`, on flattened images.
 
@@ -35,6 +37,7 @@ def sklearn_predict(classifier: Any, n_classes: int) -> Predict:
     return predict
 
 
+@checked(ConfigError)
 def sklearn_fit(classifier: Any) -> Fit:
     """A training function for `audit(fit=...)` from a scikit-learn classifier, or from a pipeline.
 

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from spuriscope.adapters.form import FormSettings, ModelForm, are_probabilities, pieces
+from spuriscope.checked import checked
 from spuriscope.errors import MeasureError, ModelError
 from spuriscope.measures import Predict
 
@@ -29,6 +30,7 @@ FLOATING = ("tensor(float16)", "tensor(float)", "tensor(double)")
 MAPS = "seq(map("  # what scikit-learn's converter gives: a dictionary for each image
 
 
+@checked(ModelError)
 def load_onnx(path: str | Path, *, n_classes: int | None = None, **form: Unpack[FormSettings]) -> Predict:
     """The model in an ONNX file, with its external data where there are some beside it.
 

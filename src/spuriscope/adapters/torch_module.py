@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from spuriscope.adapters.form import FormSettings, ModelForm, pieces
+from spuriscope.checked import checked
 from spuriscope.errors import MeasureError
 from spuriscope.measures import Predict
 
 __all__ = ["ask", "module_predict"]
 
 
+@checked(MeasureError)
 def module_predict(module: nn.Module, **form: Unpack[FormSettings]) -> Predict:
     """The answers of any torch module, as class probabilities.
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from spuriscope.adapters.consistency import check_answers
 from spuriscope.checked import checked
 from spuriscope.data.given import Given, as_splits
 from spuriscope.data.image_set import Split
@@ -84,7 +85,8 @@ def discover(
     Raises:
         ConfigError: a number is out of range.
         DataError, DiscoveryError: images or labels do not fit together, or are too few.
-        MeasureError: `predict` does not return probabilities.
+        MeasureError: `predict` does not return probabilities, or its answer for an image depends on the
+            images beside it, or on nothing.
     """
     settings = _Settings(
         level=level,
@@ -144,6 +146,7 @@ def _check(predict: Predict, train: Split, holdout: Split) -> None:
             f"a training label is {highest}, but predict knows {n_classes} classes (0 to {n_classes - 1}); "
             "give the labels that the model was trained with"
         )
+    check_answers(predict, holdout.images)
 
 
 @dataclass(frozen=True, eq=False)
