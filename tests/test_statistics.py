@@ -141,23 +141,6 @@ def test_exceedances_of_a_pareto_tail_have_uniform_p_values(index: float) -> Non
     assert stats.kstest(one_of_three, "uniform").pvalue > 0.01
 
 
-@pytest.mark.parametrize("scales", [(1.0,) * 8, tuple(range(1, 9))])
-def test_tails_of_one_index_judge_better_together(scales: tuple[float, ...]) -> None:
-    """Of classes whose values differ in scale alone: still uniform, and an outlier has a smaller p-value."""
-    rng = np.random.default_rng(0)
-    found, together, alone = [], [], []
-    for _ in range(500):
-        samples = [scale * np.exp(rng.exponential(0.7, size=100)) for scale in scales]
-        own = [tail for sample in samples if (tail := Tail.of(sample.tolist())) is not None]
-        first, largest = own[0].beside(own), np.sort(samples[0])[-3:]
-        found.append(first.p_value(float(rng.choice(largest))))
-        outlier = 1000 * own[0].threshold
-        together.append(first.p_value(outlier))
-        alone.append(own[0].p_value(outlier))
-    assert stats.kstest(found, "uniform").pvalue > 0.01
-    assert np.median(together) < np.median(alone) / 3
-
-
 def test_an_exceedance_of_known_height() -> None:
     """Of 8, 2, 2, 2, 2, 1 the spacings behind the first sum up to 5 log 2, the first lies 2 log 2 higher."""
     assert p_values([1.0, 2.0, 8.0, 2.0, 2.0, 2.0], n_suspects=1) == pytest.approx([1, 1, 1.4**-4, 1, 1, 1])

@@ -197,10 +197,6 @@ class Tail:
             return 1.0
         return float((1 + np.log(value / self.threshold) / self.total) ** -self.n)
 
-    def beside(self, others: Sequence["Tail"]) -> "Tail":
-        """The same threshold, with the mean known from the spacings of all tails of one kind together."""
-        return Tail(self.threshold, sum(o.n for o in others), sum(o.total for o in others))
-
 
 def fisher_z(correlation: float) -> float:
     """Fisher's z, on which correlations are averaged; finite even where the correlation is 1."""

@@ -23,7 +23,7 @@ from spuriscope.data.given import Given, as_splits
 from spuriscope.data.image_set import Split
 from spuriscope.discovery.confirm import ClassPatterns, Intervention
 from spuriscope.discovery.deviation import Deviation
-from spuriscope.discovery.evidence import joint_p_value, marks, one_for_each_cue, tails
+from spuriscope.discovery.evidence import judge
 from spuriscope.discovery.finding import Finding, Proof
 from spuriscope.discovery.group import Group, Look
 from spuriscope.discovery.proposals import propose
@@ -31,12 +31,14 @@ from spuriscope.discovery.trace import ClassTrace, Side, Trace
 from spuriscope.errors import ConfigError, DiscoveryError
 from spuriscope.measures import Predict, probabilities
 from spuriscope.patterns import Pattern
+from spuriscope.statistics import Tail
 
 __all__ = ["OnClass", "Retrain", "discover"]
 
 Retrain = Callable[[NDArray[np.int64]], Predict]
 OnClass = Callable[[int, int], None]  # classes searched, classes in all
 
+LARGE = 0.1  # a group that stands out no further is not tried on the model
 N_SUSPECTS = 3  # strongest groups of a class and look that may be marks; those behind them are the crowd
 
 
@@ -69,8 +71,8 @@ def discover(
         trace: how groups are found; its `fit` is called on the fresh images.
         retrain: trains the model again without the images at the positions it is given, and returns its
             `predict`. Each finding then has a `proof`.
-        level: chance that anything is reported falsely, as far as the p-values hold: that a group stands out
-            by chance comes from the fitted tail of a crowd.
+        level: that is held, see `evidence`, as far as the p-values hold: that a group stands out by chance
+            comes from the fitted tail of a crowd.
         least_images: groups of fewer images are not reported.
         least_score: a pattern that moves a smaller share of fresh images is no candidate.
         threshold: least rise of a probability that counts for a score.
@@ -158,7 +160,7 @@ class _Suspect:
 
 
 class _Search:
-    """One search: groups of all classes first, then the effect of those that are marks."""
+    """One search: groups of all classes first, then the effects of those that stand out."""
 
     def __init__(
         self, predict: Predict, searched: Split, fresh: Split, trace: Trace, settings: _Settings
@@ -168,26 +170,22 @@ class _Search:
 
     def findings(self, unrelated: Tensor | None, on_class: OnClass | None) -> list[Finding]:
         """Cues that are marks and move others, the surest first."""
-        groups = self._groups(unrelated, on_class)
-        suspects, crowds = _judge(groups)
+        suspects, crowds = _suspects(self._groups(unrelated, on_class))
         suspects = [each for each in suspects if len(each.group) >= self.settings.least_images]
-        adjusted = marks([each.p_group for each in suspects], self.settings.level)
-        cues = one_for_each_cue(
-            adjusted, lambda place: (suspects[place].group.target, suspects[place].group.positions)
-        )
         tried: dict[int, Finding] = {}
-        for target in sorted({suspects[place].group.target for place in cues}):
-            of_class = [place for place in cues if suspects[place].group.target == target]
+        asked = [place for place, suspect in enumerate(suspects) if suspect.p_group <= LARGE]
+        for target in sorted({suspects[place].group.target for place in asked}):
+            of_class = [place for place in asked if suspects[place].group.target == target]
             effects = self._effects([suspects[place] for place in of_class], crowds[target])
             tried.update(zip(of_class, effects, strict=True))
-        p_values = joint_p_value(
-            [adjusted[place] for place in cues], [tried[place].p_effect for place in cues]
+        found = judge(
+            [suspect.p_group for suspect in suspects],
+            [tried[place].p_effect if place in tried else 1.0 for place in range(len(suspects))],
+            self.settings.level,
+            lambda place: (suspects[place].group.target, suspects[place].group.positions),
         )
-        found = [replace(tried[place], p_value=p) for place, p in zip(cues, p_values, strict=True)]
-        return sorted(
-            (finding for finding in found if finding.p_value <= self.settings.level),
-            key=lambda finding: (finding.p_value, -finding.score),
-        )
+        findings = [replace(tried[place], p_value=p) for place, p in found.items()]
+        return sorted(findings, key=lambda finding: (finding.p_value, -finding.score))
 
     def prove(self, finding: Finding, retrain: Retrain) -> Finding:
         """The finding with what is left of it in a model that never saw its images."""
@@ -221,7 +219,7 @@ class _Search:
         )
 
     def _effects(self, suspects: Sequence[_Suspect], crowd: Sequence[Group]) -> list[Finding]:
-        """What the patterns of marks of one class do, beside what those of control groups do."""
+        """What the patterns of suspects of one class do, beside what those of control groups do."""
         target = suspects[0].group.target
         asked = self._intervention(self.predict, target)
         controls = _Controls(self.trace.deviation, self.trace.of_class(self.searched, target), asked, crowd)
@@ -285,7 +283,7 @@ class _Controls:
         return np.concatenate(scores) if scores else np.empty(0)
 
 
-def _judge(groups: Mapping[int, Sequence[Group]]) -> tuple[list[_Suspect], dict[int, list[Group]]]:
+def _suspects(groups: Mapping[int, Sequence[Group]]) -> tuple[list[_Suspect], dict[int, list[Group]]]:
     """The strongest groups of each class and look with their p-values, and the crowds behind them.
 
     What the probe proposes is judged against the crowd of whole images.
@@ -297,13 +295,13 @@ def _judge(groups: Mapping[int, Sequence[Group]]) -> tuple[list[_Suspect], dict[
             target: [group for group in found if group.look == look and group.source == "trace"]
             for target, found in groups.items()
         }
-        natural = tails({target: [group.strength for group in found] for target, found in of_look.items()})
         for target, found in of_look.items():
             ranked = sorted(found, key=lambda group: -group.strength)
+            natural = Tail.of([group.strength for group in ranked], n_suspects=N_SUSPECTS)
             crowds[target] += ranked[N_SUSPECTS:]
             proposed = [group for group in groups[target] if look == "whole" and group.source == "probe"]
             for group in [*ranked[:N_SUSPECTS], *proposed]:
-                p_group = natural[target].p_value(group.strength) if target in natural else 1.0
+                p_group = 1.0 if natural is None else natural.p_value(group.strength)
                 suspects.append(_Suspect(group, p_group))
     return suspects, crowds
 

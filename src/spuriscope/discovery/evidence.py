@@ -5,21 +5,23 @@ A finding makes two claims. The group is a *mark*: it stands out further than na
 claim has its p-value, and neither makes up for the other: a mark that the model ignores is no finding,
 however far it stands out, and natural look-alikes that move others are none either. So the null of a finding
 is that *either* claim is false, and its p-value the larger of the two (Berger's intersection-union test),
-whatever the dependence between them.
+whatever the dependence between them. Of Fisher's method nothing of the kind can be said: it rejects that
+*both* claims are false. It has its place before that.
 
-The level is held over a whole search, in two steps that share it equally.
+1. *Screen*. Of all suspects of all classes those are kept for which at least one claim is true, by Fisher's
+   method, at a false discovery rate of the level. So a natural group that does not move others, which most
+   suspects are, passes seldom. This takes the two p-values of natural groups to be independent, which they
+   are as far as 360 suspects of clean models tell (docs/results/discovery.md).
+2. *One for each cue*. Of those that passed and share images the surest speaks for all, and the screen is done
+   anew with each cue counted once. What did not pass hides nothing.
+3. *Conjunction*. Of what is left, marks that the model ignores among them, both claims have to hold, each
+   adjusted for all of these cues, at half the level.
 
-1. All suspects of all classes are tested for being marks, with Bonferroni's correction. Any natural group
-   passes with a chance of half the level at most, whatever its effect.
-2. What passes are marks but for that chance. Marks that share images are one cue, and one of them speaks for
-   it. These few are tested for moving others, with Holm's correction. One that the model ignores passes with
-   a chance of half the level at most: a true mark owes the first step to no luck.
-
-Together the chance that a search reports anything false is at most the level, as far as the two p-values are
-what they claim. Of Fisher's method nothing of the kind can be said: it rejects that *both* claims are false.
+Two kinds of false findings remain, each held by a step of its own: natural groups by the screen, and marks
+that the model ignores by the conjunction.
 
 Source: Berger (1982), "Multiparameter hypothesis testing and acceptance sampling"; Benjamini and Heller
-(2008), "Screening for partial conjunction hypotheses".
+(2008), "Screening for partial conjunction hypotheses"; Benjamini and Hochberg (1995).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,46 +29,19 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spuriscope.statistics import Tail, holm
+__all__ = ["conjunction", "judge", "one_for_each_cue", "screen"]
 
-__all__ = ["LEAST_POOLED", "joint_p_value", "marks", "one_for_each_cue", "tails"]
-
-LEAST_POOLED = 5  # classes whose crowds speak together; fewer may differ too much to be averaged
 LEAST_P = 1e-12  # what the tail of a crowd says beyond it is not believed
-
-
-def tails(strengths: Mapping[int, Sequence[float]]) -> dict[int, Tail]:
-    """How heavy the tail of natural groups is, for each class that has a crowd.
-
-    Seventeen values behind the suspects know little of a tail. Where five classes and more have a crowd, all
-    of them tell how fast it falls off, and each class where it begins.
-
-    Args:
-        strengths: of the groups of one look, for each class.
-    """
-    found = {target: tail for target, values in strengths.items() if (tail := Tail.of(values)) is not None}
-    if len(found) < LEAST_POOLED:
-        return found
-    together = list(found.values())
-    return {target: tail.beside(together) for target, tail in found.items()}
-
-
-def marks(p_values: Sequence[float], level: float) -> dict[int, float]:
-    """Positions of the suspects that are marks, with p-values adjusted for all suspects (Bonferroni)."""
-    adjusted = {place: min(1.0, max(p, LEAST_P) * len(p_values)) for place, p in enumerate(p_values)}
-    return {place: p for place, p in adjusted.items() if p <= level / 2}
 
 
 def one_for_each_cue(
     places: Mapping[int, float], images: Callable[[int], tuple[int, NDArray[np.int64]]]
 ) -> list[int]:
-    """Of marks that share images of one class the surest; of equals the one of more images.
-
-    Nothing enters but what made them marks, so the test that follows is not told what it will find.
+    """Of suspects that share images of one class the surest; of equals the one of more images.
 
     Args:
-        places: marks with their p-values.
-        images: class and positions of the images of a mark.
+        places: suspects with their p-values.
+        images: class and positions of the images of a suspect.
     """
     kept: list[int] = []
     for place in sorted(places, key=lambda one: (places[one], -len(images(one)[1]), one)):
@@ -78,11 +53,62 @@ def one_for_each_cue(
     return kept
 
 
-def joint_p_value(p_marks: Sequence[float], p_effects: Sequence[float]) -> list[float]:
-    """p-values of findings: the larger of both adjusted p-values, doubled: each step has half the level.
+def screen(p_group: Sequence[float], p_effect: Sequence[float]) -> list[float]:
+    """p-values that at least one claim of a suspect is true, adjusted for all suspects of a search.
+
+    Fisher's method joins both claims, Benjamini and Hochberg's holds the false discovery rate.
 
     Args:
-        p_marks: of the cues that are tried, adjusted for all suspects.
-        p_effects: of their effects, not adjusted; that is done here, by Holm's method.
+        p_group: of all suspects.
+        p_effect: of their effects; 1 where nobody asked.
     """
-    return [min(1.0, 2 * max(mark, effect)) for mark, effect in zip(p_marks, holm(p_effects), strict=True)]
+    from scipy import stats
+
+    if not p_group:
+        return []
+    floored = (np.maximum(p, LEAST_P) for p in (p_group, p_effect))
+    joined = [stats.combine_pvalues(pair, method="fisher").pvalue for pair in zip(*floored, strict=True)]
+    return [float(p) for p in stats.false_discovery_control(joined)]
+
+
+def conjunction(p_group: Sequence[float], p_effect: Sequence[float]) -> list[float]:
+    """p-values that one of both claims of a cue is false: the larger of the two, adjusted for all cues.
+
+    Each claim is adjusted for itself (Benjamini and Hochberg), and doubled: it has half the level.
+
+    Args:
+        p_group: of the cues that were screened.
+        p_effect: of their effects.
+    """
+    from scipy import stats
+
+    if not p_group:
+        return []
+    groups, effects = (stats.false_discovery_control(p) for p in (p_group, p_effect))
+    return [min(1.0, 2 * float(max(pair))) for pair in zip(groups, effects, strict=True)]
+
+
+def judge(
+    p_group: Sequence[float],
+    p_effect: Sequence[float],
+    level: float,
+    images: Callable[[int], tuple[int, NDArray[np.int64]]],
+) -> dict[int, float]:
+    """Positions of the suspects that are reported, with their p-values.
+
+    Args:
+        p_group: of all suspects of a search.
+        p_effect: likewise; 1 where nobody asked.
+        level: what is held.
+        images: class and positions of the images of a suspect.
+    """
+    all_p = screen(p_group, p_effect)
+    significant = {place: p for place, p in enumerate(all_p) if p <= level}
+    cues = one_for_each_cue(significant, images)
+    kept = [place for place in range(len(all_p)) if place in cues or place not in significant]
+    screened = screen([p_group[place] for place in kept], [p_effect[place] for place in kept])
+    again = dict(zip(kept, screened, strict=True))
+    cues = [place for place in cues if again[place] <= level]
+    both = conjunction([p_group[place] for place in cues], [p_effect[place] for place in cues])
+    found = {place: max(again[place], p) for place, p in zip(cues, both, strict=True)}
+    return {place: p for place, p in found.items() if p <= level}
