@@ -101,7 +101,7 @@ def test_other_data_is_known_for_what_it_is(run: Run, tmp_path: Path) -> None:
         test_labels=labels,
     )
     with pytest.raises(
-        CheckpointError, match="the model was trained on data with fingerprint .* give the data it was"
+        CheckpointError, match="the model was trained on digits with fingerprint .* give the data it was"
     ):
         run.data(str(tmp_path / "other.npz"))
 

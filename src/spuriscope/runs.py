@@ -63,11 +63,10 @@ class Run:
         """
         old_root = Path(self.root) if self.root is not None else None
         data = read(source or self.source, reading or self.reading, root=root or old_root)
-        if data.fingerprint != self.model.cell.data.fingerprint:
-            raise CheckpointError(
-                f"the model was trained on data with fingerprint {self.model.cell.data.fingerprint[:12]}, "
-                f"{data.name} has {data.fingerprint[:12]} now; give the data it was trained on with --data"
-            )
+        try:
+            self.model.cell.data.check(data, "the model was trained on")
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}, with --data") from None
         return data
 
     def score(

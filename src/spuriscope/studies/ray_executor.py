@@ -214,11 +214,13 @@ class _Shipped:
     labels: np.ndarray
     class_names: tuple[str, ...]
     fingerprint: str
+    content_fingerprint: str
 
     @classmethod
     def of(cls, data: ImageSet) -> "_Shipped":
         images, labels = data.train.images.contiguous().numpy(), data.train.labels.contiguous().numpy()
-        return cls(data.name, images, labels, data.class_names, data.fingerprint)
+        key = data.fingerprint, data.content_fingerprint
+        return cls(data.name, images, labels, data.class_names, *key)
 
     def unpacked(self) -> ImageSet:
         """The data set as a task sees it. Trainings do not touch the test part: it is one image."""
@@ -227,6 +229,7 @@ class _Shipped:
             train = Split(torch.from_numpy(self.images), torch.from_numpy(self.labels))
         data = ImageSet(self.name, train, Split(train.images[:1], train.labels[:1]), self.class_names)
         data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the driver
+        data.__dict__["content_fingerprint"] = self.content_fingerprint
         return data
 
 

@@ -50,6 +50,27 @@ class DataKey:
         """The key of a data set."""
         return cls(data.name, data.fingerprint, data.shape, data.class_names)
 
+    def check(self, data: ImageSet, what: str) -> None:
+        """Raise unless `data` is what this is the key of.
+
+        Keys were made of the content alone once, which says the same where the number of classes is equal.
+
+        Args:
+            data: what is at hand.
+            what: begins the message, as "the cell was made for".
+
+        Raises:
+            CheckpointError: it is other data, or has another number of classes.
+        """
+        n_classes = len(self.class_names)
+        is_equal = self.fingerprint in (data.fingerprint, data.content_fingerprint)
+        if not is_equal or n_classes != data.n_classes:
+            raise CheckpointError(
+                f"{what} {self.name} with fingerprint {self.fingerprint[:12]} and {n_classes} classes, this "
+                f"{data.name} has {data.fingerprint[:12]} and {data.n_classes} classes; give the data it was "
+                "made for"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:

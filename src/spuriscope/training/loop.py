@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spuriscope.data.image_set import ImageSet
-from spuriscope.errors import CheckpointError, ConfigError, DivergenceError
+from spuriscope.errors import ConfigError, DivergenceError
 from spuriscope.models import Dropout, build_model
 from spuriscope.planting import Plant
 from spuriscope.training.batches import Batches
@@ -124,11 +124,7 @@ def check_data(cell: Cell, data: ImageSet) -> None:
         CheckpointError: it is other data.
         ConfigError: the cell's part reaches beyond it, or its recipe needs what is not installed.
     """
-    if data.fingerprint != cell.data.fingerprint:
-        raise CheckpointError(
-            f"the cell was made for {cell.data.name} with fingerprint {cell.data.fingerprint[:12]}, "
-            f"this {data.name} has {data.fingerprint[:12]}; give the data it was made for"
-        )
+    cell.data.check(data, "the cell was made for")
     if cell.part is not None:
         cell.part.check(len(data.train))
     if cell.recipe.privacy is not None:

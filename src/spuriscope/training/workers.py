@@ -52,6 +52,7 @@ class SharedData:
     name: str
     class_names: tuple[str, ...]
     fingerprint: str
+    content_fingerprint: str
     folder: Path
     shape: tuple[int, ...]
     n_train: int
@@ -76,7 +77,15 @@ class SharedData:
                 f"cannot write {n_megabytes} MB for the workers into {folder.parent} ({error}); "
                 "make room, or name another folder in TMPDIR"
             ) from None
-        return cls(data.name, data.class_names, data.fingerprint, folder, data.shape, len(data.train))
+        return cls(
+            data.name,
+            data.class_names,
+            data.fingerprint,
+            data.content_fingerprint,
+            folder,
+            data.shape,
+            len(data.train),
+        )
 
     def map(self) -> ImageSet:
         """The data set as a worker sees it. Trainings do not touch the test part: it is one image."""
@@ -86,6 +95,7 @@ class SharedData:
         train = Split(images.view(self.n_train, *self.shape), labels)
         data = ImageSet(self.name, train, Split(train.images[:1], labels[:1]), self.class_names)
         data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the parent
+        data.__dict__["content_fingerprint"] = self.content_fingerprint
         return data
 
 
