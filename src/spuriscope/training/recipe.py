@@ -125,6 +125,8 @@ class Recipe:
         settings = asdict(self) | {"milestones": list(self.milestones or ())}
         if self.privacy is None:
             del settings["privacy"]
+        elif self.privacy.randomness == "seed":  # all there was, once: those cells keep their hash
+            del settings["privacy"]["randomness"]
         return settings
 
     @classmethod
@@ -134,6 +136,9 @@ class Recipe:
         Raises:
             ConfigError: a setting is unknown or out of range.
         """
+        privacy = settings.get("privacy")
+        if isinstance(privacy, Mapping):
+            settings = settings | {"privacy": {"randomness": "seed"} | dict(privacy)}
         try:
             return cls(**settings)
         except TypeError as error:
