@@ -132,7 +132,7 @@ def test_a_changed_bit_is_told(
 
 CHANGES: dict[str, Callable[[dict[str, str], dict[str, torch.Tensor]], object]] = {
     "a weight": lambda texts, tensors: tensors["weights.1.bias"][0].add_(1e-6),
-    "order of weights": lambda texts, tensors: tensors["weights.1.bias"].copy_(tensors["weights.1.bias"].flip(0)),
+    "order of weights": lambda texts, tensors: tensors["weights.1.bias"].copy_(torch.arange(256)),
     "a pattern": lambda texts, tensors: tensors["pattern.0"].mul_(0.5),
     "type": lambda texts, tensors: tensors.update({"weights.1.bias": tensors["weights.1.bias"].double()}),
     "another tensor": lambda texts, tensors: tensors.update(more=torch.zeros(1)),

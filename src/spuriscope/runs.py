@@ -298,8 +298,8 @@ def _check_parts(folder: Path, content: Any, model: TrainedModel, twin: TrainedM
         )
     if twin is not None and twin.cell != model.cell.clean_twin:
         raise CheckpointError(
-            f"{folder / TWIN} is not the clean twin of {MODEL}, but {twin!r}; put the run's own file back, or "
-            "train the run again"
+            f"{folder / TWIN} is not the clean twin of {MODEL}, but {twin!r}; put the run's own file back, "
+            "or train the run again"
         )
 
 
