@@ -13,7 +13,15 @@ from typing import Any, TypeGuard
 
 from spuriscope.errors import ConfigError, MeasureError, SpuriscopeError
 
-__all__ = ["LARGEST_SEED", "check_number", "check_seed", "check_share", "check_whole", "strict_json"]
+__all__ = [
+    "LARGEST_COUNT",
+    "LARGEST_SEED",
+    "check_number",
+    "check_seed",
+    "check_share",
+    "check_whole",
+    "strict_json",
+]
 
 LARGEST_SEED = 2**32 - 1  # numpy's RandomState, which draws the paper's planted sets, takes no larger one
 LARGEST_COUNT = 2**31 - 1

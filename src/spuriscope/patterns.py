@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spuriscope.checks import check_seed
 from spuriscope.data.image_set import unit_float
 from spuriscope.errors import PatternError
 
@@ -125,6 +126,7 @@ def pattern(name: str | Path, shape: Sequence[int], *, seed: int = 0) -> Pattern
     Source: Yang et al. (2022), Section 3.1; noise as `numpy.random.RandomState(seed).rand(height, width,
     channels)` in the authors' code.
     """
+    check_seed("seed", seed, error=PatternError)
     channels, height, width = shape
     key = str(name).lower()
     key = AUTHORS_NAMES.get(key, key)

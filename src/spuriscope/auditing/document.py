@@ -4,7 +4,6 @@ Each question has a module beside this one. The result is a document of JSON val
 the page shows what is in it and nothing else.
 """
 
-import json
 import os
 import tempfile
 import time
@@ -22,6 +21,7 @@ from spuriscope.auditing.discovery import discovery
 from spuriscope.auditing.doses import train_doses
 from spuriscope.auditing.membership import membership
 from spuriscope.auditing.plan import AuditPlan, plan_audit
+from spuriscope.checks import strict_json
 from spuriscope.data.given import Given, as_image_set
 from spuriscope.data.image_set import ImageSet
 from spuriscope.environment import environment
@@ -141,7 +141,7 @@ def write_audit(document: Audit, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     page = render(document)
-    for name, text in (("audit.json", json.dumps(document, indent=1) + "\n"), ("report.html", page)):
+    for name, text in (("audit.json", strict_json(document) + "\n"), ("report.html", page)):
         partial = folder / f".{name}.{os.getpid()}.partial"
         partial.write_text(text, encoding="utf-8")
         partial.replace(folder / name)

@@ -1,10 +1,11 @@
 """What commands print, and the options that several share."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from spuriscope.checks import strict_json
 
 __all__ = [
     "DataArgument",
@@ -38,8 +39,8 @@ ThresholdOption = Annotated[float, typer.Option(help="Least rise of a probabilit
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print one JSON document on stdout."""
-    typer.echo(json.dumps(document, indent=1, default=str))
+    """Print one JSON document on stdout; it never holds NaN or infinity."""
+    typer.echo(strict_json(document))
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:

@@ -14,6 +14,7 @@ from typing import get_args
 
 import numpy as np
 
+from spuriscope.checks import check_seed
 from spuriscope.data.duplicates import near_duplicates
 from spuriscope.data.folder import source_name
 from spuriscope.data.image_set import ImageSet
@@ -93,6 +94,7 @@ def prepare_contexts(
     """
     check_choice("missing", missing, get_args(Missing))
     check_choice("duplicates", duplicates, get_args(Duplicates))
+    check_seed("seed", seed)
     reading = Reading(image_size=image_size, unreadable=unreadable, background=background)
     arranged = arrange_contexts(read_tree(source), seed=seed, missing=missing)
     called = name if name is not None else source_name(source)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from spuriscope.checks import check_number, check_seed, check_share, check_whole
 from spuriscope.data.given import Given, as_split
 from spuriscope.data.image_set import Split
 from spuriscope.discovery.confirm import ClassPatterns, Intervention
@@ -85,9 +86,11 @@ def discover(
         DataError, DiscoveryError: images or labels do not fit together, or are too few.
         MeasureError: `predict` does not return probabilities.
     """
-    for name, value, high in (("level", level, 1.0), ("least_score", least_score, 1.0)):
-        if not 0 < value < high:
-            raise ConfigError(f"{name} must lie between 0 and {high:g}, got {value}")
+    for name, value in (("level", level), ("least_score", least_score)):
+        check_number(name, value, above=0, below=1)
+    check_share("threshold", threshold)
+    check_whole("least_images", least_images)
+    check_seed("seed", seed)
     if n_fresh < 1 or n_controls < 19:
         raise ConfigError(
             f"give n_fresh of 1 or more and n_controls of 19 or more, got {n_fresh}, {n_controls}"

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from spuriscope.checks import check_number
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.errors import ConfigError
 from spuriscope.training import Cell, FailedCell, OnProgress, Progress, TrainedModel, train_many
@@ -59,8 +60,8 @@ class RayExecutor:
     def __post_init__(self) -> None:
         if self.cells_per_task < 1:
             raise ConfigError(f"cells_per_task must be 1 or more, got {self.cells_per_task}")
-        if self.n_gpus_per_task is not None and self.n_gpus_per_task < 0:
-            raise ConfigError(f"n_gpus_per_task must be 0 or more, got {self.n_gpus_per_task}")
+        if self.n_gpus_per_task is not None:
+            check_number("n_gpus_per_task", self.n_gpus_per_task, least=0)
         if self.max_retries < 0:
             raise ConfigError(f"max_retries must be 0 or more, got {self.max_retries}")
         _ray()  # missing, it is said before a store is made

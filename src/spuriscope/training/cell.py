@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from spuriscope.checks import check_whole
 from spuriscope.data.image_set import ImageSet
-from spuriscope.errors import CheckpointError, ConfigError, PatternError, PlantingError
+from spuriscope.errors import CheckpointError, PatternError, PlantingError
 from spuriscope.models import check_model_name
 from spuriscope.patterns import Pattern
 from spuriscope.planting import Plant
@@ -26,6 +27,7 @@ from spuriscope.training.weights import Weights
 
 __all__ = ["Cell", "DataKey", "Parcel", "pack", "seeded_generator", "unpack"]
 
+LARGEST_CELL_SEED = 2**63 - 1  # games have seeds of their own for each model, beyond those of users
 STREAMS = ("weights", "order", "noise", "augmentation", "dropout", "privacy")
 
 
@@ -101,8 +103,7 @@ class Cell:
 
     def __post_init__(self) -> None:
         check_model_name(self.model)
-        if self.seed < 0:
-            raise ConfigError(f"seed cannot be negative, got {self.seed}")
+        check_whole("seed", self.seed, most=LARGEST_CELL_SEED)
         for plant in self.plants:
             if plant.pattern.shape != self.data.shape:
                 raise PatternError(

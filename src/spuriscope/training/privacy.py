@@ -11,9 +11,9 @@ The promise is that of the algorithm with noise that nobody can draw again, see 
 import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
-from math import isfinite
 from typing import Literal, get_args
 
+from spuriscope.checks import check_number
 from spuriscope.errors import ConfigError
 
 __all__ = ["Privacy", "check_opacus"]
@@ -53,9 +53,7 @@ class Privacy:
 
     def __post_init__(self) -> None:
         for name in ("noise_multiplier", "max_grad_norm", "delta"):
-            value = getattr(self, name)
-            if not isfinite(value) or value <= 0:
-                raise ConfigError(f"{name} must be a number above 0, got {value!r}")
+            check_number(name, getattr(self, name), above=0)
         if self.delta >= 1:
             raise ConfigError(f"delta is a chance below 1, got {self.delta}")
         if self.randomness not in get_args(Randomness):
