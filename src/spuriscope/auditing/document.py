@@ -4,6 +4,7 @@ Each question has a module beside this one. The result is a document of JSON val
 the page shows what is in it and nothing else.
 """
 
+import json
 import os
 import tempfile
 import time
@@ -121,8 +122,14 @@ def check_folder(folder: Path) -> None:
     """Refuse, before anything is trained, a folder that could not be written to.
 
     Raises:
-        ConfigError: it is a file, or cannot be made or written to.
+        ConfigError: it is a file, cannot be made or written to, or a file that would be replaced is no
+            audit's.
     """
+    for name in ("audit.json", "report.html"):
+        if (folder / name).exists() and not _is_audit(folder / "audit.json"):
+            raise ConfigError(
+                f"{folder} holds {name}, which is of no audit; choose another folder with --out"
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -139,13 +146,22 @@ def write_audit(document: Audit, folder: Path) -> Path:
     Returns:
         The path of the page.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
     page = render(document)
     for name, text in (("audit.json", strict_json(document) + "\n"), ("report.html", page)):
         partial = folder / f".{name}.{os.getpid()}.partial"
         partial.write_text(text, encoding="utf-8")
         partial.replace(folder / name)
     return folder / "report.html"
+
+
+def _is_audit(path: Path) -> bool:
+    """Whether a file is the document of an audit."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"format", "spuriscope", "dose_response"} <= set(found)
 
 
 def _describe_data(data: ImageSet) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from spuriscope.cli.reading import (
 if TYPE_CHECKING:
     from spuriscope.discovery import Finding
 
-__all__ = ["discover"]
+__all__ = ["check_patterns_folder", "discover"]
 
 N_SHOWN = 8
 
@@ -50,7 +50,7 @@ def discover(
         bool, typer.Option("--prove", help="Train again without the suspected images: is the effect gone?")
     ] = False,
     patterns: Annotated[
-        Path | None, typer.Option(help="Folder for the reconstructed patterns, as found-1.png and so on.")
+        Path | None, typer.Option(help="New folder for the reconstructed patterns, as found-1.png and so on.")
     ] = None,
     level: Annotated[float, typer.Option(help="False discovery rate.")] = 0.05,
     threshold: ThresholdOption = 0.1,
@@ -75,6 +75,8 @@ def discover(
     reading = chosen(
         image_size, unreadable, background, columns, instead_of=loaded.reading if loaded else None
     )
+    if patterns is not None:
+        check_patterns_folder(patterns)
     search: dict[str, Any] = {"level": level, "threshold": threshold, "seed": seed}
     if probe is not None:
         unrelated = announce(read_unlabelled(probe, reading, root=root))
@@ -131,6 +133,14 @@ def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int
         )
     print_table(["pulls to", "training images", "score", "largest control", "p", "score without them"], rows)
     typer.echo("score: share of fresh images of other classes that the reconstructed pattern moves.")
+
+
+def check_patterns_folder(folder: Path) -> None:
+    """Raise ConfigError unless a folder is new or empty: nothing is replaced, no two searches are mixed."""
+    from spuriscope.errors import ConfigError
+
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise ConfigError(f"{folder} holds files already; give a new folder with --patterns")
 
 
 def _save_patterns(findings: "list[Finding]", folder: Path) -> None:
