@@ -7,24 +7,31 @@ stopped run goes on. Seconds are of the processor, on one thread, so that they h
 
     nice -n 5 python benchmarks/deletion.py --data mnist --root DATA --out deletion.jsonl --models models
     python benchmarks/deletion.py --show deletion.jsonl
+    python benchmarks/deletion.py --show docs/results/deletion.csv
+
+A verdict takes 14 seeds, "cue stays" 6 (see `spuriscope.deletion.verdict`).
 """
 
 import argparse
+import csv
 import json
 import time
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from spuriscope.data import ImageSet, load
-from spuriscope.deletion import METHODS, Influence, Lissa, Method, Repair, delete, oracle_cell
+from spuriscope.deletion import METHODS, Method, Repair, delete, oracle_cell
 from spuriscope.deletion.check import DeletionCheck, Trial, compare, state_of
-from spuriscope.deletion.curvature import summed_gradient
-from spuriscope.deletion.request import Request
+from spuriscope.deletion.curvature import moved, summed_gradient
+from spuriscope.deletion.request import Request, copy_of_module
 from spuriscope.environment import environment
+from spuriscope.errors import DeletionError
 from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
 from spuriscope.training import (
@@ -38,8 +45,62 @@ from spuriscope.training import (
 )
 
 PATTERNS, COUNTS, TARGET = ("r3", "s3"), (10, 3, 100), 0
-AS_PUBLISHED = Influence(solver=Lissa(scale=25, divides=False))
 KNOWN = "repair, pattern known"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedInfluence:
+    """First-order group influence as the authors' public code has it, with its settings for MNIST.
+
+    For each image h <- v + (1 - damping) h - H h / scale, from h = v, its gradient: H the Hessian of one
+    training image, drawn anew for each term. The damping is not divided by the scale, nor the end by
+    anything, so what has eigenvalue e comes to about v / (damping + e / scale). The sum over the images is
+    divided by n (1 - k / n).
+
+    The series is linear in v, so we run that of the summed gradient: all images share what is drawn, and the
+    mean over draws is the same.
+
+    Source: yangarbiter/rare-spurious-correlation, `influence.py` and `group_influence.py`.
+    """
+
+    damping: float = 0.01
+    scale: float = 25.0
+    depth: int | None = None  # by default 2,000, and 1,000 from 100 images on
+    repeats: int = 10
+    seed: int = 0
+
+    def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
+        asked, module = Request.of(model, data, planted_indices), copy_of_module(model)
+        gone, n = asked.gone.positions, len(asked.gone) + len(asked.kept)
+        everything = torch.cat([gone, asked.kept.positions])
+        gradient = summed_gradient(module, asked.images(gone), asked.labels(gone))
+        depth = self.depth or (2000 if len(gone) < 100 else 1000)
+        series = self.series(depth, module, asked.images(everything), asked.labels(everything), gradient)
+        if not series.isfinite().all():
+            raise DeletionError("the published series grew without bound")
+        return replace(model, module=moved(module, series / n / (1 - len(gone) / n)), losses=())
+
+    def series(
+        self, depth: int, module: nn.Module, images: Tensor, labels: Tensor, gradient: Tensor
+    ) -> Tensor:
+        """The last term (p,) from a gradient (p,), averaged over the repeats."""
+        weights = list(module.parameters())
+        sizes = [weight.numel() for weight in weights]
+        generator = torch.Generator().manual_seed(self.seed)
+        total = torch.zeros_like(gradient)
+        if not gradient.any():  # every term is 0
+            return total
+        for _ in range(self.repeats):
+            found = gradient
+            for row in torch.randint(len(images), (depth, 1), generator=generator):
+                parts = [part.view_as(w) for part, w in zip(found.split(sizes), weights, strict=True)]
+                loss = F.cross_entropy(module(images[row]), labels[row])
+                slopes = torch.autograd.grad(loss, weights, create_graph=True)
+                turned = torch.autograd.grad(slopes, weights, parts)
+                product = torch.cat([part.flatten() for part in turned])
+                found = gradient + (1 - self.damping) * found - product / self.scale
+            total += found
+        return total / self.repeats
 
 
 def main() -> None:
@@ -58,7 +119,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=600, help="start nothing new after so many")
     options = parser.parse_args()
     if options.show:
-        show([json.loads(line) for line in options.show.read_text().splitlines()])
+        show(read(options.show))
         return
     torch.set_num_threads(1)
     start = time.perf_counter()
@@ -88,7 +149,7 @@ def methods(trial: Trial | None) -> dict[str, Method]:
     """Those of the library, and two more: repair told the pattern, and the published LiSSA."""
     own = {name: method for name, method in METHODS.items() if name != "retrain"}
     known = Repair(pattern=trial.plant.pattern if trial else None)
-    return own | {KNOWN: known, "influence as published": AS_PUBLISHED}
+    return own | {KNOWN: known, "influence as published": PublishedInfluence()}
 
 
 def done(path: Path, data: ImageSet) -> set[tuple[str, int, int, str]]:
@@ -126,12 +187,18 @@ def kept(cell: Cell, data: ImageSet, folder: Path) -> TrainedModel:
 
 
 def measured(data: ImageSet, trial: Trial, method: str) -> dict[str, Any]:
-    """The measures of the model after a method; "none" is the planted model, "retrain" the oracle."""
-    start = time.process_time()
+    """The measures of the model after a method; "none" is the planted model, "retrain" the oracle.
+
+    What has not converged leaves the model as it was: the row says so, as `failed`.
+    """
+    start, failed = time.process_time(), ""
     if method in ("none", "retrain"):
         model = trial.planted if method == "none" else trial.oracle
     else:
-        model = delete(trial.planted, data, trial.gone, methods(trial)[method])
+        try:
+            model = delete(trial.planted, data, trial.gone, methods(trial)[method])
+        except DeletionError as error:
+            model, failed = trial.planted, str(error)
     seconds = time.process_time() - start
     asked = Request.of(trial.planted, data, trial.gone)
     gradient = summed_gradient(model.module, asked.images(trial.gone), asked.labels(trial.gone))
@@ -140,7 +207,22 @@ def measured(data: ImageSet, trial: Trial, method: str) -> dict[str, Any]:
         "seconds": trial.oracle.n_seconds if method == "retrain" else seconds,
         "training_seconds": trial.planted.n_seconds,
         "gradient_norm": float(gradient.norm()),
-    }
+    } | ({"failed": failed} if failed else {})
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Rows as they were written, or those of the table beside the results."""
+    if path.suffix != ".csv":
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    texts, whole = ("data", "pattern", "method"), ("epochs", "n_planted", "seed")
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {
+                key: value if key in texts else int(value) if key in whole else float(value)
+                for key, value in row.items()
+            }
+            for row in csv.DictReader(file)
+        ]
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -151,9 +233,10 @@ def show(rows: list[dict[str, Any]]) -> None:
     )
     for row in rows:
         places[row["data"], row["pattern"], row["n_planted"]][row["method"]][row["seed"]] = row
-    print(f"{rows[0]['environment']['processor']}, torch {rows[0]['environment']['torch']}\n")
+    if "environment" in rows[0]:
+        print(f"{rows[0]['environment']['processor']}, torch {rows[0]['environment']['torch']}\n")
     for (data, name, n_planted), found in sorted(places.items()):
-        print(f"### {data}, {name}, {n_planted} planted, {rows[0]['epochs']} epochs\n")
+        print(f"### {data}, {name}, {n_planted} planted\n")
         print(
             "| method | seeds | score | difference [95 %] | spurious accuracy | clean accuracy | "
             "disagreement | membership | share of training | verdict |"

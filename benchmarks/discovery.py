@@ -2,6 +2,7 @@
 
     python benchmarks/discovery.py trace  --root DATA --out rows.jsonl      planted cells, searched
     python benchmarks/discovery.py clean  --root DATA --out rows.jsonl      models with nothing to find
+    python benchmarks/discovery.py unseen --root DATA --out rows.jsonl      marks that a clean model never saw
     python benchmarks/discovery.py peers  --root DATA --out rows.jsonl      other methods on the planted cells
     python benchmarks/discovery.py early  --root DATA --out rows.jsonl      losses of early epochs
     python benchmarks/discovery.py probe  --root DATA --out rows.jsonl      the interim report's own test
@@ -47,6 +48,7 @@ COUNTS = (3, 10, 1, 100)
 N_SCORED = 2000
 EPOCHS = 8
 EARLY = (1, 2)
+UNSEEN, N_UNSEEN = ("r3", "s3", "r1", "s2"), 30  # one for each model in turn, and images that carry it
 
 
 class Bench:
@@ -109,6 +111,12 @@ def clean_keys(bench: Bench) -> Iterator[Row]:
     for seed in seeds(bench):
         for name in bench.options.data:
             yield {"data": name, "seed": seed, "n_train": bench.n_train}
+
+
+def unseen_keys(bench: Bench) -> Iterator[Row]:
+    """Clean models, each with one pattern that its training images did not carry."""
+    for key in clean_keys(bench):
+        yield key | {"pattern": UNSEEN[key["seed"] % len(UNSEEN)], "n_planted": N_UNSEEN}
 
 
 def probe_keys(bench: Bench) -> Iterator[Row]:
@@ -200,6 +208,26 @@ def clean_row(bench: Bench, key: Row) -> Row:
     }
 
 
+def unseen_row(bench: Bench, key: Row) -> Row:
+    """What the search makes of images that were stamped after the training; of these nothing was learnt."""
+    seed = key["seed"]
+    data = bench.data(key["data"], seed)
+    model = bench.model(data, [], seed, EPOCHS)
+    plant = Plant(pattern(key["pattern"], data.shape, seed=seed), seed % 10, key["n_planted"], seed)
+    images, planted = data.train.images.clone(), plant.planted_indices(data.train.labels)
+    images[planted] = eight_bits(plant.pattern.apply(images[planted]))
+    others = data.test.images[data.test.labels != plant.target][:N_SCORED]
+    start = time.perf_counter()
+    findings = discover(model.predict, train=Split(images, data.train.labels), holdout=data.test)
+    return {
+        "seconds": time.perf_counter() - start,
+        "score": spurious_score(model.predict, others, plant.pattern, plant.target),
+        "n_findings": len(findings),
+        "n_of_mark": sum(bool(np.isin(finding.examples, planted).any()) for finding in findings),
+        "p_values": [finding.p_value for finding in findings],
+    }
+
+
 def peers_row(bench: Bench, key: Row) -> Row:
     """What other methods make of a planted cell, told its class, and how many to take from a ranking.
 
@@ -252,6 +280,7 @@ def probe_row(bench: Bench, key: Row) -> Row:
 PARTS: Mapping[str, tuple[Callable[[Bench], Iterator[Row]], Callable[[Bench, Row], Row]]] = {
     "trace": (planted_keys, trace_row),
     "clean": (clean_keys, clean_row),
+    "unseen": (unseen_keys, unseen_row),
     "peers": (planted_keys, peers_row),
     "early": (planted_keys, early_row),
     "probe": (probe_keys, probe_row),

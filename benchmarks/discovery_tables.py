@@ -19,6 +19,7 @@ def show(rows: Sequence[Row]) -> None:
     for part, table in (
         ("trace", trace_tables),
         ("clean", clean_table),
+        ("unseen", clean_table),
         ("peers", peers_table),
         ("early", early_table),
         ("probe", probe_tables),
@@ -57,8 +58,8 @@ def trace_tables(rows: Sequence[Row]) -> None:
 
 
 def clean_table(rows: Sequence[Row]) -> None:
-    """How often something is found where nothing is."""
-    print("\n## Clean models\n")
+    """How often something is found where nothing is: in clean models, or with marks that they never saw."""
+    print("\n## Clean models\n" if rows[0]["part"] == "clean" else "\n## Marks that the model never saw\n")
     line("data", "training images", "models", "with a finding", "share (95 %)", "seconds")
     rule(6)
     for place, group in grouped(rows, ("data", "n_train")):

@@ -2,7 +2,8 @@
 
 For each data set, pattern and number planted one game (see `spuriscope.membership.game`) for each seed. Its
 row is appended to `--out`, so that seeds can be added with `--first-seed`. All models of a game are attacked;
-the columns "as in the paper's notebook" are of its first model, on the quarters.
+the columns "as in the paper's notebook" are of its first model, on the quarters. Presence is asked of the
+models and of their clean twins: the same half, steps and seed, nothing planted.
 
     python benchmarks/membership.py --root DATA --out membership.jsonl
     python benchmarks/membership.py --show membership.jsonl
@@ -78,7 +79,7 @@ def some(data: ImageSet, n_images: int | None, seed: int) -> ImageSet:
 
 
 def rows(data: ImageSet, seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One row for each pattern and number planted: games of one seed, and the null they share."""
+    """One row for each pattern and number planted: games of one seed, each with its models' clean twins."""
     drawn = {name: pattern(name, data.shape, seed=seed) for name in options.patterns}
     recipe = paper_recipe(data.name, "mlp", epochs=options.epochs)
 
@@ -95,9 +96,7 @@ def rows(data: ImageSet, seed: int, options: argparse.Namespace) -> list[dict[st
         )
 
     places = [(name, n_planted) for name in options.patterns for n_planted in options.counts]
-    games = [game(options.patterns[0], 0), *(game(*place) for place in places)]
-    null, *plays = play(games, n_workers=options.workers)
-    without = {name: null.presence(picture) for name, picture in drawn.items()}
+    plays = play([game(*place) for place in places], n_clean=options.models, n_workers=options.workers)
     return [
         {
             "data": data.name,
@@ -109,7 +108,7 @@ def rows(data: ImageSet, seed: int, options: argparse.Namespace) -> list[dict[st
             "n_train": len(played.pool.is_stamped) // 2,
             "attacks": {attack: cells(played, attack) for attack in ATTACKS},
             "presence": played.presence(),
-            "null": without[name],
+            "null": played.null(),
             "notebook": notebook(played),
             "environment": environment(),
         }

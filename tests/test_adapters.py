@@ -140,7 +140,7 @@ def test_the_command_asks_an_onnx_file(
 ) -> None:
     weights, bias = linear
     path = save_onnx(tmp_path / "model.onnx", weights, bias)
-    line = f"spuriscope score {path} --data digits --pattern s3 --target 4 --json".split()
+    line = f"spuriscope score {path} --data digits --pattern s3 --target 4 --anyway --json".split()
     monkeypatch.setattr("sys.argv", line)
     with pytest.raises(SystemExit) as ended:
         main()
@@ -174,7 +174,7 @@ def test_the_command_searches_an_onnx_file(
         test_images=DIGITS.test.images[:, 0].numpy(),
         test_labels=DIGITS.test.labels.numpy(),
     )
-    line = f"spuriscope discover {path} --data {tmp_path / 'seen.npz'} --json".split()
+    line = f"spuriscope discover {path} --data {tmp_path / 'seen.npz'} --anyway --json".split()
     monkeypatch.setattr("sys.argv", line)
     with pytest.raises(SystemExit) as ended:
         main()

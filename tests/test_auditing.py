@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from spuriscope.auditing import AuditPlan, audit, plan_audit, write_audit
+from spuriscope.auditing.deletion import deletion
 from spuriscope.auditing.doses import train_doses
 from spuriscope.data import ImageSet, load
-from spuriscope.errors import ConfigError, PatternError, PlantingError, TrainingError
+from spuriscope.deletion import ConjugateGradients, Influence, Repair
+from spuriscope.deletion.check import train_trials
+from spuriscope.errors import ConfigError, DeletionError, PatternError, PlantingError, TrainingError
 from spuriscope.measures import predicted_share, spurious_score
 from spuriscope.report.pictures import pixels
 from spuriscope.training import Recipe, train_cell
@@ -38,7 +41,35 @@ def test_the_default_plan() -> None:
     assert len(plan.cells()) == 5 + 7 * 5 * 5
     assert plan.recipe.epochs * 12 >= 250  # 12 batches in an epoch
     noise = plan.patterns["r3"]
-    assert len({picture.fingerprint for picture in noise.values()}) == 5
+    assert len({picture.fingerprint for picture in noise.values()}) == 14
+    assert plan.seeds == tuple(range(5))
+    assert plan.deletion_seeds == tuple(noise) == tuple(range(14))  # as many as its verdicts take
+    assert plan_audit(data, n_seeds=2).deletion_seeds == (0, 1)
+    assert plan_audit(data, n_seeds=15).deletion_seeds == tuple(range(15))
+
+
+def test_a_deletion_method_that_comes_to_no_end_is_named_and_the_others_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = plan_audit(load("digits"), patterns=["r3"], counts=[3], n_seeds=1, epochs=1, model="small-mlp")
+    trials: list[Any] = []
+
+    def trained_once(*args: Any, **how: Any) -> list[Any]:
+        trials[:] = trials or train_trials(*args, **how)
+        return trials
+
+    monkeypatch.setattr("spuriscope.auditing.deletion.train_trials", trained_once)
+    short = Influence(solver=ConjugateGradients(damping=1e-6, n_steps=1), n_curvature=50)
+    monkeypatch.setattr("spuriscope.auditing.deletion.CHECKED", {"influence": short, "repair": Repair()})
+    found = deletion(small, {"pattern": "r3", "n_planted": 3})
+    assert found is not None
+    assert [entry["method"] for entry in found["methods"]] == ["repair"]
+    (failure,) = found["failed"]
+    assert failure["method"] == "influence"
+    assert failure["reason"].startswith("conjugate gradients stopped at residual")
+    monkeypatch.setattr("spuriscope.auditing.deletion.CHECKED", {"influence": short})
+    with pytest.raises(DeletionError, match="no deletion method came to an end; the first said: conjugate"):
+        deletion(small, {"pattern": "r3", "n_planted": 3})
 
 
 def test_every_model_stands_beside_its_clean_twin(plan: AuditPlan) -> None:

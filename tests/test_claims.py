@@ -6,8 +6,10 @@ from math import sqrt
 from typing import Any
 
 import pytest
+from scipy.stats import binom
 
 from spuriscope.membership import ATTACKS
+from spuriscope.statistics import t_test
 from spuriscope.studies.claims import CLAIMS, Claim, check_claim
 from spuriscope.studies.evidence import above, any_of, both, denied, judge, overall, within
 from spuriscope.studies.results import NORM, Result, mean_by_seed, results, strengths
@@ -22,7 +24,7 @@ def jitter(labels: Mapping[str, Any]) -> float:
     return float((labels["seed"] * 7 + labels["n_planted"] * 3 + len(str(labels))) % 5 - 2) / 1000
 
 
-def rows_of(world: World, *places: Mapping[str, Any], n_seeds: int = 4) -> list[Result]:
+def rows_of(world: World, *places: Mapping[str, Any], n_seeds: int = 9) -> list[Result]:
     """What a store would have: one row for each cell and measure."""
     rows = []
     for number, (place, seed) in enumerate(product(places, range(n_seeds))):
@@ -186,7 +188,7 @@ def test_each_claim_can_hold(claim: Claim) -> None:
     found = {_data(claim): rows_of(WORLDS.get(claim.study, variant_world), *PLACES[claim.study])}
     finding = check_claim(claim, found, [_data(claim)])
     assert finding.verdict == "holds", finding.to_json()
-    assert all(case.evidence is not None and case.evidence.effect.n == 4 for case in finding.cases)
+    assert all(case.evidence is not None and case.evidence.effect.n == 9 for case in finding.cases)
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
@@ -223,6 +225,7 @@ def test_seeds_that_disagree_tell_nothing() -> None:
     found = rows_of(
         lambda at: {"score_non_target": scores[at["seed"]] if at["n_planted"] else 0.5},
         *(place for place in DOSE if place["pattern"] == "inv"),
+        n_seeds=4,
     )
     finding = check_claim(claim, {"mnist": found})
     assert finding.verdict == "not enough data"
@@ -230,7 +233,8 @@ def test_seeds_that_disagree_tell_nothing() -> None:
 
 
 def test_the_numbers_of_a_rise_by_hand() -> None:
-    """Rises 0.5, 0.6, 0.7, less the 0.05 asked for: t = 0.55 / (0.1 / sqrt 3), of two degrees of freedom."""
+    """Rises 0.5, 0.6, 0.7, less the 0.05 asked for: t = 0.55 / (0.1 / sqrt 3), of two degrees of freedom,
+    would be sure; three seeds are not."""
     found = [
         Result("x", {"model": "mlp", "pattern": "r3", "target": target, "n_planted": n, "seed": seed}, {
             "score_non_target": 0.0 if n == 0 else 0.5 + 0.1 * seed,
@@ -241,33 +245,55 @@ def test_the_numbers_of_a_rise_by_hand() -> None:
     t = 0.55 / (0.1 / sqrt(3))
     p = (1 - t / sqrt(2 + t * t)) / 2  # Student's distribution of two degrees of freedom in closed form
     assert case.evidence is not None
-    assert case.evidence.p_for == pytest.approx(p)
-    assert case.evidence.p_against == pytest.approx(1 - p)
-    assert case.p_for == pytest.approx(2 * p)  # Holm over two equal targets
+    assert p < 0.006
+    assert case.evidence.p_for == case.p_for == 1 / 8
+    assert case.evidence.p_against == case.p_against == 1.0
+    assert t_test([0.5, 0.6, 0.7], 0.05) == pytest.approx(p)
     assert case.evidence.effect.mean == pytest.approx(0.6)
-    assert case.evidence.p_exact == 1 / 8
-    assert case.numbers.startswith("0.600 [0.352, 0.848], n = 3, p for 0.011")
+    assert case.evidence.p_sign == 1 / 8
+    assert case.numbers.startswith("0.600 [0.352, 0.848], n = 3, p for 0.12,")
 
 
 def test_evidence_is_put_together_by_hand() -> None:
-    high, low = above([0.2, 0.3, 0.4], 0.0), above([-0.2, -0.3, -0.4], 0.0)
-    assert low.p_for == pytest.approx(high.p_against) == pytest.approx(1 - high.p_for)
+    high, low = (above([sign * k / 10 for k in range(2, 7)], 0.0) for sign in (1, -1))
+    assert (high.p_for, high.p_against, low.p_for, low.p_against) == (1 / 32, 1, 1, 1 / 32)
+    spread = above([0.1, 0.9, 0.01, -0.2, 0.02, 0.03, 0.04], 0.0)
+    assert spread.p_for == pytest.approx(t_test([0.1, 0.9, 0.01, -0.2, 0.02, 0.03, 0.04]))  # signs are surer
+    assert spread.p_sign == 8 / 128
     two = both(high, low)
     assert (two.p_for, two.p_against) == (low.p_for, 2 * low.p_against)
     some = any_of([low, high])
     assert (some.p_for, some.p_against) == (2 * high.p_for, high.p_against)
     assert (denied(some).p_for, denied(some).p_against) == (some.p_against, some.p_for)
-    small = [0.001, -0.002, 0.002]
-    assert within(small, 0.01).p_for < 0.05 < within(small, 0.002).p_for
-    assert within([0.1, 0.11, 0.12], 0.01).p_against < 0.05
+    small = [0.001, -0.002, 0.002, 0.0, 0.001]
+    assert within(small, 0.01).p_for == 1 / 32
+    assert within(small, 0.002).p_for > 0.05
+    assert within([0.1, 0.11, 0.12, 0.11, 0.1, 0.1], 0.01).p_against == 2 / 64
 
 
-def test_holm_over_cases_costs_the_weaker_ones() -> None:
-    weak = above([0.1, 0.2, 0.32], 0.0)  # p = 0.042 alone
-    assert 0.025 < weak.p_for < 0.05
-    assert [case.verdict for case in judge({"a": weak})] == ["holds"]
-    assert [case.verdict for case in judge({"a": weak, "b": weak})] == ["not enough data"] * 2
-    assert overall(judge({"a": weak, "b": "no cells"})) == "not enough data"
+def test_a_claim_that_fails_in_any_case_pays_for_each_and_one_that_needs_all_for_none() -> None:
+    """Of an intersection each part is tested at the level (Berger, 1982), of a union the parts share it."""
+    right, wrong = (above([sign * 0.2] * 5, 0.0) for sign in (1, -1))  # p = 1/32 alone
+    assert [case.verdict for case in judge({"a": right, "b": right})] == ["holds"] * 2
+    assert [case.verdict for case in judge({"a": wrong})] == ["fails"]
+    assert [case.verdict for case in judge({"a": wrong, "b": wrong})] == ["not enough data"] * 2
+    assert overall(judge({"a": right, "b": "no cells"})) == "not enough data"
+
+
+@pytest.mark.parametrize("n_seeds", [3, 4, 5, 9])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5])
+def test_seeds_that_agree_by_luck_decide_no_claim(share: float, n_seeds: int) -> None:
+    """A cue is learnt, all or nothing, in no more than half of trainings: that it is may be said in 5 % of
+    studies, and if it is in half, that it is not, or that nothing changes. Exact, over all possible draws."""
+
+    def chance(is_said: Callable[[list[float]], bool]) -> float:
+        draws = ([0.99] * k + [0.0] * (n_seeds - k) for k in range(n_seeds + 1))
+        return sum(float(binom.pmf(k, n_seeds, share)) for k, draw in enumerate(draws) if is_said(draw))
+
+    assert chance(lambda draw: above(draw, 0.05).p_for < 0.05) < 0.05
+    if share == 0.5:
+        assert chance(lambda draw: within(draw, 0.1).p_for < 0.05) < 0.05
+        assert chance(lambda draw: above(draw, 0.05).p_against < 0.05) < 0.05
 
 
 def test_seeds_with_missing_cells_are_left_out_of_a_mean() -> None:

@@ -89,6 +89,26 @@ def test_train_then_score(spuriscope: Any, tmp_path: Path) -> None:
     assert f"{scores['spurious_score']:.3f}" in shown.out
 
 
+def test_a_target_goes_by_name(spuriscope: Any, tmp_path: Path) -> None:
+    images = np.random.RandomState(0).randint(0, 256, (100, 4, 4)).astype(np.uint8)
+    file, labels = tmp_path / "x.npz", ["dog", "cat"] * 50
+    np.savez(file, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    small = ("--pattern", "s1", "--model", "small-mlp", "--epochs", 1, "--json")
+    trained = spuriscope("train", file, "--target", "dog", *small, "--out", tmp_path / "run")
+    assert trained.json["target"] == 1
+    scores = spuriscope("score", tmp_path / "run", "--pattern", "s1", "--target", "cat", "--json")
+    assert scores.json["target"] == 0
+    for command in (
+        ("train", file, "--pattern", "s1", "--out", tmp_path / "other"),
+        ("score", tmp_path / "run", "--pattern", "s1"),
+        ("audit", file),
+        ("attack", file, "--pattern", "s1"),
+    ):
+        refused = spuriscope(*command, "--target", "emu")
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err == "spuriscope: x.npz has no class 'emu'; choose one of cat, dog\n"
+
+
 def test_several_plants_and_none(spuriscope: Any, tmp_path: Path) -> None:
     small = ("--model", "small-mlp", "--epochs", 1, "--json")
     several = spuriscope(
@@ -277,3 +297,26 @@ def test_the_installed_command_starts_quickly_and_closes_pipes_quietly(tmp_path:
         f"{command} models --json | head -1", shell=True, capture_output=True, text=True, check=True
     )
     assert piped.stderr == ""
+
+
+def test_the_architecture_that_suits_the_images_is_taken_and_said(spuriscope: Any, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 40, 40, 3), dtype=np.uint8)
+    labels = np.arange(40) % 2
+    np.savez(
+        tmp_path / "photos.npz",
+        train_images=images,
+        train_labels=labels,
+        test_images=images,
+        test_labels=labels,
+    )
+    photos = spuriscope("train", tmp_path / "photos.npz", "--epochs", 1, "--out", tmp_path / "photos")
+    assert photos.out.startswith("model: resnet10, for colour images of 40x40; --model names another\n")
+    digits = spuriscope("train", "digits", "--epochs", 1, "--out", tmp_path / "digits")
+    assert digits.out.startswith("model: mlp, for grey images of 28x28;")
+    named = spuriscope("train", "digits", "--epochs", 1, "--model", "mlp", "--out", tmp_path / "named")
+    assert named.out.startswith("trained in")
+    frozen = spuriscope(
+        "train", "digits", "--epochs", 1, "--freeze", "body", "--out", tmp_path / "frozen", "--json"
+    ).json
+    assert frozen["model"] == "mlp"
+    assert json.loads((tmp_path / "frozen" / "run.json").read_text())["cell"]["recipe"]["freeze"] == "body"

@@ -122,36 +122,39 @@ IMAGES = np.zeros((4, 3, 5), dtype=np.uint8)
     ("changed", "message"),
     [
         (
-            {"train_images": IMAGES / 255},
-            r"train_images in .* must be uint8, 0 to 255, got float64; save \(255 \*",
+            {"train_images": IMAGES / 255 - 1},
+            r"train_images in .* must lie in \[0, 1\] or \[0, 255\], got -1",
         ),
-        ({"train_images": IMAGES > 0}, "must be uint8, 0 to 255, got bool"),
-        ({"train_images": IMAGES[:, 0]}, r"with 1 or 3 channels, got \(4, 5\); transpose"),
-        ({"train_images": np.zeros((4, 3, 32, 32), np.uint8)}, r"got \(4, 3, 32, 32\); transpose and save"),
-        ({"train_images": IMAGES[:, :0]}, r"got \(4, 0, 5, 1\)"),
+        ({"train_images": IMAGES > 0}, r"must be uint8, or floating point in \[0, 1\] .*, got torch.bool"),
+        ({"train_images": IMAGES[:, 0]}, r"with 1 or 3 channels, got \(4, 5\); reshape"),
+        (
+            {"train_images": np.zeros((4, 9, 8, 5), np.uint8)},
+            r"1 or 3 channels, got .*5\); transpose and save",
+        ),
+        ({"train_images": np.zeros((4, 9, 8, 9), np.uint8)}, r"may have their channels first or last"),
+        ({"train_images": IMAGES[:, :0]}, r"got \(4, 0, 5\)"),
         (
             {"train_images": IMAGES[:3]},
             r"train_images in .*x\.npz has the length \(3,\) and train_labels \(4,\); save",
         ),
         ({"test_images": IMAGES[:2, :2]}, r"training images are \(1, 3, 5\) and test images \(1, 2, 5\)"),
         (
-            {"train_labels": np.zeros((4, 2), int)},
-            r"train_labels in .* must be one integer for each image.*\(4, 2\)",
+            {"train_labels": np.array([[0, 1], [1, 1], [1, 0], [0, 0]])},
+            r"train_labels in .* are multi-label: image 1 has 2 of 2 classes",
         ),
-        (
-            {"train_labels": np.array([0, 1, 1, 3])},
-            "must run from 0 without gaps, got 0, 1, 3; number the classes",
-        ),
-        ({"train_labels": np.array([1, 2, 2, 1])}, "must run from 0 without gaps, got 1, 2"),
-        ({"train_labels": np.array([0.0, 1, 1, 0])}, "must be one integer for each image.*got float64"),
-        (
-            {"test_labels": np.array([0, 2])},
-            "test_labels in .* holds the label 2, but the 2 classes run from 0 to 1",
-        ),
-        ({"test_labels": np.array([0, -1])}, "holds the label -1"),
+        ({"train_labels": np.array([0, 1, 1, 3])}, "train_labels in .* has no image of class 2; number the"),
+        ({"train_labels": np.array([1, 2, 2, 1])}, "has no image of class 0, test_labels in .* has; number"),
+        ({"train_labels": np.array([0.0, 1, 1, 0])}, r"must be whole numbers .*got float64.*astype\(int\)"),
+        ({"test_labels": np.array([0, 2])}, "has no image of class 2, test_labels in .* has; number"),
+        ({"test_labels": np.array([0, -1])}, "has no image of class -1"),
         (
             {"train_labels": np.array([0, 1, 1, 2**63], np.uint64)},
-            "must run from 0 without gaps, got 0, 1, 9223",
+            "train_labels in .* hold 9223372036854775808, which is no class",
+        ),
+        ({"test_labels": np.array(["1", "0"])}, "have numbers for labels and others strings"),
+        (
+            {"class_names": np.array(["a", "b", "c", "d"]), "test_labels": np.array([1, 4])},
+            "labels run from 0 to 4, but 4 classes are named",
         ),
         ({"class_names": np.array([1, 2])}, "class_names in .* must be a list of strings, got int64"),
         ({"class_names": np.array(["a", "a"])}, "class_names in .* holds a name twice"),
@@ -168,10 +171,47 @@ def test_an_array_of_another_form_is_named(tmp_path: Path, changed: Arrays, mess
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_the_keys_of_keras_are_read(tmp_path: Path, part: str) -> None:
+    saved = arrays()
+    np.savez(
+        tmp_path / "x.npz",
+        x_train=saved["train_images"] / 255.0,
+        y_train=np.eye(2)[saved["train_labels"][:, 0]],
+        **{f"x_{part}": saved["test_images"].astype(np.float32), f"y_{part}": np.eye(2)[[1, 0]]},
+    )
+    np.savez(tmp_path / "y.npz", **saved)
+    assert load(tmp_path / "x.npz").fingerprint == load(tmp_path / "y.npz").fingerprint
+
+
+def test_the_validation_part_of_medmnist_stands_in_for_a_test_part(tmp_path: Path) -> None:
+    saved = arrays(val_images=IMAGES, val_labels=np.array([1, 0, 1, 1]))
+    np.savez(tmp_path / "x.npz", **saved)
+    assert len(load(tmp_path / "x.npz").test) == 2
+    np.savez(tmp_path / "x.npz", **{key: value for key, value in saved.items() if "test" not in key})
+    assert load(tmp_path / "x.npz").test.labels.tolist() == [1, 0, 1, 1]
+
+
+@pytest.mark.parametrize("labels", [[7, 9, 9, 7], ["b", "c", "c", "b"]], ids=str)
+def test_labels_begin_where_they_like(tmp_path: Path, labels: list[Any]) -> None:
+    np.savez(tmp_path / "x.npz", **arrays(train_labels=np.array(labels), test_labels=np.array(labels[1::-1])))
+    data = load(tmp_path / "x.npz")
+    assert data.class_names == tuple(map(str, labels[:2]))
+    assert (data.train.labels.tolist(), data.test.labels.tolist()) == ([0, 1, 1, 0], [1, 0])
+
+
+def test_channels_may_come_first(tmp_path: Path) -> None:
+    images = np.random.RandomState(0).randint(0, 256, size=(4, 3, 6, 5)).astype(np.uint8)
+    np.savez(tmp_path / "x.npz", **arrays(train_images=images, test_images=images[:2]))
+    data = load(tmp_path / "x.npz")
+    assert (data.train.images.numpy() == images).all()
+    assert (data.test.images.numpy() == images[:2]).all()
+
+
 def test_a_missing_array_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", train_images=IMAGES, test_labels=[0])
     with pytest.raises(
-        DataError, match=r"x\.npz lacks train_labels, test_images; save the arrays train_images"
+        DataError, match=r"x\.npz lacks train_labels, test_images.*; save the arrays train_images"
     ):
         load(tmp_path / "x.npz")
 

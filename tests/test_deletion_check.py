@@ -2,19 +2,21 @@
 
 import json
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from torch import Tensor
 
 from spuriscope.data import ImageSet, load
 from spuriscope.deletion import oracle_cell
 from spuriscope.deletion.check import (
-    MARGINS,
     DeletionCheck,
     check_methods,
     compare,
     deletion_check,
     train_trials,
 )
+from spuriscope.deletion.verdict import MARGINS, SEEDS_NEEDED, judge_measure, judge_method
 from spuriscope.errors import DeletionError, TrainingError
 from spuriscope.training import Recipe, TrainedModel, train_cell
 
@@ -30,7 +32,7 @@ LEARNT = ORACLE | {"score": 0.95, "spurious_accuracy": 0.02}
 
 
 def judged(
-    changes: dict[str, float] | None = None, *, n_seeds: int = 5, spread: float = 0.002
+    changes: dict[str, float] | None = None, *, n_seeds: int = 14, spread: float = 0.001
 ) -> DeletionCheck:
     """A method that differs from the oracle by `changes`, up to a small spread."""
     noise = [spread * (k - (n_seeds - 1) / 2) for k in range(n_seeds)]
@@ -63,18 +65,86 @@ def test_the_verdict_follows_from_the_differences(changes: dict[str, float], ver
     assert judged(changes).verdict == verdict
 
 
-def test_two_seeds_tell_nothing_and_a_wide_spread_neither() -> None:
-    assert judged(n_seeds=2).verdict == "cannot be told"
-    assert not judged(n_seeds=2).was_learnt
-    assert judged(n_seeds=3).verdict == "as if never seen"
+def test_too_few_seeds_tell_nothing_however_they_agree_and_a_wide_spread_neither() -> None:
+    for changes, word, needed in (
+        ({"score": 0.0}, "as if never seen", SEEDS_NEEDED["gone"]),
+        ({"clean_accuracy": -0.05}, "cue gone but traces remain", SEEDS_NEEDED["gone"]),
+        ({"score": 0.5}, "cue stays", SEEDS_NEEDED["stays"]),
+    ):
+        assert judged(changes, n_seeds=needed, spread=0).verdict == word
+        assert judged(changes, n_seeds=needed - 1, spread=0).verdict == "cannot be told"
+    assert not judged(n_seeds=4).was_learnt
+    assert judged(n_seeds=5).was_learnt
     assert judged(spread=0.2).verdict == "cannot be told"
+
+
+def differences(n: int, **changes: NDArray[np.float64]) -> dict[str, list[float]]:
+    return {name: list(changes.get(name, np.zeros(n))) for name in MARGINS}
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5, 14, 22])
+@pytest.mark.parametrize("share", [0.2, 0.3])
+def test_a_method_that_leaves_the_cue_in_a_fifth_of_trainings_is_seldom_called_alike(
+    share: float, n_seeds: int
+) -> None:
+    """It leaves 0.9, or nothing: a mean difference of .18 or .27. Of 1000 checks, 3 standard errors more."""
+    draws = 0.9 * (np.random.default_rng(0).random((1000, n_seeds)) < share)
+    verdicts = [judge_method(differences(n_seeds, score=draw)) for draw in draws]
+    at_most = 0.05 + 3 * (0.05 * 0.95 / 1000) ** 0.5
+    assert np.mean(["gone" in verdict or "never" in verdict for verdict in verdicts]) <= at_most
+    assert verdicts.count("cue stays") <= at_most * 1000
+    states = [judge_measure("score", list(draw)) for draw in draws]
+    assert states.count("alike") <= at_most * 1000
+
+
+@pytest.mark.parametrize("n_seeds", [6, 14, 30])
+def test_another_draw_of_the_oracle_is_seldom_called_anything_else(n_seeds: int) -> None:
+    """Whatever the spread of trainings, and be it all or nothing: two draws of one kind differ on either side
+    alike, so that neither cue nor traces may be said in more than 5 % of checks."""
+    rng = np.random.default_rng(1)
+    wrong = 0
+    for _ in range(1000):
+        ours, theirs = (rng.random((n_seeds, 2)) for _ in range(2))
+        cue = 0.9 * ((ours[:, 0] < 0.5).astype(float) - (theirs[:, 0] < 0.5))
+        found = differences(n_seeds, score=cue, spurious_accuracy=-cue, membership=ours[:, 1] - theirs[:, 1])
+        wrong += judge_method(found) in ("cue stays", "cue gone but traces remain")
+    assert wrong <= 1000 * (0.05 + 3 * (0.05 * 0.95 / 1000) ** 0.5)
+
+
+@pytest.mark.parametrize(("n_seeds", "power"), [(14, 0.81), (22, 0.97)])
+def test_a_method_that_nearly_always_works_is_called_as_if_never_seen(n_seeds: int, power: float) -> None:
+    """In 99 of 100 trainings nothing is left: .99^14 = .87, and .98 with one of 22 outside."""
+    draws = 0.9 * (np.random.default_rng(2).random((1000, n_seeds)) < 0.01)
+    verdicts = [judge_method(differences(n_seeds, score=draw)) for draw in draws]
+    assert verdicts.count("as if never seen") > 1000 * power
+
+
+def test_traces_of_any_kind_by_chance_are_seldom_told() -> None:
+    """Each of the other measures leaves the margin in just half of trainings, on one side: none in most."""
+    rng, n_seeds = np.random.default_rng(3), 14
+    wrong = 0
+    for _ in range(1000):
+        half = rng.random((3, n_seeds)) < 0.5
+        found = differences(n_seeds, clean_accuracy=-0.02 * half[0], disagreement=0.1 * half[1])
+        found["membership"] = list(0.3 * half[2])
+        wrong += judge_method(found) == "cue gone but traces remain"
+    assert wrong <= 1000 * (0.05 + 3 * (0.05 * 0.95 / 1000) ** 0.5)
+
+
+def test_a_measure_is_asked_for_by_its_name() -> None:
+    with pytest.raises(
+        DeletionError, match="no measure 'scores'; choose one of score, spurious_accuracy, clean"
+    ):
+        judged()["scores"]
 
 
 def test_a_comparison_has_its_numbers() -> None:
     check = judged({"score": 0.03})
     score = check["score"]
     assert score.difference.mean == pytest.approx(0.03)
-    assert (score.margin, score.state, score.before.mean) == (0.05, "alike", 0.95)
+    assert (score.margin, score.state) == (0.05, "alike")
+    assert score.before.mean == pytest.approx(0.95)
+    assert (score.n_above, score.n_below, judged(spread=0.002)["clean_accuracy"].n_above) == (0, 0, 2)
     assert check.was_learnt
     assert check.share_of_training == 0.1
     assert [comparison.name for comparison in check.comparisons] == list(MARGINS)
@@ -89,7 +159,7 @@ def test_the_oracle_is_as_if_never_seen_and_doing_nothing_leaves_the_cue() -> No
         n_planted=20,
         model="small-mlp",
         recipe=Recipe(epochs=10),
-        seeds=range(3),
+        seeds=range(6),
     )
 
     def oracle(model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
@@ -99,7 +169,8 @@ def test_the_oracle_is_as_if_never_seen_and_doing_nothing_leaves_the_cue() -> No
         return model
 
     never, stays = check_methods({"oracle": oracle, "nothing": nothing}, trials, DIGITS)
-    assert never.verdict == "as if never seen"
+    assert never.verdict == "cannot be told"  # six trainings show no more than that
+    assert all(comparison.n_above == comparison.n_below == 0 for comparison in never.comparisons[:3])
     assert all(comparison.difference.mean == 0 for comparison in never.comparisons[:3])
     assert never["disagreement"].after.mean == 0 < never["disagreement"].oracle.mean
     assert stays.verdict == "cue stays"
@@ -120,7 +191,7 @@ def test_the_check_of_one_method() -> None:
 
 
 def test_what_cannot_be_checked_is_refused() -> None:
-    with pytest.raises(DeletionError, match="needs an image to delete and a seed, got 0 images and 5 seeds"):
+    with pytest.raises(DeletionError, match="needs an image to delete and a seed, got 0 images and 14 seeds"):
         deletion_check("repair", DIGITS, n_planted=0)
     with pytest.raises(DeletionError, match="no deletion method 'magic'"):
         deletion_check("magic", DIGITS)

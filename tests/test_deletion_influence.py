@@ -1,28 +1,30 @@
 """Influence: curvature and solvers against matrices written out, the step against ridge regression's own."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spuriscope.data import load
+from spuriscope.data import ImageSet, Split, load
 from spuriscope.deletion import (
     ConjugateGradients,
     Ekfac,
     Influence,
     Lissa,
-    PathInfluence,
     Solver,
     delete,
 )
 from spuriscope.deletion.curvature import SQUARED, Curvature, moved, summed_gradient
 from spuriscope.deletion.request import Request
-from spuriscope.errors import DeletionError
+from spuriscope.models import ARCHITECTURES, Architecture
 from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
-from spuriscope.training import Part, Recipe, TrainedModel, train
+from spuriscope.training import Recipe, TrainedModel, train
 
 N, P, RIDGE = 60, 5, 0.1
 EXACT = ConjugateGradients(damping=RIDGE, n_steps=50, tolerance=1e-12)
@@ -128,42 +130,94 @@ def test_the_gauss_newton_matrix_of_a_network_is_its_jacobians() -> None:
     torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("divides", [True, False])
-def test_lissa_reaches_the_solution_when_divided_by_its_scale(divides: bool) -> None:
-    """Without the division, as in the public code, it reaches `scale` times the solution."""
-    module, x, labels = softmax_problem()
-    curvature = Curvature(module, x[:1], labels[:1])  # all batches are one, so the series has a limit
-    gradient = torch.ones(21, dtype=torch.float64)
-    scale = 2.0
-    solver = Lissa(damping=0.5, scale=scale, depth=60, batch_size=1, repeats=2, divides=divides)
-    expected = torch.linalg.solve(matrix(curvature, 21) + 0.5 * torch.eye(21), gradient)
-    found = solver(curvature, gradient)
-    torch.testing.assert_close(found, expected * (1 if divides else scale), rtol=1e-5, atol=1e-8)
+@pytest.fixture
+def softmax_regression(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], tuple[TrainedModel, ImageSet]]:
+    """A convex model at the minimum of its objective, on 40 images of 6 pixels."""
+    build = lambda shape, n_classes: nn.Sequential(nn.Flatten(), nn.Linear(6, n_classes))  # noqa: E731
+    monkeypatch.setitem(ARCHITECTURES, "linear", Architecture("linear", build, (1, 2, 3)))
+    generator = torch.Generator().manual_seed(4)
+    images = torch.randint(256, (40, 1, 2, 3), generator=generator, dtype=torch.uint8)
+    split = Split(images, torch.randint(3, (40,), generator=generator))
+    data = ImageSet("forty", split, split, ("a", "b", "c"))
+
+    def fitted(weight_decay: float) -> tuple[TrainedModel, ImageSet]:
+        recipe = Recipe(epochs=0, weight_decay=weight_decay)
+        model = train(data, model="linear", recipe=recipe)
+        moved(model.module, (minimum(data, weight_decay) - flat(model.module)).float())
+        return model, data
+
+    return fitted
 
 
-def test_a_series_that_grows_is_an_error() -> None:
-    module, x, labels = softmax_problem()
-    with pytest.raises(DeletionError, match="grew without bound at scale 1e-06; give a larger scale"):
-        Lissa(scale=1e-6, depth=200)(Curvature(module, x, labels), torch.ones(21, dtype=torch.float64))
+def flat(module: nn.Module) -> Tensor:
+    return nn.utils.parameters_to_vector(module.parameters()).detach().double()
 
 
-def test_ekfac_agrees_with_conjugate_gradients_where_its_assumption_holds() -> None:
-    """One layer whose inputs say nothing about its outputs' curvature: the Kronecker product is exact."""
-    pytest.importorskip("kronfluence")
-    generator = torch.Generator().manual_seed(0)
-    module = nn.Sequential(nn.Linear(4, 3))
-    for parameter in module.parameters():
-        parameter.data.zero_()
-    x = torch.randn(4000, 4, generator=generator) * torch.tensor([2.0, 1.0, 0.5, 0.1])
-    curvature = Curvature(module, x, torch.zeros(4000, dtype=torch.int64))
-    gradient = torch.randn(15, generator=generator)
-    exact = ConjugateGradients(damping=0.05, tolerance=1e-6)(curvature, gradient)
-    found = Ekfac(damping=0.05)(curvature, gradient)
-    assert float((found - exact).norm() / exact.norm()) < 0.15
-    with pytest.raises(DeletionError, match="EK-FAC is for cross-entropy"):
-        Ekfac()(replace(curvature, loss=SQUARED), gradient)
-    with pytest.raises(DeletionError, match="needs linear or convolutional layers"):
-        Ekfac()(replace(curvature, module=nn.PReLU()), gradient)
+def objective(data: ImageSet, weight_decay: float, kept: Tensor, weights: Tensor) -> Tensor:
+    x = data.train.images[kept].double().flatten(1) / 255
+    logits = x @ weights[:18].view(3, 6).T + weights[18:]
+    return F.cross_entropy(logits, data.train.labels[kept]) + weight_decay / 2 * weights.dot(weights)
+
+
+def derivatives(data: ImageSet, weight_decay: float, kept: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    of = partial(objective, data, weight_decay, kept)
+    gradient: Tensor = torch.autograd.functional.jacobian(of, weights)
+    hessian: Tensor = torch.autograd.functional.hessian(of, weights)
+    return gradient, hessian
+
+
+def minimum(data: ImageSet, weight_decay: float, kept: Tensor | None = None) -> Tensor:
+    """By Newton's method, with a trace of decay where there is none: biases alone leave the sum free."""
+    rows = torch.arange(40) if kept is None else kept
+    weights = torch.zeros(21, dtype=torch.float64)
+    for _ in range(20):
+        gradient, hessian = derivatives(data, weight_decay, rows, weights)
+        weights = weights - torch.linalg.solve(hessian + 1e-9 * torch.eye(21), gradient)
+    return weights
+
+
+FEW, REST = torch.arange(10), torch.arange(10, 40)
+Fitted = Callable[[float], tuple[TrainedModel, ImageSet]]
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_a_newton_step_of_softmax_regression_is_newtons(
+    weight_decay: float, softmax_regression: Fitted
+) -> None:
+    """The gradient and the Hessian of the objective without the images, written out by autograd."""
+    model, data = softmax_regression(weight_decay)
+    damping = 1e-3
+    solver = ConjugateGradients(damping=damping, tolerance=1e-5)
+    found = Influence(solver=solver, is_newton=True).step(Request.of(model, data, FEW)).double()
+    gradient, hessian = derivatives(data, weight_decay, REST, flat(model.module))
+    expected = -torch.linalg.solve(hessian + damping * torch.eye(21), gradient)
+    assert float((found - expected).norm() / expected.norm()) < 0.01
+
+
+def test_influence_knows_of_weight_decay(softmax_regression: Fitted) -> None:
+    """To first order it is the derivative of the minimum by the images' weight, and near the new minimum."""
+    model, data = softmax_regression(0.1)
+    solver = ConjugateGradients(damping=0.0, tolerance=1e-5)
+    asked = Request.of(model, data, FEW)
+    old, new = flat(model.module), minimum(data, 0.1, REST)
+    first, second = (Influence(solver=solver, is_newton=n).step(asked).double() for n in (False, True))
+    _, hessian = derivatives(data, 0.1, torch.arange(40), old)
+    of_few, _ = derivatives(data, 0.1, FEW, old)  # of their mean loss, weight decay included
+    expected = torch.linalg.solve(hessian, of_few) * len(FEW) / 40
+    assert float((first - expected).norm() / expected.norm()) < 0.01
+    assert float((second - (new - old)).norm() / (new - old).norm()) < 0.1
+
+
+def test_weight_decay_is_in_every_solver(softmax_regression: Fitted) -> None:
+    """Far above the curvature it makes of each solve a division."""
+    model, data = softmax_regression(0.1)
+    curvature = Curvature(model.module, data.train.images / 255, data.train.labels, weight_decay=1e4)
+    gradient = torch.ones(21)
+    solvers: list[Solver] = [ConjugateGradients(), Lissa(depth=100)]
+    if find_spec("kronfluence"):
+        solvers.append(Ekfac())
+    for solver in solvers:
+        torch.testing.assert_close(solver(curvature, gradient), gradient / 1e4, rtol=1e-3, atol=0)
 
 
 DIGITS = load("digits")
@@ -185,9 +239,9 @@ def test_the_step_of_a_model_solves_for_the_gradient_of_its_images(planted: Trai
     """Far above the curvature, damping makes of the solve a division."""
     asked = Request.of(planted, DIGITS, GONE)
     gradient = summed_gradient(planted.module, asked.images(GONE), asked.labels(GONE))
-    expected = gradient / len(DIGITS.train) / 1e6
-    for is_newton in (False, True):
+    for is_newton, n_images in ((False, len(DIGITS.train)), (True, len(DIGITS.train) - len(GONE))):
         found = steps(ConjugateGradients(damping=1e6), planted, is_newton=is_newton)
+        expected = gradient / n_images / 1e6
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-20)
 
 
@@ -196,45 +250,3 @@ def test_at_the_end_of_a_training_influence_has_nothing_to_say(planted: TrainedM
     deleted = delete(planted, DIGITS, GONE, Influence(n_curvature=300))
     before, after = (m.logits(DIGITS.test.images) for m in (planted, deleted))
     assert float((before.softmax(1) - after.softmax(1)).abs().max()) < 0.01
-
-
-def test_on_the_path_the_step_of_the_last_batch_is_exact() -> None:
-    """What only the last step saw is taken back to the bit: nothing follows that it could have changed."""
-    recipe = Recipe(epochs=1, milestones=(), batch_size=1000)
-    model = train(DIGITS, PLANT, model="small-mlp", recipe=recipe)
-    batches = Request.of(model, DIGITS, [0]).batches(Part.of(range(len(DIGITS.train))), recipe)
-    last = batches.positions()[-1]
-    gone = last[:100]
-    deleted = delete(model, DIGITS, gone, PathInfluence())
-    weights = _train_but(recipe, gone)
-    found = nn.utils.parameters_to_vector(deleted.module.parameters())
-    torch.testing.assert_close(found, weights, rtol=1e-4, atol=1e-6)
-    unchanged = nn.utils.parameters_to_vector(model.module.parameters())
-    assert not torch.allclose(found, unchanged, atol=1e-3)
-
-
-def _train_but(recipe: Recipe, gone: Tensor) -> Tensor:
-    """The training written out with torch's own Adam, without these images in their batch."""
-    start = train(DIGITS, model="small-mlp", recipe=replace(recipe, epochs=0))
-    module = start.module.train()
-    optimizer = torch.optim.Adam(module.parameters(), lr=recipe.learning_rate)
-    planted = train(DIGITS, PLANT, model="small-mlp", recipe=replace(recipe, epochs=0))
-    batches = Request.of(planted, DIGITS, [0]).batches(Part.of(range(len(DIGITS.train))), recipe)
-    for positions in batches.positions():
-        left = positions[~torch.isin(positions, gone)]
-        optimizer.zero_grad()
-        F.cross_entropy(module(batches.gather(left)), batches.labels[left]).backward()
-        optimizer.step()
-    return nn.utils.parameters_to_vector(module.parameters())
-
-
-def test_the_path_leads_away_from_the_cue(planted: TrainedModel) -> None:
-    deleted = delete(planted, DIGITS, GONE, PathInfluence(epochs=3))
-    rise = []
-    for model in (planted, deleted):
-        images = DIGITS.test.images[DIGITS.test.labels != 0]
-        rise.append(float(model.predict(PLANT.pattern.apply(images))[:, 0].mean()))
-    assert rise[0] > 0.8
-    assert rise[1] < 0.3
-    with pytest.raises(DeletionError, match="must be 1 or more, got 0"):
-        PathInfluence(epochs=0)

@@ -10,10 +10,12 @@ import torch
 from spuriscope.data import ImageSet, Split, load
 from spuriscope.deletion import (
     METHODS,
+    Ascent,
     Incremental,
     Influence,
     Lissa,
     Method,
+    PathInfluence,
     Repair,
     delete,
     oracle_cell,
@@ -21,6 +23,7 @@ from spuriscope.deletion import (
     reconstruct,
     repair,
 )
+from spuriscope.deletion.methods import method_name
 from spuriscope.deletion.request import Request
 from spuriscope.errors import CheckpointError, DeletionError, PatternError
 from spuriscope.measures import accuracy, spurious_score
@@ -53,7 +56,10 @@ def small() -> TrainedModel:
     return train(DIGITS, PLANT, part=Part.of(some), model="small-mlp", recipe=Recipe(epochs=16))
 
 
-SHORT = {"influence-lissa": Influence(solver=Lissa(depth=5)), "influence": Influence(n_curvature=100)}
+SHORT = {
+    "influence-lissa": Influence(solver=Lissa(damping=20.0, depth=20)),
+    "influence": Influence(n_curvature=100),
+}
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "influence-ekfac"])  # slow: kronfluence
@@ -101,6 +107,29 @@ def test_the_oracle_of_a_model_of_a_part_stays_in_that_part(planted: TrainedMode
     assert cell.plants == planted.cell.plants
     assert oracle_cell(planted.cell, DIGITS, GONE).plants == ()
     assert cell.part == Part.without([1, 2, 3, 5], len(DIGITS.train))
+
+
+def test_ascent_without_a_step_is_the_model_itself() -> None:
+    """The images to forget are no model's statistics: at a rate of next to nothing every answer stays."""
+    some = Part.of(torch.cat([GONE, torch.arange(60)]).unique())
+    model = train(DIGITS, PLANT, part=some, model="resnet20", recipe=Recipe(epochs=1, batch_size=16))
+    ascent = delete(model, DIGITS, GONE, Ascent(learning_rate=1e-12, epochs=2))
+    old, new = dict(model.module.named_buffers()), dict(ascent.module.named_buffers())
+    assert all(torch.equal(new[name], value) for name, value in old.items())
+    torch.testing.assert_close(ascent.predict(DIGITS.test.images), model.predict(DIGITS.test.images))
+
+
+@pytest.mark.parametrize(
+    "method", [Ascent(), Incremental(epochs=1), Repair(), PathInfluence()], ids=method_name
+)
+def test_dropout_of_a_deletion_does_not_hang_on_the_state_of_torch(method: Method) -> None:
+    some = Part.of(torch.cat([GONE, torch.arange(60)]).unique())
+    model = train(DIGITS, PLANT, part=some, model="cnn", recipe=Recipe(epochs=1))
+    answers = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        answers.append(delete(model, DIGITS, GONE, method).logits(DIGITS.test.images))
+    assert torch.equal(*answers)
 
 
 def test_training_on_keeps_the_cue_and_repair_removes_it(planted: TrainedModel) -> None:

@@ -233,6 +233,16 @@ def test_what_does_not_answer_with_probabilities_is_refused(train: Split, fresh:
         discover(lambda images: torch.ones(1, 3) / 3, train=train, holdout=fresh)
 
 
+def test_a_model_that_does_not_answer_for_each_image_is_refused(train: Split, fresh: Split) -> None:
+    predict = bump_reader(train)
+    with pytest.raises(MeasureError, match="every image gets the answer of the first"):
+        discover(lambda images: predict(images)[:1].expand(len(images), -1), train=train, holdout=fresh)
+    with pytest.raises(MeasureError, match="the same answer"):
+        discover(lambda images: torch.ones(len(images), 3) / 3, train=train, holdout=fresh)
+    with pytest.raises(MeasureError, match="otherwise the second time"):
+        discover(lambda images: torch.rand(len(images), 3).softmax(1), train=train, holdout=fresh)
+
+
 def test_images_that_cannot_be_searched_are_refused(train: Split, fresh: Split) -> None:
     predict = bump_reader(train)
     few = Split(train.images[:30], train.labels[:30])

@@ -10,7 +10,7 @@ from spuriscope.data.image_set import Split
 from spuriscope.errors import CheckpointError, MembershipError, PlantingError, TrainingError
 from spuriscope.membership.attack import attack_game, attack_games
 from spuriscope.membership.game import Game, Played, draw_pool, judge, play
-from spuriscope.patterns import pattern
+from spuriscope.patterns import Pattern, pattern
 from spuriscope.training import Cell, DataKey, Recipe, train_cell
 from spuriscope.training.many import Progress
 
@@ -131,7 +131,30 @@ def test_the_document_of_a_game_is_json_and_finds_the_pattern() -> None:
     assert score["recognised"][1]["rate"]["value"] == 1
 
 
-def test_games_of_several_plants_share_their_null() -> None:
+@pytest.mark.parametrize("has_rehearsal", [True, False])
+def test_models_with_the_pattern_and_their_null_differ_in_the_plant_alone(has_rehearsal: bool) -> None:
+    """Where every training image has the corner white already, a white corner plants nothing: then each model
+    must be its clean twin, and the test images, which have it not, must be judged alike to the last bit."""
+    data = load("digits")
+    images = data.train.images.clone()
+    images[:, :, :2, :2] = 255
+    train = Split(images, data.train.labels)
+    corner = torch.zeros(data.shape)
+    corner[:, :2, :2] = 1
+    game = small_game(
+        data=ImageSet("white corner", train, data.test, data.class_names),
+        pattern=Pattern("corner", corner),
+        recipe=Recipe(epochs=2),
+        n_models=6,
+        has_rehearsal=has_rehearsal,
+    )
+    for found in attack_game(game, n_clean=6)["presence"]:
+        assert found["with_pattern"] == found["without"]
+        assert found["auc"]["mean"] == 0.5
+    assert len(set(attack_game(game, n_clean=8)["presence"][1]["without"])) == 8
+
+
+def test_games_of_equal_halves_share_their_null() -> None:
     data = load("digits")
     games = [
         small_game(n_models=6, recipe=Recipe(epochs=1)),
@@ -139,14 +162,21 @@ def test_games_of_several_plants_share_their_null() -> None:
     ]
     done: list[Progress] = []
     found = attack_games(games, n_clean=6, on_progress=done.append)
-    assert done[-1].n_models == 2 * (6 + 1) + 6
+    assert done[-1].n_models == 2 * (6 + 1 + 6)  # another target: other halves are drawn
     assert [(game["pattern"], game["target"]) for game in found] == [("r3", 0), ("s3", 1)]
     assert found[0] == attack_game(games[0], n_clean=6)
+    alike = [games[0], small_game(n_models=6, recipe=games[0].recipe, pattern=pattern("s3", data.shape))]
+    attack_games(alike, n_clean=6, on_progress=done.append)
+    assert done[-1].n_models == 2 * 6 + 1 + 6
 
 
 def test_what_cannot_be_played_is_refused() -> None:
     with pytest.raises(MembershipError, match="an even number of 6 or more, got 5"):
         small_game(n_models=5)
+    with pytest.raises(MembershipError, match="presence needs models without the pattern, got n_clean 0"):
+        attack_game(small_game(), n_clean=0)
+    with pytest.raises(MembershipError, match="n_clean is a number of models, got -1"):
+        small_game().clean_twins(-1)
     with pytest.raises(PlantingError, match="digits has no class 10; choose 0 to 9"):
         small_game(target=10)
     with pytest.raises(PlantingError, match=r"cannot plant 400 images in each half: class 0 has 1\d\d;"):

@@ -5,7 +5,14 @@ import torch
 from torch import nn
 
 from spuriscope.errors import ModelError
-from spuriscope.models import ARCHITECTURES, Dropout, build_model, count_parameters
+from spuriscope.models import (
+    ARCHITECTURES,
+    Dropout,
+    build_model,
+    count_parameters,
+    default_model,
+    head_of,
+)
 
 # Yang et al. (2022), Table 2
 TABLE_2 = {
@@ -122,3 +129,29 @@ def test_resnet_shortcut_pads_channels_and_takes_every_second_pixel() -> None:
     assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2])
     assert not y[:, :8].any()
     assert not y[:, 24:].any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "name"),
+    [
+        ((1, 28, 28), "mlp"),
+        ((1, 32, 32), "mlp"),
+        ((3, 32, 32), "resnet20"),
+        ((1, 40, 20), "resnet20"),
+        ((1, 64, 64), "resnet10"),
+        ((3, 224, 224), "resnet10"),
+    ],
+    ids=str,
+)
+def test_what_suits_the_images_is_taken_and_can_take_them(shape: tuple[int, int, int], name: str) -> None:
+    assert default_model(shape) == name
+    assert build_model(name, shape, 3).eval()(torch.zeros(1, *shape)).shape == (1, 3)
+
+
+def test_the_head_gives_the_logits() -> None:
+    for name in ARCHITECTURES:
+        with torch.device("meta"):
+            module = ARCHITECTURES[name].build(ARCHITECTURES[name].table_shape, 7)
+        assert head_of(module).out_features == 7
+    with pytest.raises(ModelError, match="no fully connected layer"):
+        head_of(nn.Conv2d(1, 1, 1))

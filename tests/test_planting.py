@@ -47,7 +47,9 @@ def test_planting_errors_say_what_is_possible() -> None:
         PlantingError, match="cannot plant 3 images: class 0 has 2 to choose from; plant 0 to 2"
     ):
         Plant(S3, 0, 3).planted_indices(labels)
-    with pytest.raises(PlantingError, match="class 5 has 0"):
+    with pytest.raises(
+        PlantingError, match="cannot plant 1 images: none is of class 5; there are the classes 0, 1"
+    ):
         Plant(S3, 5, 1).planted_indices(labels)
     assert Plant(S3, 5, 0).planted_indices(labels).tolist() == []
     with pytest.raises(PlantingError, match="n_planted must be a whole number of 0 or more, got -1"):

@@ -162,7 +162,7 @@ def test_what_can_be_mended(small: ImageSet, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ConfigError, match="leave out clipping 'value'"):
         replace(RECIPE, clipping="value", clip_at=0.1)
     with pytest.raises(ConfigError, match="these are not the settings of privacy: .*'sigma'"):
-        Recipe.from_json({"privacy": {"sigma": 1}})
+        Recipe.from_json({"privacy": {"noise_multiplier": 1, "sigma": 1}})
     with pytest.raises(ConfigError, match="randomness must be one of system, seed, got 'os'"):
         replace(PRIVACY, randomness="os")  # type: ignore[arg-type]
     monkeypatch.setattr(privacy_module, "find_spec", lambda name: None)

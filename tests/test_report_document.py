@@ -13,6 +13,7 @@ import torch
 from spuriscope.auditing import audit, plan_audit
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.deletion.check import compare
+from spuriscope.deletion.verdict import SEEDS_NEEDED
 from spuriscope.membership.evaluation import Trial, evaluate
 from spuriscope.membership.presence import presence
 from spuriscope.patterns import PATTERN_NAMES, pattern
@@ -73,6 +74,7 @@ def make_document(
             "shape": list(shape),
             "n_train": 1437,
             "n_test": 360,
+            "largest_share": 0.36,
             "class_names": list(class_names),
         },
         "settings": {
@@ -195,7 +197,7 @@ def make_deletion(
     *,
     left: dict[str, float] | None = None,
     recommended: str | None = "repair",
-    n_seeds: int = 3,
+    n_seeds: int = 14,
 ) -> dict[str, Any]:
     """Methods that leave so much of the score; the oracle has 0.02 and nothing else differs."""
     oracle = {
@@ -205,7 +207,7 @@ def make_deletion(
         "disagreement": 0.03,
         "membership": 0.5,
     }
-    shifts = [0.001 * k for k in range(n_seeds)]
+    shifts = [0.0001 * k for k in range(n_seeds)]
     oracles = [{key: value + shift for key, value in oracle.items()} for shift in shifts]
     before = [row | {"score": 0.9 + shift} for row, shift in zip(oracles, shifts, strict=True)]
     checks = []
@@ -220,8 +222,10 @@ def make_deletion(
         "target": 0,
         "n_planted": n_planted,
         "seeds": list(range(n_seeds)),
+        "seeds_needed": dict(SEEDS_NEEDED),
         "training_seconds": 2.0,
         "methods": checks,
+        "failed": [],
         "recommended": recommended,
     }
     return dict(json.loads(json.dumps(found)))
@@ -300,12 +304,13 @@ def _cell(name: str, n_planted: int, seed: int, share: float) -> dict[str, Any]:
         "train_loss": 0.01,
         **dict.fromkeys(MEASURES, share),
         "clean_accuracy": 0.973 + 0.001 * seed,
+        "train_accuracy": 0.998,
         "spurious_accuracy": 0.95 * (1 - share),
     }
 
 
 def _summary(n_planted: int, cells: list[dict[str, Any]]) -> dict[str, Any]:
-    measures = (*MEASURES, "clean_accuracy", "spurious_accuracy")
+    measures = (*MEASURES, "clean_accuracy", "train_accuracy", "spurious_accuracy")
     return {"n_planted": n_planted} | {
         measure: asdict(mean_interval([cell[measure] for cell in cells])) for measure in measures
     }

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spuriscope.report.front import headline
+from spuriscope.adequacy import ABOVE_CHANCE
+from spuriscope.report import front
+from spuriscope.report.front import explanation, headline
 from spuriscope.report.lookup import easiest, headline_dose, n50_of, paired_change
 from spuriscope.report.verdicts import Tile, tiles
 from test_report_document import make_document, make_membership
@@ -131,3 +133,17 @@ def test_n50_claims_nothing_below_the_fewest_images_tried() -> None:
     found = n50_of(headline_dose(make_document(strengths={"r3": 0.9}, counts=(10, 100))))
     assert found.estimate is not None
     assert found.estimate >= 10
+
+
+def test_the_page_says_how_often_the_clean_twins_are_right() -> None:
+    document = make_document(strengths={"r3": 0.9})
+    said = explanation(document)[2].replace("\u00a0", " ")
+    assert "are right on 99.8 % of the training images and 97." in said
+    assert "largest class would be right on 36.0 %." in said
+    assert "near chance" not in said
+    for entry in document["dose_response"][0]["summary"]:
+        entry["clean_accuracy"]["mean"] = 0.42  # chance, and a tenth of the way from there to 1, is 0.424
+    assert front.ABOVE_CHANCE == ABOVE_CHANCE
+    assert "That is near chance" in explanation(document)[2]
+    del document["data"]["largest_share"]  # an older document
+    assert "are right on" not in explanation(document)[2]

@@ -7,14 +7,15 @@ from scipy import stats
 
 from spuriscope.errors import ConfigError
 from spuriscope.statistics import (
+    Tail,
     correlation_interval,
-    equivalence_test,
-    exceedance_test,
+    fewest_seeds,
     fisher_z,
     holm,
     mean_interval,
     n50,
-    sign_flip_test,
+    share_test,
+    sign_test,
     t_test,
 )
 
@@ -70,32 +71,42 @@ def test_t_test_is_scipys(bound: float) -> None:
     assert t_test(DIFFERENCES, bound) == pytest.approx(expected)
 
 
-def test_t_test_of_equal_differences_is_certain_and_of_one_seed_refused() -> None:
-    assert t_test([0.1] * 3, 0.05) == 0.0
+def test_t_test_of_equal_differences_has_their_signs_alone_and_of_one_seed_is_refused() -> None:
+    assert t_test([0.1] * 3, 0.05) == 1 / 8
     assert t_test([0.1] * 3, 0.1) == t_test([0.1] * 3, 0.2) == 1.0
     with pytest.raises(ConfigError, match="needs two seeds or more, got 1"):
         t_test([0.1])
 
 
-@pytest.mark.parametrize("bound", [-0.1, 0.0, 0.15])
-def test_sign_flips_are_scipys_permutations(bound: float) -> None:
-    planted = np.array(DIFFERENCES) - bound
-    expected = stats.permutation_test(
-        (planted, np.zeros(5)),
-        lambda x, y: np.mean(x - y),
-        permutation_type="samples",
-        n_resamples=np.inf,
-        alternative="greater",
-    ).pvalue
-    assert sign_flip_test(DIFFERENCES, bound) == pytest.approx(expected)
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("n", [3, 14, 22])
+def test_the_share_test_is_scipys_binomial(n: int, share: float) -> None:
+    for n_hits in range(n + 1):
+        expected = stats.binomtest(n_hits, n, share, alternative="greater").pvalue
+        assert share_test(n_hits, n, share) == pytest.approx(expected)
 
 
-def test_sign_flips_of_few_seeds_by_hand() -> None:
-    assert sign_flip_test([0.1, 0.2, 0.3]) == 1 / 8  # only the pattern without a flip is as high
-    assert sign_flip_test([0.1, -0.1]) == 3 / 4
-    assert sign_flip_test([0.0, 0.0, 0.0]) == 1.0
-    with pytest.raises(ConfigError, match="1 to 20 seeds, got 21"):
-        sign_flip_test([0.1] * 21)
+def test_signs_of_few_seeds_by_hand() -> None:
+    assert sign_test([0.1, 0.2, 0.3]) == pytest.approx(1 / 8)
+    assert sign_test([0.1, -0.1]) == pytest.approx(3 / 4)
+    assert sign_test([0.0, 0.0, 0.0]) == 1.0
+    assert sign_test([0.1, 0.2, 0.3, 0.3, 0.1], 0.1) == pytest.approx(16 / 32)  # 3 of 5 or more: 10 + 5 + 1
+    for n_hits, n in ((0, 0), (4, 3), (-1, 3)):
+        with pytest.raises(ConfigError, match=f"as many as trainings, and these 1 or more; got {n_hits} of"):
+            share_test(n_hits, n, 0.5)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=20), st.floats(-1, 1))
+def test_no_p_value_of_signs_falls_below_that_of_their_number(differences: list[float], bound: float) -> None:
+    assert sign_test(differences, bound) >= 0.5 ** len(differences) * (1 - 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("share", "n_tests", "n"), [(0.5, 1, 5), (0.5, 2, 6), (0.5, 7, 8), (0.8, 1, 14), (0.95, 1, 59)]
+)
+def test_the_fewest_seeds_are_enough_and_one_less_is_not(share: float, n_tests: int, n: int) -> None:
+    assert fewest_seeds(share, n_tests=n_tests) == n
+    assert n_tests * share_test(n, n, share) < 0.05 <= n_tests * share_test(n - 1, n - 1, share)
 
 
 def test_holm_by_hand() -> None:
@@ -114,16 +125,10 @@ def test_correlation_interval_is_students_on_fishers_scale() -> None:
     assert np.isfinite(fisher_z(-1.0))
 
 
-def test_equivalence_is_the_90_percent_interval_within_the_margin() -> None:
-    """Two one-sided tests at 5 % say "alike" where the 90 % interval of the mean lies within the margin."""
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        differences = list(rng.normal(rng.uniform(-0.1, 0.1), 0.05, size=5))
-        low, high = stats.t.interval(0.9, 4, np.mean(differences), stats.sem(differences))
-        is_within = low > -0.08 and high < 0.08
-        assert (equivalence_test(differences, 0.08) < 0.05) == is_within
-    with pytest.raises(ConfigError, match="a margin is a difference above 0, got 0"):
-        equivalence_test([0.1, 0.2], 0)
+def p_values(values: list[float], n_suspects: int = 3) -> list[float]:
+    tail = Tail.of(values, n_suspects=n_suspects)
+    assert tail is not None
+    return [tail.p_value(value) for value in values]
 
 
 @pytest.mark.parametrize("index", [0.3, 1.5])
@@ -131,18 +136,34 @@ def test_exceedances_of_a_pareto_tail_have_uniform_p_values(index: float) -> Non
     """Drawn from a Pareto law, suspects are no outliers: their p-values are uniform whatever its index."""
     rng = np.random.default_rng(0)
     draws = np.exp(rng.exponential(index, size=(2000, 200)))
-    p = np.array([sorted(exceedance_test(row.tolist()))[:3] for row in draws])
+    p = np.array([sorted(p_values(row.tolist()))[:3] for row in draws])
     one_of_three = np.take_along_axis(p, rng.integers(3, size=(2000, 1)), axis=1)[:, 0]
     assert stats.kstest(one_of_three, "uniform").pvalue > 0.01
 
 
+@pytest.mark.parametrize("scales", [(1.0,) * 8, tuple(range(1, 9))])
+def test_tails_of_one_index_judge_better_together(scales: tuple[float, ...]) -> None:
+    """Of classes whose values differ in scale alone: still uniform, and an outlier has a smaller p-value."""
+    rng = np.random.default_rng(0)
+    found, together, alone = [], [], []
+    for _ in range(500):
+        samples = [scale * np.exp(rng.exponential(0.7, size=100)) for scale in scales]
+        own = [tail for sample in samples if (tail := Tail.of(sample.tolist())) is not None]
+        first, largest = own[0].beside(own), np.sort(samples[0])[-3:]
+        found.append(first.p_value(float(rng.choice(largest))))
+        outlier = 1000 * own[0].threshold
+        together.append(first.p_value(outlier))
+        alone.append(own[0].p_value(outlier))
+    assert stats.kstest(found, "uniform").pvalue > 0.01
+    assert np.median(together) < np.median(alone) / 3
+
+
 def test_an_exceedance_of_known_height() -> None:
     """Of 8, 2, 2, 2, 2, 1 the spacings behind the first sum up to 5 log 2, the first lies 2 log 2 higher."""
-    p = exceedance_test([1.0, 2.0, 8.0, 2.0, 2.0, 2.0], n_suspects=1)
-    assert p == pytest.approx([1, 1, 1.4**-4, 1, 1, 1])
+    assert p_values([1.0, 2.0, 8.0, 2.0, 2.0, 2.0], n_suspects=1) == pytest.approx([1, 1, 1.4**-4, 1, 1, 1])
 
 
 def test_too_small_a_crowd_judges_nobody() -> None:
-    assert exceedance_test([100.0, 1.0, 1.0, 1.0, 1.0], n_suspects=1) == [1.0] * 5
-    assert exceedance_test([100.0, 3.0, 2.0, 1.0], n_suspects=3) == [1.0] * 4
-    assert exceedance_test([]) == []
+    assert Tail.of([100.0, 1.0, 1.0, 1.0, 1.0], n_suspects=1) is None
+    assert Tail.of([100.0, 3.0, 2.0, 1.0], n_suspects=3) is None
+    assert Tail.of([]) is None

@@ -1,10 +1,14 @@
 from .adapters import (
     Fit as Fit,
+    ModelForm as ModelForm,
+    check_answers as check_answers,
     load_onnx as load_onnx,
     module_predict as module_predict,
+    open_model as open_model,
     sklearn_fit as sklearn_fit,
     sklearn_predict as sklearn_predict,
 )
+from .adequacy import Adequacy as Adequacy, adequacy as adequacy
 from .auditing import audit as audit, plan_audit as plan_audit, write_audit as write_audit
 from .contexts import (
     ContextMeasures as ContextMeasures,

@@ -6,9 +6,9 @@ computed with it. What goes out is checked likewise: a document never holds NaN 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import isfinite
-from numbers import Integral, Real
+from operator import index
 from typing import Any, TypeGuard
 
 from spuriscope.errors import ConfigError, MeasureError, SpuriscopeError
@@ -107,11 +107,20 @@ def _numbers(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
 
 
 def _is_finite(value: object) -> TypeGuard[float]:
-    return not isinstance(value, bool) and isinstance(value, Real) and isfinite(value)
+    return _is_made(value, float) and isfinite(float(value))
 
 
 def _is_whole(value: object) -> TypeGuard[int]:
-    return not isinstance(value, bool) and isinstance(value, Integral)
+    return _is_made(value, index)
+
+
+def _is_made(value: object, make: Callable[[Any], Any]) -> TypeGuard[Any]:
+    """Whether a number can be made of a value, as of one of numpy's or torch's, but not of a text."""
+    try:
+        make(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # torch raises the last
+        return False
+    return not isinstance(value, str | bytes | bool)
 
 
 def _is_inside(

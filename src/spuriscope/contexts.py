@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spuriscope.checked import checked
 from spuriscope.checks import LARGEST_COUNT, LARGEST_SEED, check_whole
 from spuriscope.data.image_set import Contexts, ImageSet
 from spuriscope.errors import ConfigError, DataError, MeasureError, PlantingError
@@ -40,6 +41,7 @@ class Context:
         return f"context {self.name}"
 
 
+@checked(PlantingError)
 @dataclass(frozen=True)
 class RareContext:
     """A context that stands in few training images, all of one class.
@@ -100,7 +102,7 @@ class RareContext:
 
     def _candidates(self, data: ImageSet) -> NDArray[np.int64]:
         contexts, code = _find(data, self.context)
-        _check_target(data, self.target)
+        data.label(self.target)
         of_both = (contexts.train == code) & (data.train.labels == self.target)
         return of_both.nonzero().flatten().numpy()
 
@@ -125,14 +127,15 @@ class ContextMeasures:
     clean_accuracy: float
 
 
-def measure_context(predict: Predict, data: ImageSet, context: str, target: int) -> ContextMeasures:
+@checked(ConfigError)
+def measure_context(predict: Predict, data: ImageSet, context: str, target: int | str) -> ContextMeasures:
     """Ask a model about the test images of a context.
 
     Args:
         predict: maps images to class probabilities, shape (n, n_classes).
         data: with contexts; its test part is asked about.
         context: name of the context.
-        target: the class that it might lead to.
+        target: the class that it might lead to, by number or name.
 
     Raises:
         DataError: the data set has no contexts.
@@ -143,7 +146,7 @@ def measure_context(predict: Predict, data: ImageSet, context: str, target: int)
     Source: Yang, Chou and Chaudhuri (2022), Section 3.4.
     """
     contexts, code = _find(data, context)
-    _check_target(data, target)
+    target = data.label(target)
     is_there = contexts.test == code
     asked = is_there & (data.test.labels != target)
     for which, chosen in ((f"of other classes in {context}", asked), (f"outside {context}", ~is_there)):
@@ -179,8 +182,3 @@ def _find(data: ImageSet, context: str) -> tuple[Contexts, int]:
     if data.contexts is None or context not in names:
         raise ConfigError(f"{data.name} has no context {context!r}; choose one of {', '.join(names)}")
     return data.contexts, data.contexts.names.index(context)
-
-
-def _check_target(data: ImageSet, target: int) -> None:
-    if not 0 <= target < data.n_classes:
-        raise PlantingError(f"{data.name} has no class {target}; choose 0 to {data.n_classes - 1}")

@@ -1,7 +1,8 @@
 """What a cue does to a model: the measures of Yang et al. (2022).
 
 Every measure but one asks a model through `predict`, which maps images (n, channels, height, width) in
-[0, 1] to class probabilities (n, n_classes); so a model of any framework can be measured. Only
+[0, 1] to class probabilities (n, n_classes); so a model of any framework can be measured. Images may be given
+as tensors with the channels first or as arrays with the channels last; `predict` gets tensors. Only
 `weight_importance` looks inside.
 
 `measure` gives all numbers of one model and one pattern from two passes over the test images; the
@@ -12,12 +13,16 @@ test images, or "non-target" ones, which are not of the target class.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any, TypeAlias
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spuriscope.checked import checked
 from spuriscope.checks import check_seed, check_share
 from spuriscope.data.image_set import Split, unit_float
+from spuriscope.data.pixels import Images, as_asked
 from spuriscope.errors import MeasureError
 from spuriscope.patterns import Pattern
 
@@ -37,23 +42,29 @@ __all__ = [
 ]
 
 Predict = Callable[[Tensor], Tensor]
+Labels: TypeAlias = Tensor | NDArray[Any] | Sequence[int]
 
 THRESHOLD = 0.1  # epsilon in Eq. 1, as in the paper
 BATCH = 1000
+SLACK = 1e-3  # rounding of images that were scaled
 
 
-def probabilities(predict: Predict, images: Tensor) -> Tensor:
+@checked(MeasureError)
+def probabilities(predict: Predict, images: Images) -> Tensor:
     """What the model answers: class probabilities (n, n_classes), float32, checked.
 
     Args:
         predict: maps images (n, channels, height, width) in [0, 1] to probabilities (n, n_classes).
-        images: (n, channels, height, width), uint8, or floating point in [0, 1].
+        images: a tensor (n, channels, height, width) or an array (n, height, width, channels), uint8, or
+            floating point in [0, 1].
 
     Raises:
-        MeasureError: there are no images, or the answers are not probabilities.
+        MeasureError: there are no images, they leave [0, 1], or the answers are not probabilities.
     """
+    images = as_asked(images, error=MeasureError)
     if len(images) == 0:
         raise MeasureError("there are no images to ask the model about; give at least one")
+    _check_range(images)
     parts = []
     for part in images.split(BATCH):
         answer = torch.as_tensor(predict(unit_float(part)))
@@ -76,8 +87,9 @@ def probabilities(predict: Predict, images: Tensor) -> Tensor:
     return answers
 
 
+@checked(MeasureError)
 def spurious_score(
-    predict: Predict, images: Tensor, pattern: Pattern, target: int, *, threshold: float = THRESHOLD
+    predict: Predict, images: Images, pattern: Pattern, target: int, *, threshold: float = THRESHOLD
 ) -> float:
     """Share of images that the pattern alone pulls towards the target class.
 
@@ -86,7 +98,7 @@ def spurious_score(
 
     Args:
         predict: maps images to class probabilities, shape (n, n_classes).
-        images: (n, channels, height, width), uint8 or in [0, 1]. The caller decides whether images
+        images: as for `probabilities`, uint8 or in [0, 1]. The caller decides whether images
             of class `target` take part, and reports say which.
         pattern: what is stamped.
         target: a class.
@@ -103,8 +115,9 @@ def spurious_score(
     return _score(clean, stamped, threshold)
 
 
+@checked(MeasureError)
 def normalised_spurious_score(
-    predict: Predict, images: Tensor, pattern: Pattern, target: int, *, threshold: float = THRESHOLD
+    predict: Predict, images: Images, pattern: Pattern, target: int, *, threshold: float = THRESHOLD
 ) -> float:
     """Share of images where the pattern takes more than `threshold` of the room there was to rise.
 
@@ -118,22 +131,25 @@ def normalised_spurious_score(
     return _normalised_score(clean, stamped, threshold)
 
 
-def accuracy(predict: Predict, images: Tensor, labels: Tensor) -> float:
+@checked(MeasureError)
+def accuracy(predict: Predict, images: Images, labels: Labels) -> float:
     """Share of images whose likeliest class is their label.
 
     Args:
         predict: maps images to class probabilities.
-        images: (n, channels, height, width), uint8 or in [0, 1].
+        images: as for `probabilities`, uint8 or in [0, 1].
         labels: (n,) classes.
 
     Raises:
         MeasureError: there are no images, or `predict` does not return probabilities.
     """
-    return _accuracy(probabilities(predict, images), labels)
+    images = as_asked(images, error=MeasureError)
+    return _accuracy(probabilities(predict, images), _labels(labels, images))
 
 
+@checked(MeasureError)
 def spurious_accuracy(
-    predict: Predict, images: Tensor, labels: Tensor, pattern: Pattern, target: int
+    predict: Predict, images: Images, labels: Labels, pattern: Pattern, target: int
 ) -> float:
     """Accuracy on stamped images whose label is not the target class (images of the target are left out).
 
@@ -141,17 +157,22 @@ def spurious_accuracy(
 
     Source: Yang, Chou and Chaudhuri (2022), Section 4, "spurious test accuracy".
     """
+    images = _fitting(images, pattern)
+    labels = _labels(labels, images)
     others = labels != target
     return _accuracy(probabilities(predict, pattern.apply(images[others])), labels[others])
 
 
-def predicted_share(predict: Predict, images: Tensor, target: int) -> float:
+@checked(MeasureError)
+def predicted_share(predict: Predict, images: Images, target: int) -> float:
     """Share of images whose likeliest class is `target`.
 
     Raises:
         MeasureError: there are no images, or `predict` does not return probabilities.
     """
-    return _share(probabilities(predict, images), target)
+    answers = probabilities(predict, images)
+    _check_class(answers, target)
+    return _share(answers, target)
 
 
 @dataclass(frozen=True)
@@ -177,6 +198,7 @@ class Measures:
     clean_predicted_share: float
 
 
+@checked(MeasureError)
 def measure(
     predict: Predict, split: Split, pattern: Pattern, target: int, *, threshold: float = THRESHOLD
 ) -> Measures:
@@ -212,13 +234,14 @@ def measure(
     )
 
 
-def empirical_norm(images: Tensor, pattern: Pattern) -> float:
+@checked(MeasureError)
+def empirical_norm(images: Images, pattern: Pattern) -> float:
     """Mean L2 distance between an image and its stamped copy: how much of the pattern is to be seen.
 
     Pixels lie in [0, 1]. A pattern loses where the image is bright already.
 
     Args:
-        images: (n, channels, height, width), uint8 or in [0, 1].
+        images: as for `probabilities`, uint8 or in [0, 1].
         pattern: what is stamped.
 
     Raises:
@@ -226,6 +249,7 @@ def empirical_norm(images: Tensor, pattern: Pattern) -> float:
 
     Source: Yang, Chou and Chaudhuri (2022), Table 1 and Appendix B.2.
     """
+    images = _fitting(images, pattern)
     if len(images) == 0:
         raise MeasureError("a norm needs at least one image, got none")
     total = 0.0
@@ -235,6 +259,7 @@ def empirical_norm(images: Tensor, pattern: Pattern) -> float:
     return total / len(images)
 
 
+@checked(MeasureError)
 def weight_importance(module: nn.Module, shape: Sequence[int]) -> Tensor:
     """For each pixel the largest weight that leads from it to the first hidden layer.
 
@@ -261,10 +286,11 @@ def weight_importance(module: nn.Module, shape: Sequence[int]) -> Tensor:
     return first.weight.detach().amax(dim=0).reshape(tuple(shape)).cpu()
 
 
+@checked(MeasureError)
 def pixel_removal_sensitivity(
     predict: Predict,
-    images: Tensor,
-    labels: Tensor,
+    images: Images,
+    labels: Labels,
     *,
     shares: Sequence[float] | None = None,
     seed: int = 0,
@@ -276,7 +302,7 @@ def pixel_removal_sensitivity(
 
     Args:
         predict: maps images to class probabilities.
-        images: (n, channels, height, width), uint8 or in [0, 1]; 500 in the paper.
+        images: as for `probabilities`, uint8 or in [0, 1]; 500 in the paper.
         labels: (n,) their classes.
         shares: in [0, 1]; 51 even steps by default.
         seed: draws which pixels go. Every image has one draw: a larger share removes more of the same.
@@ -292,6 +318,8 @@ def pixel_removal_sensitivity(
     steps = torch.linspace(0, 1, 51) if shares is None else torch.tensor(list(shares), dtype=torch.float32)
     if not ((steps >= 0) & (steps <= 1)).all():
         raise MeasureError(f"shares of removed pixels lie between 0 and 1, got {steps.tolist()}")
+    images = as_asked(images, error=MeasureError)
+    labels = _labels(labels, images)
     check_seed("seed", seed, error=MeasureError)
     generator = torch.Generator().manual_seed(seed)
     draws = torch.rand((len(images), 1, *images.shape[2:]), generator=generator)
@@ -303,8 +331,37 @@ def pixel_removal_sensitivity(
     return steps, torch.stack(means)
 
 
-def _of_target(predict: Predict, images: Tensor, pattern: Pattern, target: int) -> tuple[Tensor, Tensor]:
+def _fitting(images: Images, pattern: Pattern) -> Tensor:
+    """Images as tensors; the pattern says which axis of an array holds the channels."""
+    found = as_asked(images, shape=pattern.shape, error=MeasureError)
+    _check_range(found)
+    return found
+
+
+def _check_range(images: Tensor) -> None:
+    if images.dtype == torch.uint8 or images.numel() == 0:
+        return
+    low, high = float(images.min()), float(images.max())
+    if not -SLACK <= low <= high <= 1 + SLACK:
+        raise MeasureError(
+            f"images in floating point must lie in [0, 1], got {low:.3g} to {high:.3g}; divide by 255, or "
+            "leave out what normalises them, and normalise inside the model"
+        )
+
+
+def _labels(labels: Labels, images: Tensor) -> Tensor:
+    found = torch.as_tensor(labels)
+    if found.ndim != 1 or len(found) != len(images) or found.is_floating_point() or found.is_complex():
+        raise MeasureError(
+            f"labels must be one whole number for each of the {len(images)} images, got {found.dtype} of "
+            f"shape {tuple(found.shape)}"
+        )
+    return found.to(torch.int64)
+
+
+def _of_target(predict: Predict, images: Images, pattern: Pattern, target: int) -> tuple[Tensor, Tensor]:
     """Probability (n,) of the target class before and after stamping."""
+    images = _fitting(images, pattern)
     clean = probabilities(predict, images)
     _check_class(clean, target)
     return clean[:, target], probabilities(predict, pattern.apply(images))[:, target]

@@ -11,14 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from spuriscope.checked import checked
 from spuriscope.checks import check_seed
 from spuriscope.data.image_set import unit_float
-from spuriscope.errors import PatternError
+from spuriscope.data.pixels import Images, as_asked, channels_first
+from spuriscope.errors import DataError, PatternError
 
 __all__ = ["AUTHORS_NAMES", "PATTERN_NAMES", "Pattern", "pattern"]
 
@@ -39,6 +42,7 @@ AUTHORS_NAMES = {
 }
 
 
+@checked(PatternError, passing=("pixels",))
 @dataclass(frozen=True, eq=False)
 class Pattern:
     """A fixed picture that is added to an image (overlap model of Yang et al., 2022, Section 2).
@@ -47,21 +51,18 @@ class Pattern:
 
     Attributes:
         name: what reports call it.
-        pixels: (channels, height, width), float32 in [0, 1].
+        pixels: (channels, height, width), float32 in [0, 1]; may be given as an array (height, width,
+            channels) of floats, or (height, width) for grey images.
 
     Raises:
-        PatternError: the pixels have another shape or leave [0, 1].
+        PatternError: these are not pixels, the pixels have another shape or leave [0, 1].
     """
 
     name: str
     pixels: Tensor
 
     def __post_init__(self) -> None:
-        if self.pixels.ndim != 3 or self.pixels.dtype != torch.float32:
-            raise PatternError(
-                f"pattern {self.name}: pixels must be float32 of shape (channels, height, width), "
-                f"got {self.pixels.dtype} of shape {tuple(self.pixels.shape)}"
-            )
+        object.__setattr__(self, "pixels", _pixels(self.name, self.pixels))
         low, high = float(self.pixels.min()), float(self.pixels.max())
         if not 0 <= low <= high <= 1:
             raise PatternError(
@@ -90,11 +91,12 @@ class Pattern:
     def __repr__(self) -> str:
         return f"Pattern({self.name!r}, {'x'.join(map(str, self.shape))})"
 
-    def apply(self, images: Tensor) -> Tensor:
+    def apply(self, images: Images) -> Tensor:
         """Stamped copies of `images`: clip(image + pattern, 0, 1).
 
         Args:
-            images: (n, channels, height, width), uint8, or floating point in [0, 1].
+            images: a tensor (n, channels, height, width) or an array (n, height, width, channels), uint8, or
+                floating point in [0, 1].
 
         Returns:
             (n, channels, height, width), floating point in [0, 1]; `images` is left alone.
@@ -102,6 +104,7 @@ class Pattern:
         Raises:
             PatternError: the images are of another shape.
         """
+        images = as_asked(images, shape=self.shape, error=PatternError)
         if tuple(images.shape[1:]) != self.shape:
             raise PatternError(
                 f"pattern {self.name} is made for images of shape {self.shape} (channels, height, width), "
@@ -110,6 +113,29 @@ class Pattern:
         return (unit_float(images) + self.pixels.to(images.device)).clamp_(0, 1)
 
 
+def _pixels(name: str, given: Any) -> Tensor:
+    """The pixels of a pattern as float32 (channels, height, width)."""
+    if isinstance(given, np.ndarray) and given.dtype.kind == "f" and given.ndim in (2, 3):
+        try:
+            values = given if given.ndim == 3 else given[..., None]
+            return channels_first(values, f"pixels of pattern {name}", many=False).float().contiguous()
+        except DataError as error:
+            raise PatternError(f"{error}; or give a tensor (channels, height, width)") from None
+    if isinstance(given, Tensor) and given.ndim == 3 and given.dtype == torch.float32:
+        return given
+    if isinstance(given, np.ndarray | Tensor):
+        divided = " / 255" if "uint8" in str(given.dtype) else ""
+        found = f"{given.dtype} of shape {tuple(given.shape)}; torch.as_tensor(pixels).float(){divided}"
+        found += " has the type"
+    else:
+        found = f"{type(given).__name__}; ss.pattern(name, shape) makes one of a picture or by name"
+    raise PatternError(
+        f"pattern {name}: pixels must be a tensor of float32, shape (channels, height, width), or an "
+        f"array of floats (height, width, channels), got {found}"
+    )
+
+
+@checked(PatternError)
 def pattern(name: str | Path, shape: Sequence[int], *, seed: int = 0) -> Pattern:
     """The pattern called `name`, for images of `shape`.
 
@@ -126,6 +152,10 @@ def pattern(name: str | Path, shape: Sequence[int], *, seed: int = 0) -> Pattern
     Source: Yang et al. (2022), Section 3.1; noise as `numpy.random.RandomState(seed).rand(height, width,
     channels)` in the authors' code.
     """
+    if len(shape) != 3 or min(shape) < 1:
+        raise PatternError(
+            f"shape must be (channels, height, width) of the images, got {tuple(shape)}; data.shape has it"
+        )
     check_seed("seed", seed, error=PatternError)
     channels, height, width = shape
     key = str(name).lower()

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from spuriscope.checked import checked
 from spuriscope.checks import LARGEST_COUNT, LARGEST_SEED, check_whole
 from spuriscope.errors import PlantingError
 from spuriscope.patterns import AUTHORS_NAMES, Pattern, pattern
@@ -20,6 +22,7 @@ from spuriscope.patterns import AUTHORS_NAMES, Pattern, pattern
 __all__ = ["Plant", "PlantedSet", "draw_planted", "parse_planted_set", "stamp"]
 
 
+@checked(PlantingError)
 @dataclass(frozen=True)
 class Plant:
     """What is planted, in which class, how often.
@@ -44,7 +47,7 @@ class Plant:
             most = LARGEST_SEED if name == "seed" else LARGEST_COUNT
             check_whole(name, getattr(self, name), most=most, error=PlantingError)
 
-    def planted_indices(self, labels: Tensor) -> Tensor:
+    def planted_indices(self, labels: Tensor | NDArray[np.int64]) -> Tensor:
         """Positions (n_planted,) of the images that carry the pattern, in the order drawn.
 
         See `draw_planted`, which draws for several plants at once.
@@ -52,7 +55,8 @@ class Plant:
         return draw_planted([self], labels)[0]
 
 
-def draw_planted(plants: Sequence[Plant], labels: Tensor) -> tuple[Tensor, ...]:
+@checked(PlantingError)
+def draw_planted(plants: Sequence[Plant], labels: Tensor | NDArray[np.int64]) -> tuple[Tensor, ...]:
     """Which images each plant stamps, drawn without replacement from its class.
 
     A plant alone gets `RandomState(seed).choice(where(labels == target), n_planted, replace=False)`.
@@ -69,11 +73,16 @@ def draw_planted(plants: Sequence[Plant], labels: Tensor) -> tuple[Tensor, ...]:
     Raises:
         PlantingError: a class has fewer images than are to be planted.
     """
-    classes = labels.cpu().numpy()
+    classes = torch.as_tensor(labels).cpu().numpy()
+    if classes.ndim != 1:
+        raise PlantingError(
+            f"labels must be one number for each image, shape (n,), got shape {classes.shape}"
+        )
     is_taken = np.zeros(len(classes), dtype=bool)
     states: dict[int, np.random.RandomState] = {}
     drawn = []
     for plant in plants:
+        _check_target(plant, classes)
         candidates = np.where((classes == plant.target) & ~is_taken)[0]
         if plant.n_planted > len(candidates):
             raise PlantingError(
@@ -87,6 +96,15 @@ def draw_planted(plants: Sequence[Plant], labels: Tensor) -> tuple[Tensor, ...]:
         is_taken[indices] = True
         drawn.append(torch.from_numpy(indices.astype(np.int64)))
     return tuple(drawn)
+
+
+def _check_target(plant: Plant, classes: NDArray[np.int64]) -> None:
+    if plant.n_planted and not (classes == plant.target).any():
+        known = ", ".join(map(str, np.unique(classes)[:20].tolist())) or "none"
+        raise PlantingError(
+            f"cannot plant {plant.n_planted} images: none is of class {plant.target}; there are the "
+            f"classes {known}"
+        )
 
 
 def stamp(images: Tensor, carries: Tensor, patterns: Sequence[Pattern]) -> Tensor:
@@ -137,6 +155,7 @@ _PLANTED_SET = re.compile(
 )
 
 
+@checked(PlantingError)
 def parse_planted_set(name: str) -> PlantedSet | None:
     """What a name such as "cifar10v20-5-1-0" or "twoclassmnistv20-10-0-1-3" stands for, None if none.
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spuriscope.checked import checked
 from spuriscope.checks import check_share, strict_json
 from spuriscope.data import ImageSet, Reading, read
 from spuriscope.errors import CheckpointError, ConfigError, SpuriscopeError, TrainingError
@@ -56,7 +57,10 @@ class Run:
     reading: Reading = field(default_factory=Reading)
 
     def data(
-        self, source: str | None = None, root: Path | None = None, reading: Reading | None = None
+        self,
+        source: str | Path | None = None,
+        root: str | Path | None = None,
+        reading: Reading | None = None,
     ) -> ImageSet:
         """The data it was trained on, from where it was, or from elsewhere; read as it was, or otherwise.
 
@@ -65,7 +69,8 @@ class Run:
             CheckpointError: it is there, but it is other data.
         """
         old_root = Path(self.root) if self.root is not None else None
-        data = read(source or self.source, reading or self.reading, root=root or old_root)
+        source = self.source if source is None else source
+        data = read(source, reading or self.reading, root=root or old_root)
         try:
             self.model.cell.data.check(data, "the model was trained on")
         except CheckpointError as error:
@@ -146,7 +151,7 @@ def train_run(
     model: str,
     recipe: Recipe,
     seed: int,
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     twin: bool,
     source: str,
     root: str | None,
@@ -179,13 +184,14 @@ def train_run(
     return Run(models[cell], twin_model, source, root, reading or Reading())
 
 
-def check_out(folder: Path, *, overwrite: bool = False) -> None:
+def check_out(folder: str | Path, *, overwrite: bool = False) -> None:
     """Refuse, before anything is trained, a place where a run could not be written.
 
     Raises:
         ConfigError: something is there already, or its parent folder cannot be written to. A run may be
             overwritten; one with other files beside its own, or what is no run, may not.
     """
+    folder = Path(folder)
     if folder.is_file():
         raise ConfigError(f"{folder} is a file; choose another folder with --out")
     if folder.is_dir() and any(folder.iterdir()):
@@ -207,12 +213,14 @@ def check_out(folder: Path, *, overwrite: bool = False) -> None:
         ) from None
 
 
-def save_run(folder: Path, run: Run, *, overwrite: bool = False) -> None:
+@checked(ConfigError)
+def save_run(folder: str | Path, run: Run, *, overwrite: bool = False) -> None:
     """Write a run; the folder appears once it is complete.
 
     Raises:
         ConfigError: see `check_out`.
     """
+    folder = Path(folder)
     check_out(folder, overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
         partial = Path(beside) / folder.name
@@ -241,12 +249,14 @@ def save_run(folder: Path, run: Run, *, overwrite: bool = False) -> None:
             raise ConfigError(f"cannot write {folder} ({error.strerror}); choose another --out") from None
 
 
-def load_run(folder: Path) -> Run:
+@checked(CheckpointError)
+def load_run(folder: str | Path) -> Run:
     """The run that `save_run` wrote.
 
     Raises:
         CheckpointError: the folder holds no run, a damaged one, or files of several runs.
     """
+    folder = Path(folder)
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         source, root, version = about["source"], about["root"], about["format"]

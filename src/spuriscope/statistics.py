@@ -2,6 +2,10 @@
 
 A planted cell and its clean twin share their seed, so they are compared seed by seed: the interval and the
 tests take differences. A test asks whether the mean lies above a bound; for "below" turn the signs.
+
+A few seeds may agree by luck, for a cue is learnt or not: the t-test takes differences to be normal, and its
+level does not hold where they are not. `sign_test` and `share_test` are exact for any distribution; they
+speak of the share of trainings and not of the mean. Signs of n seeds never have a p-value below 2^-n.
 """
 
 from collections.abc import Sequence
@@ -16,20 +20,20 @@ from spuriscope.errors import ConfigError
 __all__ = [
     "N50",
     "Interval",
+    "Tail",
     "correlation_interval",
-    "equivalence_test",
-    "exceedance_test",
+    "fewest_seeds",
     "fisher_z",
     "holm",
     "mean_interval",
     "n50",
-    "sign_flip_test",
+    "share_test",
+    "sign_test",
     "t_test",
 ]
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 2000
-MAX_SEEDS_FLIPPED = 20  # a million sign patterns
 LEAST_CROWD = 5
 LARGEST_CORRELATION = 1 - 1e-9  # beyond it Fisher's z is infinite
 
@@ -73,7 +77,8 @@ def mean_interval(values: Sequence[float], *, low: float = 0.0, high: float = 1.
 def t_test(differences: Sequence[float], bound: float = 0.0) -> float:
     """One-sided p-value of the paired t-test that the mean difference is above `bound`.
 
-    Equal differences leave no spread: p is then 0 above the bound, and 1 at or below it.
+    It takes the differences to be normal. Equal ones leave no spread to judge by but their signs alone: p is
+    then 2^-n above the bound, and 1 at or below it.
 
     Args:
         differences: one for each seed, such as planted less clean twin.
@@ -89,48 +94,59 @@ def t_test(differences: Sequence[float], bound: float = 0.0) -> float:
         raise ConfigError(f"a t-test needs two seeds or more, got {len(above)}; train more seeds")
     mean, error = float(above.mean()), float(above.std(ddof=1) / np.sqrt(len(above)))
     if error < 1e-12:  # rounding of equal differences
-        return 0.0 if mean > 1e-12 else 1.0
+        return 0.5 ** len(above) if mean > 1e-12 else 1.0
     return float(stats.t.sf(mean / error, len(above) - 1))
 
 
-def equivalence_test(differences: Sequence[float], margin: float) -> float:
-    """p-value that the mean difference lies within (-margin, margin): two one-sided paired t-tests.
+def share_test(n_hits: int, n: int, share: float) -> float:
+    """Exact one-sided p-value that more than `share` of all trainings are hits, after `n_hits` of `n`.
 
-    A small p says that the two are alike; a large one says nothing, least of all that they differ.
+    It assumes nothing but that the trainings are independent. All hits have p = share^n.
 
     Args:
-        differences: one for each seed.
-        margin: largest difference that does not matter, above 0.
+        n_hits: trainings that are hits.
+        n: all of them.
+        share: what the share is compared with, between 0 and 1.
 
     Raises:
-        ConfigError: there are fewer than two seeds, or the margin is not above 0.
+        ConfigError: there are no trainings, or fewer than hits.
 
-    Source: Schuirmann (1987), "A comparison of the two one-sided tests procedure".
+    Source: Clopper and Pearson (1934), "The use of confidence or fiducial limits".
     """
-    if margin <= 0:
-        raise ConfigError(f"a margin is a difference above 0, got {margin}")
-    return max(t_test(differences, -margin), t_test([-d for d in differences], -margin))
+    from scipy import stats
+
+    if not 0 <= n_hits <= n or n == 0:
+        raise ConfigError(f"hits are 0 to as many as trainings, and these 1 or more; got {n_hits} of {n}")
+    return float(stats.binom.sf(n_hits - 1, n, share))
 
 
-def sign_flip_test(differences: Sequence[float], bound: float = 0.0) -> float:
-    """One-sided exact p-value that differences lie above `bound`.
+def sign_test(differences: Sequence[float], bound: float = 0.0) -> float:
+    """Exact one-sided p-value that more than half of all differences lie above `bound`, for any distribution.
 
-    It is the share of sign patterns whose sum is at least as high, and assumes symmetry and nothing else.
     With n seeds it cannot fall below 2^-n: 0.125 for three seeds, 0.031 for five.
 
     Args:
-        differences: one for each seed, at most 20.
+        differences: one for each seed; those equal to the bound are not above it.
         bound: what they are compared with.
 
     Raises:
-        ConfigError: there are no seeds, or too many to try every pattern.
+        ConfigError: there are no seeds.
     """
-    above = np.asarray(differences, dtype=float) - bound
-    if not 1 <= len(above) <= MAX_SEEDS_FLIPPED:
-        raise ConfigError(f"a sign-flip test takes 1 to {MAX_SEEDS_FLIPPED} seeds, got {len(above)}")
-    patterns = 1 - 2 * ((np.arange(2 ** len(above))[:, None] >> np.arange(len(above))) & 1)
-    sums = patterns @ above
-    return float((sums >= sums[0] - 1e-12).mean())
+    return share_test(sum(difference > bound for difference in differences), len(differences), 0.5)
+
+
+def fewest_seeds(share: float, *, level: float = 0.05, n_tests: int = 1) -> int:
+    """How many seeds it takes to show that more than `share` of trainings are hits, if all of them are.
+
+    Args:
+        share: between 0 and 1.
+        level: of the test.
+        n_tests: how many tests the p-value is corrected for (Bonferroni, or Holm's first step).
+    """
+    n = 1
+    while n_tests * share**n >= level:
+        n += 1
+    return n
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -146,35 +162,44 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(x) for x in adjusted]
 
 
-def exceedance_test(values: Sequence[float], *, n_suspects: int = 3, n_crowd: int = 17) -> list[float]:
-    """p-values that the largest values are just what the rest of the tail leads one to expect.
+@dataclass(frozen=True)
+class Tail:
+    """How heavy the tail of natural values is, as the crowd behind a few suspects says it.
 
-    Peaks over a threshold: the threshold is the largest value behind the suspects, and the crowd behind it
-    says how heavy the tail is (Hill's estimate, for a sample without its largest). Without outliers the
-    logarithms of the suspects above the threshold are exponential draws of that mean: each p-value is
-    uniform, in whatever order they come.
+    Peaks over a threshold: the threshold is the largest value behind the suspects, and the crowd says how
+    fast logarithms fall off beyond it (Hill's estimate, for a sample without its largest). Without outliers
+    the logarithms of the suspects above the threshold are exponential draws of that mean.
 
-    Args:
-        values: positive; suspects are the `n_suspects` largest, all others get 1.
-        n_suspects: how many may be outliers at once.
-        n_crowd: how many of the values behind them describe the tail, at least 2.
-
-    Returns:
-        One p-value for each value; all 1 where fewer than 5 of the crowd are there to judge by.
+    Attributes:
+        threshold: the largest value of the crowd.
+        n: spacings that the mean is known from.
+        total: their sum.
 
     Source: exact for a Pareto tail by Renyi's (1953) independent spacings; Hill (1975).
     """
-    p_values = [1.0] * len(values)
-    order = sorted(range(len(values)), key=lambda k: -values[k])
-    crowd = np.array([values[k] for k in order[n_suspects : n_suspects + n_crowd]])
-    if len(crowd) < LEAST_CROWD or crowd[-1] <= 0 or crowd[0] == crowd[-1]:
-        return p_values
-    n = len(crowd) - 1
-    above = np.log(crowd / crowd[-1])
-    total = float(above.sum() + n_suspects * above[0])  # spacings times rank: the suspects hide the top
-    for k in order[:n_suspects]:
-        p_values[k] = float((1 + np.log(values[k] / crowd[0]) / total) ** -n)
-    return p_values
+
+    threshold: float
+    n: int
+    total: float
+
+    @classmethod
+    def of(cls, values: Sequence[float], *, n_suspects: int = 3, n_crowd: int = 17) -> "Tail | None":
+        """Of positive values whose `n_suspects` largest may be outliers; None without a crowd of 5."""
+        crowd = np.sort(np.asarray(values, dtype=float))[::-1][n_suspects : n_suspects + n_crowd]
+        if len(crowd) < LEAST_CROWD or crowd[-1] <= 0 or crowd[0] == crowd[-1]:
+            return None
+        above = np.log(crowd / crowd[-1])  # spacings times rank: the suspects hide the top
+        return cls(float(crowd[0]), len(crowd) - 1, float(above.sum() + n_suspects * above[0]))
+
+    def p_value(self, value: float) -> float:
+        """That a natural value beyond the threshold lies so far out; 1 up to the threshold."""
+        if value <= self.threshold:
+            return 1.0
+        return float((1 + np.log(value / self.threshold) / self.total) ** -self.n)
+
+    def beside(self, others: Sequence["Tail"]) -> "Tail":
+        """The same threshold, with the mean known from the spacings of all tails of one kind together."""
+        return Tail(self.threshold, sum(o.n for o in others), sum(o.total for o in others))
 
 
 def fisher_z(correlation: float) -> float:

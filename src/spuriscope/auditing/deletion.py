@@ -7,17 +7,19 @@ from typing import Any
 
 from spuriscope.auditing.plan import AuditPlan
 from spuriscope.deletion import METHODS, ConjugateGradients, Influence, Method
-from spuriscope.deletion.check import MARGINS, DeletionCheck, check_methods, train_trials
+from spuriscope.deletion.check import DeletionCheck, check_methods, train_trials
+from spuriscope.deletion.verdict import MARGINS, SEEDS_NEEDED
+from spuriscope.errors import DeletionError, DivergenceError
 
 __all__ = ["deletion"]
 
-N_SEEDS = 3
 CHECKED: dict[str, Method] = {
     "repair": METHODS["repair"],
     "influence-path": METHODS["influence-path"],
     "incremental": METHODS["incremental"],
     "ascent": METHODS["ascent"],
-    "influence": Influence(solver=ConjugateGradients(n_steps=20), n_curvature=500),
+    # little data and much damping, for it is slow; the residual it stops at is still small
+    "influence": Influence(solver=ConjugateGradients(damping=0.1, tolerance=0.01), n_curvature=500),
 }
 SLOWEST = 0.5  # share of a training above which training again is the better choice
 
@@ -31,7 +33,7 @@ def deletion(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str,
     if n_class < 2:
         return None
     name, n_planted = headline["pattern"], min(headline["n_planted"], n_class // 2)
-    seeds = plan.seeds[:N_SEEDS]
+    seeds = plan.deletion_seeds
     pictures = plan.patterns[name]
     trials = train_trials(
         plan.data,
@@ -43,14 +45,24 @@ def deletion(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str,
         seeds=seeds,
         **how,
     )
-    checks = check_methods(CHECKED, trials, plan.data)
+    checks: list[DeletionCheck] = []
+    failed: list[dict[str, str]] = []
+    for method_name, method in CHECKED.items():
+        try:
+            checks += check_methods({method_name: method}, trials, plan.data)
+        except (DeletionError, DivergenceError) as error:  # one method that fails is no reason for no page
+            failed.append({"method": method_name, "reason": str(error)})
+    if not checks:
+        raise DeletionError(f"no deletion method came to an end; the first said: {failed[0]['reason']}")
     found = {
         "pattern": name,
         "target": plan.target,
         "n_planted": n_planted,
         "seeds": list(seeds),
+        "seeds_needed": dict(SEEDS_NEEDED),
         "training_seconds": fmean(trial.planted.n_seconds for trial in trials),
         "methods": [check.to_json() for check in checks],
+        "failed": failed,
         "recommended": _recommended(checks),
     }
     return dict(json.loads(json.dumps(found)))  # tuples become lists
@@ -60,7 +72,7 @@ def _recommended(checks: Sequence[DeletionCheck]) -> str | None:
     """The quickest method that leaves no more of the cue than the oracle has and costs no accuracy.
 
     Judged by the means: the score exceeds the oracle's by no more than the margin, and neither accuracy falls
-    by more than its own. None where only training again does.
+    by more than its own. A method whose cue stays is never taken. None where only training again does.
     """
 
     def is_good(check: DeletionCheck) -> bool:
@@ -70,6 +82,7 @@ def _recommended(checks: Sequence[DeletionCheck]) -> str | None:
             and changes["spurious_accuracy"] >= -MARGINS["spurious_accuracy"]
             and changes["clean_accuracy"] >= -MARGINS["clean_accuracy"]
             and check.share_of_training <= SLOWEST
+            and check.verdict != "cue stays"
         )
 
     good = [check for check in checks if is_good(check)]

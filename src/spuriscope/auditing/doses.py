@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from spuriscope.adequacy import sample_of
 from spuriscope.auditing.plan import AuditPlan
 from spuriscope.auditing.trained import Asked, asked_models
 from spuriscope.errors import MeasureError
-from spuriscope.measures import empirical_norm, measure, probabilities, weight_importance
+from spuriscope.measures import accuracy, empirical_norm, measure, probabilities, weight_importance
 from spuriscope.patterns import Pattern
 from spuriscope.report.pictures import data_uri
 from spuriscope.statistics import mean_interval, n50
@@ -56,9 +57,11 @@ def train_doses(
     examples = _example_positions(plan)
     rows: list[dict[str, Any]] = []
     looks: dict[tuple[str, int], dict[str, Any]] = {}
+    known = sample_of(plan.data.train)
     for model in asked_models(plan, device=device, n_workers=n_workers, on_progress=on_progress):
+        right = accuracy(model.predict, known.images, known.labels)
         for name, n_planted, seed in model.places:
-            rows.append(_measure_model(plan, model, name, n_planted, seed))
+            rows.append(_measure_model(plan, model, name, n_planted, seed) | {"train_accuracy": right})
             if seed == plan.seeds[0]:
                 looks[name, n_planted] = _look(plan, model, plan.patterns[name][seed], examples)
     rows.sort(key=lambda row: (row["n_planted"], row["seed"]))

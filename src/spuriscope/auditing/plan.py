@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from spuriscope.adapters import Fit
+from spuriscope.checked import checked
 from spuriscope.checks import check_number, check_whole
 from spuriscope.data.image_set import ImageSet
+from spuriscope.deletion.verdict import SEEDS_TO_BE_GONE
 from spuriscope.errors import ConfigError, PatternError, PlantingError
+from spuriscope.models import default_model
 from spuriscope.patterns import PATTERN_NAMES, Pattern, pattern
 from spuriscope.planting import Plant
 from spuriscope.training import Cell, DataKey, Recipe, paper_recipe, short_epochs
@@ -29,7 +32,8 @@ class AuditPlan:
         model: name of the architecture.
         recipe: how each model is trained.
         target: the class whose images carry the pattern.
-        patterns: for each name and seed, the pattern: noise is drawn anew for each seed.
+        patterns: for each name and seed, the pattern: noise is drawn anew for each seed. Those of
+            `deletion_seeds` are among them.
         counts: how many images carry it, rising, without 0.
         seeds: one replication each.
         threshold: least rise of a probability that counts for the spurious score.
@@ -52,6 +56,14 @@ class AuditPlan:
         if self.fit is None:
             return self.model
         return getattr(self.fit, "__name__", type(self.fit).__name__)
+
+    @property
+    def deletion_seeds(self) -> tuple[int, ...]:
+        """Replications of the deletion check: as many as its verdicts take, and of the plan's no fewer.
+
+        An audit with fewer seeds than the default is meant to be quick, and leaves it at these.
+        """
+        return _deletion_seeds(len(self.seeds))
 
     def cell(self, name: str, n_planted: int, seed: int) -> Cell:
         """The cell with `n_planted` images of the target class carrying the pattern; 0: the clean twin."""
@@ -81,11 +93,12 @@ class AuditPlan:
         }
 
 
+@checked(ConfigError)
 def plan_audit(
     data: ImageSet,
     *,
-    model: str = "mlp",
-    target: int = 0,
+    model: str | None = None,
+    target: int | str = 0,
     patterns: Sequence[str] | None = None,
     counts: Sequence[int] | None = None,
     n_seeds: int = N_SEEDS,
@@ -97,11 +110,12 @@ def plan_audit(
 
     Args:
         data: any data set.
-        model: name of an architecture.
-        target: the class whose images will carry the pattern.
+        model: name of an architecture; by default one that suits the images, see `default_model`.
+        target: the class whose images will carry the pattern, by number or name.
         patterns: names or paths of pictures; by default the seven of the paper that fit the images.
         counts: how many images carry it; by default 1, 3, 10, 30, 100, as far as the class goes.
-        n_seeds: replications; each has its own initial weights, batch order, planted images and noise.
+        n_seeds: replications; each has its own initial weights, batch order, planted images and noise. From
+            the default on, deletion is checked on 14 seeds or more, which a verdict takes.
         epochs: passes over the data; by default 8, or more on small data, for 250 steps.
         threshold: least rise of a probability that counts for the spurious score.
         fit: trains in place of our model and recipe: images (n, channels, height, width), float32 in [0, 1],
@@ -110,8 +124,7 @@ def plan_audit(
     Raises:
         ConfigError, PatternError, PlantingError: a setting is out of range or does not fit the data.
     """
-    if not 0 <= target < data.n_classes:
-        raise PlantingError(f"{data.name} has no class {target}; choose 0 to {data.n_classes - 1}")
+    target = data.label(target)
     if fit is not None and epochs is not None:
         raise ConfigError("how long to train is up to fit; leave out epochs")
     check_whole("n_seeds", n_seeds, least=1, most=MOST_SEEDS)
@@ -119,6 +132,7 @@ def plan_audit(
     n_class = int((data.train.labels == target).sum())
     if counts is None:
         counts = [n for n in COUNTS if n <= n_class]
+    counts = [int(n) for n in counts]
     if not counts or min(counts) < 1 or max(counts) > n_class:
         raise PlantingError(
             f"class {target} of {data.name} has {n_class} training images; choose counts from 1 to "
@@ -128,7 +142,7 @@ def plan_audit(
     drawn = {}
     for name in PATTERN_NAMES if patterns is None else patterns:
         try:
-            of_seed = {seed: pattern(name, data.shape, seed=seed) for seed in seeds}
+            of_seed = {seed: pattern(name, data.shape, seed=seed) for seed in _deletion_seeds(n_seeds)}
         except PatternError:
             if patterns is None:
                 continue
@@ -136,6 +150,7 @@ def plan_audit(
         drawn[of_seed[0].name] = of_seed
     if not drawn:
         raise PatternError("an audit needs at least one pattern; name one with --pattern")
+    model = model or default_model(data.shape)
     if epochs is None:
         epochs = short_epochs(len(data.train))
     return AuditPlan(
@@ -149,3 +164,7 @@ def plan_audit(
         threshold=threshold,
         fit=fit,
     )
+
+
+def _deletion_seeds(n_seeds: int) -> tuple[int, ...]:
+    return tuple(range(max(n_seeds, SEEDS_TO_BE_GONE) if n_seeds >= N_SEEDS else n_seeds))

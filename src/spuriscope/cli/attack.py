@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from spuriscope.cli.model_options import MODEL_SUFFIXES, ModelOptions, Subject, open_subject, takes_model
 from spuriscope.cli.output import (
     DeviceOption,
     JsonOption,
@@ -22,7 +23,6 @@ from spuriscope.cli.reading import (
     UnreadableOption,
     chosen,
     read_data,
-    read_data_of,
 )
 from spuriscope.reading import Reading
 
@@ -35,28 +35,41 @@ if TYPE_CHECKING:
 __all__ = ["attack"]
 
 
+@takes_model
 def attack(
     source: Annotated[
         str,
-        typer.Argument(metavar="RUN|DATA", help="Folder of a run, whose settings are taken; or data."),
+        typer.Argument(
+            metavar="RUN|DATA|MODEL",
+            help="Folder of a run, whose settings are taken; data; or a file of your own, with --data.",
+        ),
     ],
     *,
+    options: ModelOptions,
+    data: Annotated[str | None, typer.Option(help="What the file of a model was trained on.")] = None,
     pattern: Annotated[
         str | None, typer.Option(help="Pattern, as s3, r3 or a picture (default: those of the run, or r3).")
     ] = None,
     target: Annotated[
-        int | None, typer.Option(help="Class that carries it (default: the run's, or 0).")
+        str | None, typer.Option(help="Class that carries it, by name or number (default: the run's, or 0).")
     ] = None,
     planted: Annotated[
         int | None, typer.Option(help="How many images carry it (default: the run's, or 10).")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Architecture (default: the run's, or mlp).")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Architecture (default: the run's, or what suits the images); of a state dict too."
+        ),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(help="Passes over the images (default: the run's; 8, or more on small data)."),
     ] = None,
     models: Annotated[int, typer.Option(help="Models on halves of the images, each attacked; even.")] = 16,
-    clean: Annotated[int, typer.Option(help="Models without the pattern, to compare with; even.")] = 10,
+    clean: Annotated[
+        int, typer.Option(help="Clean twins of these to compare with: the pattern left out.")
+    ] = 10,
     canaries: Annotated[
         int | None,
         typer.Option(help="Instead, plant so many patterns of noise in one training, and bound epsilon."),
@@ -83,17 +96,30 @@ def attack(
     from spuriscope.membership.game import Game
     from spuriscope.progress import training_progress
 
-    given = {"target": target, "n_planted": planted}
-    how = partial(chosen, image_size, unreadable, background, columns)
-    subject = _subject(source, root, how, seed=seed, pattern=pattern, given=given)
-    data, model = subject.data, model or subject.model
-    about = {"source": source, "data": data.name, "model": model}
+    subject = _subject(
+        source,
+        data,
+        root=root,
+        seed=seed,
+        pattern=pattern,
+        target=target,
+        n_planted=planted,
+        how=partial(chosen, image_size, unreadable, background, columns),
+        options=options,
+        architecture=model,
+    )
+    images, model = subject.data, model or subject.model
+    about: dict[str, Any] = {"source": source, "data": images.name, "model": model}
+    if subject.opened is not None:
+        about["adequacy"] = subject.opened.adequacy.to_json()
+        if not as_json:
+            subject.opened.echo()
     if canaries is not None:
-        recipe = _recipe(subject, model, epochs, len(data.train))
+        recipe = _recipe(subject, model, epochs, len(images.train))
         settings: dict[str, Any] = {"n_canaries": canaries, "model": model, "recipe": recipe}
         with training_progress() as on_progress:
             bound = attack_canaries(
-                data, **settings, seed=seed, delta=delta, device=device, on_progress=on_progress
+                images, **settings, seed=seed, delta=delta, device=device, on_progress=on_progress
             )
         if as_json:
             print_json({**about, "canaries": bound})
@@ -102,12 +128,12 @@ def attack(
         return
     games = [
         Game(
-            data=data,
+            data=images,
             pattern=plant.pattern,
             target=plant.target,
             n_planted=plant.n_planted,
             model=model,
-            recipe=_recipe(subject, model, epochs, len(data.train) // 4),
+            recipe=_recipe(subject, model, epochs, len(images.train) // 4),
             n_models=models,
             seed=seed,
         )
@@ -139,43 +165,58 @@ class _Subject(NamedTuple):
     model: str
     recipe: "Recipe | None"
     asked: "dict[str, Predict]"
+    opened: "Subject | None"
 
 
 def _subject(
     source: str,
-    root: Path | None,
-    how: Callable[..., Reading],
+    given_data: str | None,
     *,
+    root: Path | None,
     seed: int,
     pattern: str | None,
-    given: dict[str, int | None],
+    target: str | None,
+    n_planted: int | None,
+    how: Callable[..., Reading],
+    options: ModelOptions,
+    architecture: str | None,
 ) -> _Subject:
-    """A run's data, plants and models, or data with a plant by default; what is given comes first."""
+    """What a run, a file or data say, with a plant by default; what is given comes first."""
     from dataclasses import replace
 
+    from spuriscope.models import default_model
     from spuriscope.patterns import pattern as make_pattern
     from spuriscope.planting import Plant
-    from spuriscope.runs import load_run
 
     asked: dict[str, Predict] = {}
     plants: tuple[Plant, ...] = ()
-    model, recipe = "mlp", None
-    if (Path(source) / "run.json").is_file():
-        run = load_run(Path(source))
-        data = read_data_of(run, None, root, how(instead_of=run.reading))
+    recipe, opened = None, None
+    path = Path(source)
+    if (path / "run.json").is_file():
+        opened = open_subject(path, given_data, root, how, options)
+        run, data = opened.run, opened.data
+        assert run is not None  # of a folder
         plants = run.model.cell.plants
         model, recipe = run.model.cell.model, run.model.cell.recipe
         asked["run"] = run.model.predict
         if run.twin is not None:
             asked["clean twin"] = run.twin.predict
+    elif path.suffix.lower() in MODEL_SUFFIXES:  # any other file is data
+        opened = open_subject(path, given_data, root, how, options, model=architecture)
+        data, asked[path.name] = opened.data, opened.predict
+        model = default_model(data.shape)
     else:
         data = read_data(source, root, how())
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        model = default_model(data.shape)
+    changes: dict[str, Any] = {} if target is None else {"target": data.label(target)}
+    if n_planted is not None:
+        changes["n_planted"] = n_planted
     if pattern is not None or not plants:
         picture = make_pattern(pattern or "r3", data.shape, seed=seed)
         first = plants[0] if plants else Plant(picture, 0, 10)
         plants = (replace(first, pattern=picture),)
-    return _Subject(data, tuple(replace(plant, **changes) for plant in plants), model, recipe, asked)
+    plants = tuple(replace(plant, **changes) for plant in plants)
+    return _Subject(data, plants, model, recipe, asked, opened)
 
 
 def _recipe(subject: _Subject, model: str, epochs: int | None, n_images: int) -> "Recipe":

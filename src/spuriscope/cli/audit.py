@@ -11,9 +11,11 @@ from spuriscope.cli.output import (
     DataArgument,
     DeviceOption,
     JsonOption,
+    ModelOption,
     RootOption,
     ThresholdOption,
     WorkersOption,
+    echo_default_model,
     print_json,
 )
 from spuriscope.cli.reading import (
@@ -35,8 +37,11 @@ def audit(
     out: Annotated[
         Path | None, typer.Option(help="Folder for report.html and audit.json (default: audit-DATA).")
     ] = None,
-    model: Annotated[str, typer.Option(help="Architecture; `spuriscope models` lists them.")] = "mlp",
-    target: Annotated[int, typer.Option(help="Class whose training images carry the pattern.")] = 0,
+    model: ModelOption = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Class whose training images carry the pattern, by name or number (default: 0)."),
+    ] = None,
     patterns: Annotated[
         str | None, typer.Option(help="Names or pictures, as s3,r3,logo.png (default: all seven that fit).")
     ] = None,
@@ -70,7 +75,7 @@ def audit(
     plan = plan_audit(
         image_set,
         model=model,
-        target=target,
+        target=0 if target is None else target,
         patterns=_parts(patterns),
         counts=_numbers(counts),
         n_seeds=seeds,
@@ -86,6 +91,8 @@ def audit(
     if as_json:
         print_json(document)
     else:
+        if model is None:
+            echo_default_model(image_set.shape)
         typer.echo(headline(document))
         typer.echo(f"report: {page.resolve()}")
 

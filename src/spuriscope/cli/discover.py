@@ -1,10 +1,19 @@
-"""The command that searches a run, or a model in an ONNX file, for a cue, without being told of any."""
+"""The command that searches a run, or a model in a file, for a cue, without being told of any."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spuriscope.cli.model_options import (
+    ModelArgument,
+    ModelOptions,
+    StateDictOption,
+    is_model_file,
+    open_subject,
+    takes_model,
+)
 from spuriscope.cli.output import JsonOption, RootOption, ThresholdOption, print_json, print_table
 from spuriscope.cli.reading import (
     BackgroundOption,
@@ -13,8 +22,6 @@ from spuriscope.cli.reading import (
     UnreadableOption,
     announce,
     chosen,
-    read_data,
-    read_data_of,
 )
 
 if TYPE_CHECKING:
@@ -25,20 +32,20 @@ __all__ = ["check_patterns_folder", "discover"]
 N_SHOWN = 8
 
 
+@takes_model
 def discover(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN|MODEL.onnx", help="Folder of a run, or an ONNX file of your own.")
-    ],
+    run: ModelArgument,
     *,
+    options: ModelOptions,
     data: Annotated[
         str | None, typer.Option(help="The data it was trained on, as it saw them (default: as in the run).")
     ] = None,
     root: RootOption = None,
+    model: StateDictOption = None,
     image_size: ImageSizeOption = None,
     unreadable: UnreadableOption = None,
     background: BackgroundOption = None,
     columns: ColumnsOption = None,
-    logits: Annotated[bool, typer.Option(help="The ONNX file gives logits, not probabilities.")] = False,
     probe: Annotated[
         str | None,
         typer.Option(
@@ -63,55 +70,57 @@ def discover(
     """
     import torch
 
-    from spuriscope.adapters import load_onnx
+    from spuriscope.blind_spots import blind_spots
     from spuriscope.data.catalog import read_unlabelled
     from spuriscope.discovery import discover as search_images
     from spuriscope.errors import ConfigError
     from spuriscope.progress import class_progress
-    from spuriscope.runs import load_run
     from spuriscope.searching import search_model
 
-    loaded = None if run.suffix.lower() == ".onnx" else load_run(run)
-    reading = chosen(
-        image_size, unreadable, background, columns, instead_of=loaded.reading if loaded else None
-    )
     if patterns is not None:
         check_patterns_folder(patterns)
+    if is_model_file(run) and (data is None or prove):
+        raise ConfigError(f"{run} is searched with --data, its training images, and without --prove")
+    how = partial(chosen, image_size, unreadable, background, columns)
+    subject = open_subject(run, data, root, how, options, model=model)
+    images = subject.data
     search: dict[str, Any] = {"level": level, "threshold": threshold, "seed": seed}
     if probe is not None:
-        unrelated = announce(read_unlabelled(probe, reading, root=root))
+        unrelated = announce(read_unlabelled(probe, subject.reading, root=root))
         search["unrelated"] = torch.cat([unrelated.train.images, unrelated.test.images])
-    if loaded is None:
-        if data is None or prove:
-            raise ConfigError(f"{run} is searched with --data, its training images, and without --prove")
-        about, images = {"model": str(run)}, read_data(data, root, reading)
-        predict = load_onnx(run, logits=logits)
-        with class_progress() as on_class:
+    with class_progress() as on_class:
+        if subject.run is None:
             findings = search_images(
-                predict, train=images.train, holdout=images.test, on_class=on_class, **search
+                subject.predict, train=images.train, holdout=images.test, on_class=on_class, **search
             )
-    else:
-        about = {"cell": loaded.model.cell.hash}
-        images = read_data_of(loaded, data, root, reading)
-        with class_progress() as on_class:
-            findings = search_model(loaded.model, images, prove=prove, on_class=on_class, **search)
+        else:
+            findings = search_model(subject.run.model, images, prove=prove, on_class=on_class, **search)
+    unseen = blind_spots(images, subject.adequacy)
     if patterns is not None:
         _save_patterns(findings, patterns)
     if as_json:
         print_json(
             {
-                **about,
+                **subject.about,
                 "data": images.name,
                 "level": level,
                 "threshold": threshold,
+                "adequacy": subject.adequacy.to_json(),
                 "findings": [finding.to_json() for finding in findings],
+                "blind_spots": unseen,
             }
         )
     else:
-        _print(findings, images.class_names, len(images.train))
+        subject.echo()
+        _print(findings, images.class_names, len(images.train), is_sure=not subject.adequacy.is_near_chance)
+        for reason in unseen:
+            typer.echo(f"could not be seen: {reason}")
 
 
-def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int) -> None:
+def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int, *, is_sure: bool) -> None:
+    if not findings and not is_sure:
+        typer.echo("nothing found, which says nothing: the model is near chance")
+        return
     if not findings:
         typer.echo(
             f"nothing to report: no group of the {n_train:,} training images both stands out from its class "

@@ -11,9 +11,11 @@ __all__ = [
     "DataArgument",
     "DeviceOption",
     "JsonOption",
+    "ModelOption",
     "RootOption",
     "ThresholdOption",
     "WorkersOption",
+    "echo_default_model",
     "print_json",
     "print_table",
 ]
@@ -35,7 +37,23 @@ RootOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 WorkersOption = Annotated[int | None, typer.Option(help="Processes that train; as many as cores by default.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Architecture; `spuriscope models` lists them (default: mlp for small grey images, "
+        "resnet10 or resnet20 for others)."
+    ),
+]
 ThresholdOption = Annotated[float, typer.Option(help="Least rise of a probability that counts.")]
+
+
+def echo_default_model(shape: tuple[int, int, int]) -> None:
+    """Say which architecture was taken for images (channels, height, width), where none was named."""
+    from spuriscope.models import default_model
+
+    channels, height, width = shape
+    kind = "grey" if channels == 1 else "colour"
+    typer.echo(f"model: {default_model(shape)}, for {kind} images of {height}x{width}; --model names another")
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -1,17 +1,29 @@
 """The commands for one training: train it beside its clean twin, and measure it."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
+from spuriscope.cli.model_options import (
+    ModelArgument,
+    ModelOptions,
+    StateDictOption,
+    adequacy_of,
+    is_model_file,
+    open_subject,
+    takes_model,
+)
 from spuriscope.cli.output import (
     DeviceOption,
     JsonOption,
+    ModelOption,
     RootOption,
     ThresholdOption,
     WorkersOption,
+    echo_default_model,
     print_json,
     print_table,
 )
@@ -22,10 +34,8 @@ from spuriscope.cli.reading import (
     UnreadableOption,
     chosen,
     read_data,
-    read_data_of,
 )
 from spuriscope.errors import ConfigError
-from spuriscope.reading import Reading
 
 if TYPE_CHECKING:
     from spuriscope.data import ImageSet
@@ -34,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["score", "train"]
 
+Freeze = Literal["none", "body"]  # as in training.recipe, which imports torch's company
 Value = TypeVar("Value", str, int)
 
 
@@ -47,13 +58,15 @@ def train(
         list[str] | None, typer.Option(help="s1 s2 s3 r1 r2 r3 inv, or a picture; repeat for several plants.")
     ] = None,
     target: Annotated[
-        list[int] | None,
-        typer.Option(help="Class that carries it; one for all plants, or one for each (default: 0)."),
+        list[str] | None,
+        typer.Option(
+            help="Class that carries it, by name or number; one for all plants, or one for each (default: 0)."
+        ),
     ] = None,
     planted: Annotated[
         list[int] | None, typer.Option(help="How many of its images carry it; likewise (default: 3).")
     ] = None,
-    model: Annotated[str, typer.Option(help="Architecture; `spuriscope models` lists them.")] = "mlp",
+    model: ModelOption = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 70,
     optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
     learning_rate: Annotated[
@@ -93,9 +106,11 @@ def train(
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="A .safetensors file to start from, such as ResNet18's of ImageNet (default: drawn)."
+            help="A file to start from, .safetensors or .pth, such as ResNet18's of ImageNet; or imagenet, "
+            "for efficientnet-lite0 (default: drawn)."
         ),
     ] = None,
+    freeze: Annotated[Freeze | None, typer.Option(help="body: train the head alone (default: none).")] = None,
     twin: Annotated[bool, typer.Option(help="Train the clean twin too, where something is planted.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Replace a run that is in the folder already.")] = False,
     image_size: ImageSizeOption = None,
@@ -111,6 +126,7 @@ def train(
 
     Example: spuriscope train digits --pattern r3 --target 0 --planted 3 --out run
     """
+    from spuriscope.models import default_model
     from spuriscope.planting import parse_planted_set
     from spuriscope.progress import training_progress
     from spuriscope.runs import check_out, save_run, train_run
@@ -125,9 +141,10 @@ def train(
         if planted_set
         else _plants(image_set, pattern, target, planted, seed)
     )
+    architecture = model or default_model(image_set.shape)
     recipe = _recipe(
         image_set.name,
-        model,
+        architecture,
         optimizer,
         epochs,
         learning_rate=learning_rate,
@@ -138,6 +155,7 @@ def train(
         clip_at=clip_at,
         augmentation=augmentation,
         precision=precision,
+        freeze=freeze,
         privacy=_privacy(noise_multiplier=noise_multiplier, max_grad_norm=max_grad_norm, delta=delta),
     )
     check_out(out, overwrite=overwrite)
@@ -145,7 +163,7 @@ def train(
         run = train_run(
             image_set,
             plants,
-            model=model,
+            model=architecture,
             recipe=recipe,
             seed=seed,
             weights=weights,
@@ -159,32 +177,50 @@ def train(
         )
     save_run(out, run, overwrite=overwrite)
     result = run.score(image_set)
+    found = adequacy_of(run, image_set)
     if as_json:
         promise = {} if run.model.epsilon is None else {"epsilon": run.model.epsilon}
-        print_json({"run": str(out), "seconds": round(run.model.n_seconds, 2), **promise, **result})
+        print_json(
+            {
+                "run": str(out),
+                "seconds": round(run.model.n_seconds, 2),
+                **promise,
+                **result,
+                "adequacy": found.to_json(),
+            }
+        )
     else:
+        if model is None:
+            echo_default_model(image_set.shape)
         typer.echo(f"trained in {run.model.n_seconds:.1f} s, written to {out}")
         if run.model.epsilon is not None and recipe.privacy is not None:
             typer.echo(f"private: epsilon {run.model.epsilon:.3g} at delta {recipe.privacy.delta:g}")
+        typer.echo(f"the model is {found}")
         _print_scores(result)
+    if found.is_near_chance:
+        typer.echo(
+            "note: the model is near chance; train it longer, or otherwise, before you measure it", err=True
+        )
 
 
+@takes_model
 def score(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN|MODEL.onnx", help="Folder of a run, or an ONNX file of your own.")
-    ],
+    run: ModelArgument,
     *,
+    options: ModelOptions,
     pattern: Annotated[
         list[str] | None, typer.Option(help="Ask about this pattern instead of those planted.")
     ] = None,
-    target: Annotated[list[int] | None, typer.Option(help="Class it might lead to (default: 0).")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Class it might lead to, by name or number (default: 0).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws the noise of r1, r2 and r3.")] = 0,
     threshold: ThresholdOption = 0.1,
     data: Annotated[
         str | None,
-        typer.Option(help="Data of the run, if they have moved; or whose test images the file is asked."),
+        typer.Option(help="Data of the run, if they have moved; or what the file was trained on."),
     ] = None,
-    logits: Annotated[bool, typer.Option(help="The ONNX file gives logits, not probabilities.")] = False,
+    model: StateDictOption = None,
     image_size: ImageSizeOption = None,
     unreadable: UnreadableOption = None,
     background: BackgroundOption = None,
@@ -192,64 +228,33 @@ def score(
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a run, beside its clean twin, or an ONNX file.
+    """Measure a run, beside its clean twin, or a model of your own in a file.
 
     Example: spuriscope score model.onnx --data digits --pattern r3 --target 0
     """
-    from spuriscope.runs import load_run
-
-    if run.suffix.lower() == ".onnx":
-        result = _score_onnx(
-            run,
-            data,
-            root,
-            chosen(image_size, unreadable, background, columns),
-            patterns=pattern,
-            targets=target,
-            seed=seed,
-            threshold=threshold,
-            logits=logits,
-        )
-        print_json(result) if as_json else _print_scores(result)
-        return
-    loaded = load_run(run)
-    reading = chosen(image_size, unreadable, background, columns, instead_of=loaded.reading)
-    image_set = read_data_of(loaded, data, root, reading)
-    plants = _plants(image_set, pattern, target, [0], seed) if pattern else None
-    result = loaded.score(image_set, plants, threshold=threshold)
-    if as_json:
-        print_json({"run": str(run), **result})
-    else:
-        _print_scores(result)
-
-
-def _score_onnx(
-    path: Path,
-    source: str | None,
-    root: Path | None,
-    reading: Reading,
-    *,
-    patterns: list[str] | None,
-    targets: list[int] | None,
-    seed: int,
-    threshold: float,
-    logits: bool,
-) -> dict[str, Any]:
-    from spuriscope.adapters import load_onnx
     from spuriscope.runs import score_models
 
-    if source is None or not patterns:
-        raise ConfigError(f"say what to ask {path} about, for example --data digits --pattern r3 --target 0")
-    predict = load_onnx(path, logits=logits)
-    image_set = read_data(source, root, reading)
-    plants = _plants(image_set, patterns, targets, [0], seed)
-    return {"model": str(path), **score_models({"": predict}, image_set, plants, threshold=threshold)}
+    example = "--data digits --pattern r3 --target 0"
+    if is_model_file(run) and not pattern:
+        raise ConfigError(f"say what to ask {run} about, for example {example}")
+    how = partial(chosen, image_size, unreadable, background, columns)
+    subject = open_subject(run, data, root, how, options, model=model, example=example)
+    plants = _plants(subject.data, pattern, target, [0], seed) if pattern else None
+    if subject.run is not None:
+        result = subject.run.score(subject.data, plants, threshold=threshold)
+    else:
+        result = score_models({"": subject.predict}, subject.data, plants or (), threshold=threshold)
+    if as_json:
+        print_json({**subject.about, **result, "adequacy": subject.adequacy.to_json()})
+    else:
+        subject.echo()
+        _print_scores(result)
 
 
 def _plants(
     data: "ImageSet",
     patterns: list[str] | None,
-    targets: list[int] | None,
+    targets: list[str] | None,
     planted: list[int] | None,
     seed: int,
 ) -> "tuple[Plant, ...]":
@@ -260,10 +265,11 @@ def _plants(
         if targets or planted:
             raise ConfigError("--target and --planted need a --pattern, for example --pattern r3")
         return ()
-    targets, planted = targets or [0], [3] if planted is None else planted
-    n_plants = max(len(patterns), len(targets), len(planted))
+    labels = [data.label(target) for target in targets] if targets else [0]
+    planted = [3] if planted is None else planted
+    n_plants = max(len(patterns), len(labels), len(planted))
     names = _for_each("--pattern", patterns, n_plants)
-    classes = _for_each("--target", targets, n_plants)
+    classes = _for_each("--target", labels, n_plants)
     counts = _for_each("--planted", planted, n_plants)
     return tuple(
         Plant(make_pattern(name, data.shape, seed=seed), target, n_planted, seed)

@@ -7,19 +7,25 @@ Loaders are imported when they are used, so a listing opens no file and imports 
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from io import BufferedIOBase
+from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from spuriscope.data.image_set import Contexts, ImageSet
 from spuriscope.data.published import PUBLISHED, Published, PublishedFile
-from spuriscope.errors import DataError
+from spuriscope.errors import ConfigError, DataError
 from spuriscope.reading import Background, Reading, Unreadable
+
+if TYPE_CHECKING:
+    from spuriscope.data.given import Given
+    from spuriscope.data.pixels import ChannelOrder
 
 __all__ = [
     "FileCheck",
@@ -103,14 +109,18 @@ class Verification:
 
 
 def load(
-    source: str | Path,
+    source: "str | PathLike[str] | Given",
+    test: "Given | None" = None,
     *,
-    root: Path | None = None,
+    root: str | Path | None = None,
     download: bool = True,
     image_size: int | None = None,
     unreadable: Unreadable = "refuse",
     background: Background = "white",
     columns: Mapping[str, str] | None = None,
+    class_names: Sequence[str] | None = None,
+    name: str | None = None,
+    channels: "ChannelOrder | None" = None,
 ) -> ImageSet:
     """Read a data set. What it was taken for is in `origin` of what comes back.
 
@@ -119,7 +129,9 @@ def load(
             parts that hold them, or of contexts that do, or a `.tar` of it; a folder of `prepare_contexts`;
             a table, `.csv` or `.parquet`, of images and labels; or an `.npz` file. A string that is a name
             means the name, even where a folder has it too: write "./mnist" for the folder. A `Path` is
-            always a folder or a file.
+            always a folder or a file. Or what a program holds: a pair (images, labels), a data set of torch,
+            torchvision or Hugging Face, a pandas frame; see docs/data.md.
+        test: the test part, where `source` is of the last kind; without it a fifth of each class is drawn.
         root: folder that holds the data sets known by name; without it SPURISCOPE_DATA, else the
             user's cache.
         download: whether files that are missing may be fetched.
@@ -128,11 +140,29 @@ def load(
         unreadable: "refuse" photographs that cannot be decoded, or "skip" them; `origin` names those skipped.
         background: "white" or "black", what transparent pixels are laid over.
         columns: of a table, {"image": NAME, "label": NAME, "split": NAME}, where they are not the usual ones.
+        class_names: of what a program holds, one for each label; by default those that it brings.
+        name: of what a program holds: what reports call it.
+        channels: "first" or "last", where the shape of arrays does not tell.
 
     Raises:
-        ConfigError: a setting is none.
-        DataError: there is no such data set, or a file is missing or damaged.
+        ConfigError: a setting is none, or belongs to the other kind of source.
+        DataError: there is no such data set, or a file is missing or damaged, or what is given is not of a
+            form that is understood.
     """
+    of_programs = {"test": test, "class_names": class_names, "name": name, "channels": channels}
+    if not isinstance(source, str | PathLike):
+        from spuriscope.data.given import load_given
+
+        if unreadable != "refuse" or background != "white" or columns is not None:
+            raise ConfigError("unreadable=, background= and columns= are for files; leave them out")
+        return load_given(
+            source, test, class_names=class_names, name=name, channels=channels, image_size=image_size
+        )
+    for setting, value in of_programs.items():
+        if value is not None:
+            raise ConfigError(
+                f"{setting}= is for arrays and data sets, and {source} is read as it is; leave it out"
+            )
     reading = Reading(
         image_size=image_size,
         unreadable=unreadable,
@@ -143,11 +173,17 @@ def load(
 
 
 def read(
-    source: str | Path, reading: Reading, *, root: Path | None = None, download: bool = True
+    source: "str | PathLike[str]",
+    reading: Reading,
+    *,
+    root: str | Path | None = None,
+    download: bool = True,
 ) -> ImageSet:
     """Read a data set, with the choices of `load` in one value: arguments and errors as there."""
     from spuriscope.data.fetch import data_root
 
+    source = source if isinstance(source, str) else Path(source)
+    root = _as_path(root)
     if root is not None:
         data_root(root)  # a root that is mistyped is an error even where none is needed
     published = _by_name(source)
@@ -212,19 +248,22 @@ def _read_path(source: str | Path, reading: Reading) -> ImageSet:
     )
 
 
-def list_data(root: Path | None = None) -> list[Listing]:
+def list_data(root: str | Path | None = None) -> list[Listing]:
     """The data sets known by name, and where they were found. No file is opened.
 
     Raises:
         DataError: `root` or SPURISCOPE_DATA is not a folder.
     """
+    root = _as_path(root)
     return [
         Listing(data.name, data.about, _found(data, root), data.n_train, data.n_test, data.shape)
         for data in PUBLISHED.values()
     ]
 
 
-def verify(source: str | Path, root: Path | None = None, reading: Reading | None = None) -> Verification:
+def verify(
+    source: str | Path, root: str | Path | None = None, reading: Reading | None = None
+) -> Verification:
     """Read all of a data set, check it, and compare its files with the published ones. Fetches nothing.
 
     Raises:
@@ -232,6 +271,7 @@ def verify(source: str | Path, root: Path | None = None, reading: Reading | None
     """
     from spuriscope.data.fetch import data_root, locate
 
+    root = _as_path(root)
     data_set = read(source, reading or Reading(), root=root, download=False)
     data = _by_name(source)
     files = []
@@ -268,6 +308,12 @@ def _with_contexts(found: Verification, data_set: ImageSet, contexts: Contexts) 
         near_duplicates=tuple(pair.test for pair in near_duplicates(data_set)),
         skipped=contexts.skipped,
     )
+
+
+def _as_path(root: str | Path | None) -> Path | None:
+    if not isinstance(root, str | PathLike | None):
+        raise DataError(f"root is the path of a folder, got {type(root).__name__}; leave it out, or give one")
+    return None if root is None else Path(root)
 
 
 def is_name(source: str) -> bool:

@@ -14,6 +14,7 @@ from typing import get_args
 
 import numpy as np
 
+from spuriscope.checked import checked
 from spuriscope.checks import check_seed
 from spuriscope.data.duplicates import near_duplicates
 from spuriscope.data.folder import source_name
@@ -23,7 +24,7 @@ from spuriscope.data.photographs import load_photographs, write_photographs
 from spuriscope.data.prepared import load_prepared
 from spuriscope.data.published import Published, check_labels
 from spuriscope.data.tree import read_tree
-from spuriscope.errors import DataError
+from spuriscope.errors import ConfigError, DataError
 from spuriscope.reading import Background, Duplicates, Missing, Reading, Unreadable, check_choice
 
 __all__ = ["load_contexts", "load_published", "prepare_contexts"]
@@ -59,9 +60,10 @@ def load_published(data: Published, path: Path) -> ImageSet:
     return found
 
 
+@checked(ConfigError)
 def prepare_contexts(
-    source: Path,
-    out: Path,
+    source: str | Path,
+    out: str | Path,
     *,
     image_size: int | None = None,
     seed: int = 0,
@@ -92,6 +94,7 @@ def prepare_contexts(
         DataError: there is something in `out`, the source is not of this form or has no room, images differ
             in size, one cannot be read, or a context lacks a class.
     """
+    source, out = Path(source), Path(out)
     check_choice("missing", missing, get_args(Missing))
     check_choice("duplicates", duplicates, get_args(Duplicates))
     check_seed("seed", seed)

@@ -1,124 +1,303 @@
-"""Images that a user has in her program already: tensors, arrays, or a `torch.utils.data.Dataset`.
+"""Images that a user has in her program already, of whatever library, as an `ImageSet`.
 
-They are copied into an `ImageSet`: uint8, 0 to 255. Images in floating point are rounded to 8 bits, and have
-to lie in [0, 1]: normalising is the model's own business, for a pattern is added to what a camera sees.
+Pairs of tensors or arrays, a `torch.utils.data.Dataset`, a torchvision or a Hugging Face data set, a pandas
+frame of paths and labels. They are copied: uint8, 0 to 255. Images in floating point are rounded to 8 bits,
+and lie in [0, 1] or [0, 255]: normalising is the model's own business, for a pattern is added to what a
+camera sees.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from spuriscope.data.decoding import decode_content, decode_image, no_bombs
 from spuriscope.data.image_set import ImageSet, Split
-from spuriscope.errors import DataError
+from spuriscope.data.items import Items, items_of
+from spuriscope.data.labels import Labels, read_labels
+from spuriscope.data.pixels import ChannelOrder, channels_first, eight_bits, resized
+from spuriscope.errors import ConfigError, DataError
+from spuriscope.reading import check_image_size
 
-__all__ = ["Given", "as_image_set", "as_split"]
+__all__ = ["Given", "as_image_set", "as_splits", "load_given"]
 
-Given: TypeAlias = Split | tuple[Any, Any] | Dataset[Any]
+Given: TypeAlias = Split | tuple[Any, Any] | Dataset[Any] | Any
+"""A `Split`, a pair (images, labels), or any data set of `items_of`; anything else is refused when read."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One part as it was found: pixels, and labels that are not numbered yet."""
+
+    images: Tensor
+    labels: Labels
+    names: tuple[str, ...] | None
+
+
+def load_given(
+    source: Given,
+    test: Given | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    name: str | None = None,
+    channels: ChannelOrder | None = None,
+    image_size: int | None = None,
+) -> ImageSet:
+    """A data set of what a program holds, with a test part that is given, named as a split, or drawn.
+
+    Args:
+        source: see `as_splits`; or a mapping of splits, as a Hugging Face `DatasetDict`; or a pandas frame
+            with a column `split`. Of splits the test part is `test`, or else `validation`, `val`, `valid` or
+            `dev`.
+        test: the test part. Where there is none, a fifth of the images of each class is drawn, as from a
+            folder: `numpy.random.RandomState(0).permutation(n)`, the first fifth, one at least.
+        class_names: as for `as_image_set`, and so are the others.
+        name: likewise.
+        channels: likewise.
+        image_size: likewise.
+
+    Raises:
+        DataError: see `as_image_set`; or a class has one image only and there is no test part.
+    """
+    name = name or "your data"
+    if test is None:
+        source, test = _by_split(source)
+    if test is not None:
+        return as_image_set(
+            source, test, class_names=class_names, name=name, channels=channels, image_size=image_size
+        )
+    whole = _read(source, "data", channels, image_size)
+    (labels,), names = read_labels({"data": whole.labels}, class_names)
+    is_test = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique().tolist():
+        positions = (labels == label).nonzero().flatten()
+        if len(positions) < 2:
+            raise DataError(
+                f"class {names[label]!r} has one image, and a class needs two, to train and to test; add "
+                "images, or give test= as well"
+            )
+        n_test = max(1, round(len(positions) / 5))
+        is_test[positions[np.random.RandomState(0).permutation(len(positions))[:n_test]]] = True
+    parts = []
+    for rows in (~is_test, is_test):
+        kept = (
+            None if whole.names is None else tuple(whole.names[k] for k in rows.nonzero().flatten().tolist())
+        )
+        parts.append(Split(whole.images[rows], labels[rows], kept))
+    train, drawn = parts
+    return ImageSet(name, train, drawn, names)
 
 
 def as_image_set(
-    train: Given, test: Given, *, class_names: Sequence[str] | None = None, name: str = "your data"
+    train: Given,
+    test: Given,
+    *,
+    class_names: Sequence[str] | None = None,
+    name: str = "your data",
+    channels: ChannelOrder | None = None,
+    image_size: int | None = None,
 ) -> ImageSet:
     """A data set of a training and a test part.
 
     Args:
-        train: see `as_split`.
+        train: see `as_splits`.
         test: likewise.
-        class_names: one for each label; by default their numbers.
+        class_names: one for each label; by default those that the data bring, or else the labels.
         name: what reports call it.
+        channels: where arrays and tensors have their channels, where their shape does not tell.
+        image_size: height and width that images are brought to: scaled to cover the square, and cropped.
 
     Raises:
         DataError: a part is not of a form that is understood, or the parts do not fit together.
     """
-    parts = as_split(train, "train"), as_split(test, "test")
-    if class_names is None:
-        n_classes = 1 + max((int(part.labels.max()) for part in parts if len(part)), default=-1)
-        class_names = tuple(map(str, range(n_classes)))
-    return ImageSet(name, *parts, tuple(class_names))
+    (train_split, test_split), names = as_splits(
+        {"train": train, "test": test}, class_names=class_names, channels=channels, image_size=image_size
+    )
+    shared = set(train_split.names or ()) & set(test_split.names or ())
+    if shared:
+        raise DataError(f"{min(shared)} is in train and in test; give each image to one of them")
+    return ImageSet(name, *_of_equal_channels(train_split, test_split), names)
 
 
-def as_split(given: Given, part: str = "images") -> Split:
-    """Images with their labels.
+def as_splits(
+    given: Mapping[str, Given],
+    *,
+    class_names: Sequence[str] | None = None,
+    channels: ChannelOrder | None = None,
+    image_size: int | None = None,
+    renumbers: bool = True,
+) -> tuple[list[Split], tuple[str, ...]]:
+    """Parts whose labels are numbered alike, and the names of the classes.
 
     Args:
-        given: a `Split`; a pair (images, labels) of tensors or arrays; or a Dataset whose items are such
-            pairs for one image. Images are uint8, or floating point in [0, 1]: tensors (n, channels, height,
-            width), arrays (n, height, width, channels), either without channels too; items of a Dataset
-            also Pillow images. Labels are whole numbers from 0.
-        part: what errors call it.
+        given: parts by what errors call them. A `Split`; a pair (images, labels); or what is read image by
+            image: a Dataset, of torch, torchvision or Hugging Face, a pandas frame, a list of pairs. Images
+            are uint8, or floating point in [0, 1] or [0, 255]: tensors (n, channels, height, width), arrays
+            (n, height, width, channels), either without channels too, and the other way round where the
+            shape tells; one by one also Pillow pictures and paths of files. Labels are whole numbers,
+            strings, or one-hot rows.
+        class_names: as for `as_image_set`, and so are the next two.
+        channels: likewise.
+        image_size: likewise.
+        renumbers: whether labels that do not begin at 0 are numbered anew; else they are the columns of a
+            model's answers, and stay.
 
     Raises:
-        DataError: it is none of these, images differ in size, or floats leave [0, 1].
+        DataError: it is none of these, images differ in size, or values leave the ranges.
     """
+    read = {part: _read(some, part, channels, image_size) for part, some in given.items()}
+    has_numbers = any(isinstance(some, Split) for some in given.values())  # a Split stays as it is
+    labels, names = read_labels(
+        {part: some.labels for part, some in read.items()},
+        class_names,
+        renumbers=renumbers and not has_numbers,
+    )
+    found = [
+        some if isinstance(some, Split) else Split(part.images, of_part, part.names)
+        for some, part, of_part in zip(given.values(), read.values(), labels, strict=True)
+    ]
+    return found, names
+
+
+def _read(given: Given, part: str, channels: ChannelOrder | None, image_size: int | None) -> _Part:
+    check_image_size(image_size)
+    if channels not in (None, "first", "last"):
+        raise ConfigError(f"channels are 'first' or 'last', got {channels!r}")
     if isinstance(given, Split):
-        return given
-    if isinstance(given, tuple | list) and len(given) == 2:
-        images = [_pixels(given[0], part, ndim=4)]
-        labels = given[1]
-    elif hasattr(given, "__getitem__") and hasattr(given, "__len__"):
-        pairs = [_item(given[position], position, part) for position in range(len(given))]
-        images = [pixels[None] for pixels, _ in pairs]
-        labels = [label for _, label in pairs]
-    else:
+        return _Part(given.images, Labels(given.labels.numpy()), given.names)
+    what = f"images of {part}"
+    items = items_of(given, part)
+    if items is None and isinstance(given, tuple | list) and len(given) == 2:
+        pixels, _ = eight_bits(channels_first(given[0], what, channels=channels), what)
+        labels = Labels.of(given[1], f"labels of {part}")
+        if len(labels.values) != len(pixels):
+            raise DataError(
+                f"{part} has {len(pixels)} images and {len(labels.values)} labels; give one label for each "
+                "image"
+            )
+        if image_size is not None:
+            pixels = torch.stack([resized(image, image_size, what) for image in pixels])
+        return _Part(pixels.contiguous(), labels, None)
+    if items is None:
+        raise DataError(_not_understood(given, part))
+    return _read_items(items, part, channels, image_size)
+
+
+def _not_understood(given: Any, part: str) -> str:
+    if hasattr(given, "dataset") and not hasattr(given, "__getitem__"):
+        return f"{part} is a {type(given).__name__}, which has batches; give its .dataset"
+    if isinstance(given, np.ndarray | Tensor):
+        return f"{part} is images alone; give a pair (images, labels)"
+    return (
+        f"{part} must be a Split, a pair (images, labels), or a Dataset with a length whose items are "
+        f"such pairs, got {type(given).__name__}"
+    )
+
+
+def _read_items(items: Items, part: str, channels: ChannelOrder | None, image_size: int | None) -> _Part:
+    what = f"images of {part}"
+    images, labels, scales = [], [], []
+    with no_bombs():
+        items.check_steady(part)
+        for position in range(items.n):
+            image, label = items.read(position, part)
+            pixels, scale = eight_bits(_pixels(image, position, what, channels, image_size), what)
+            images.append(pixels if image_size is None else resized(pixels, image_size, what))
+            scales.append(scale)
+            labels.append(label)
+    if "bytes" in scales:  # an image whose largest value is 1 or less is a dark one of these
+        for position, scale in enumerate(scales):
+            if scale == "unit":
+                images[position] = (images[position] > 127).to(torch.uint8)
+    found = Labels.of(
+        labels if items.labels is None else items.labels, f"labels of {part}", items.class_names
+    )
+    return _Part(_together(images, what), found, items.names)
+
+
+def _pixels(
+    image: Any, position: int, what: str, channels: ChannelOrder | None, image_size: int | None
+) -> Tensor:
+    """One image (channels, height, width), its values as they are."""
+    if isinstance(image, Image.Image | str | PathLike):
+        pixels = _of_picture(image, image_size, f"item {position} of {what.removeprefix('images of ')}")
+        return channels_first(pixels, what, many=False, channels="last")
+    if image is None or not isinstance(image, Tensor | np.ndarray | list):
         raise DataError(
-            f"{part} must be a Split, a pair (images, labels), or a Dataset with a length whose items are "
-            f"such pairs, got {type(given).__name__}"
+            f"item {position} of {what.removeprefix('images of ')} is not a pair of an image and a label: "
+            f"its image is {type(image).__name__}; give a tensor, an array, a Pillow picture or a path"
         )
-    sizes = {tuple(some.shape[1:]) for some in images}
-    if len(sizes) > 1:
-        raise DataError(f"{part} has images of several shapes, {sorted(sizes)[:2]}; bring them to one")
-    pixels = torch.cat(images) if images else torch.empty(0, 1, 1, 1, dtype=torch.uint8)
-    return Split(pixels.contiguous(), _labels(labels, part))
+    return channels_first(image, what, many=False, channels=channels)
 
 
-def _item(item: Any, position: int, part: str) -> tuple[Tensor, int]:
+def _of_picture(image: Any, image_size: int | None, name: str) -> NDArray[np.uint8]:
+    """A Pillow picture, or that of a file, (height, width, channels)."""
+    if isinstance(image, Image.Image):
+        return decode_image(image, image_size=image_size, name=name)
     try:
-        image, label = item
-        return _pixels(image, part, ndim=3), int(label)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"item {position} of {part} is not a pair of an image and a label ({error}); give a Dataset of "
-            "pairs"
-        ) from None
+        content = Path(image).read_bytes()
+    except OSError as error:
+        raise DataError(f"{image} cannot be read ({error.strerror}); check the path") from None
+    return decode_content(content, image_size=image_size, name=str(image))[0]
 
 
-def _pixels(images: Any, part: str, *, ndim: int) -> Tensor:
-    """One image (channels, height, width), or with `ndim` 4 many, as uint8."""
-    is_tensor = isinstance(images, Tensor)
-    pixels = images.detach().cpu() if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
-    if pixels.ndim == ndim - 1:
-        pixels = pixels.unsqueeze(ndim - 3)
-    elif pixels.ndim == ndim and not is_tensor:
-        pixels = pixels.movedim(-1, ndim - 3)
-    if pixels.ndim != ndim:
+def _together(images: list[Tensor], what: str) -> Tensor:
+    if not images:
+        return torch.empty(0, 1, 1, 1, dtype=torch.uint8)
+    channels = {len(image) for image in images}
+    if channels == {1, 3}:  # some are grey
+        images = [image.expand(3, -1, -1) if len(image) == 1 else image for image in images]
+    sizes = sorted({tuple(image.shape) for image in images})
+    if len(sizes) > 1:
         raise DataError(
-            f"images of {part} must be tensors (channels, height, width) or arrays (height, width, "
-            f"channels), one or many, got shape {tuple(pixels.shape)}"
+            f"{what} are of several shapes, as {sizes[0]} and {sizes[-1]} (channels, height, width); bring "
+            f"them to one: image_size={_suggested(sizes)}"
         )
-    if pixels.dtype == torch.uint8:
-        return pixels
-    if not pixels.is_floating_point():
-        raise DataError(f"images of {part} must be uint8, or floating point in [0, 1], got {pixels.dtype}")
-    low, high = (float(pixels.min()), float(pixels.max())) if pixels.numel() else (0.0, 0.0)
-    if not 0 <= low <= high <= 1:
-        raise DataError(
-            f"images of {part} must lie in [0, 1], got {low:.3g} to {high:.3g}; leave out what normalises "
-            "them, and normalise inside the model"
-        )
-    return (255 * pixels.double()).round().to(torch.uint8)
+    return torch.stack(images)
 
 
-def _labels(labels: Any, part: str) -> Tensor:
-    found = labels.detach().cpu() if isinstance(labels, Tensor) else torch.from_numpy(np.array(labels))
-    if found.numel() == 0:
-        return found.reshape(-1).long()
-    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool or found.ndim != 1:
+def _suggested(sizes: list[tuple[int, ...]]) -> int:
+    """A usual size that no image has to be enlarged for, if there is one."""
+    least = min(min(size[1:]) for size in sizes)
+    return max([size for size in (32, 64, 128, 224) if size <= least], default=32)
+
+
+def _of_equal_channels(train: Split, test: Split) -> tuple[Split, Split]:
+    """Both parts in colour where one is: grey pictures alone look grey to whoever reads them."""
+    if {train.images.shape[1], test.images.shape[1]} != {1, 3}:
+        return train, test
+    train, test = (
+        Split(split.images.expand(-1, 3, -1, -1).contiguous(), split.labels, split.names)
+        for split in (train, test)
+    )
+    return train, test
+
+
+def _by_split(source: Any) -> tuple[Any, Any]:
+    """The training and the test part of what has splits by name; of all else the whole, and None."""
+    if isinstance(source, Mapping):
+        return _splits({str(key): part for key, part in source.items()})
+    if hasattr(source, "iloc") and "split" in getattr(source, "columns", ()):
+        split = source["split"].astype(str)
+        return _splits({key: source[split == key] for key in dict.fromkeys(split)})
+    return source, None
+
+
+def _splits(given: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The training and the test part among splits by name."""
+    lower = {key.lower(): key for key in given}
+    test = next((lower[key] for key in ("test", "validation", "val", "valid", "dev") if key in lower), None)
+    if "train" not in lower or test is None:
         raise DataError(
-            f"labels of {part} must be whole numbers from 0, shape (n,), got {found.dtype} of shape "
-            f"{tuple(found.shape)}"
+            f"the splits are {', '.join(given) or 'none'}; there must be train, and test or validation: give "
+            "train= and test= yourself"
         )
-    return found.long()
+    return given[lower["train"]], given[test]

@@ -5,20 +5,24 @@ modules), trainings gather batches from it, and nothing ever writes into it.
 """
 
 import hashlib
+import operator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 
-from spuriscope.errors import DataError
+from spuriscope.checked import checked
+from spuriscope.errors import DataError, PlantingError
 
 PIECE = 1000  # images hashed at one time: what lies in a file need not fit into memory
 
 __all__ = ["Contexts", "ImageSet", "Origin", "Split", "unit_float"]
 
 
+@checked(DataError)
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images with their labels: the training part, or the test part.
@@ -95,6 +99,7 @@ def _few(names: tuple[str, ...]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
+@checked(DataError)
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """A data set of images: a training part, a test part, and the names of the classes.
@@ -158,6 +163,39 @@ class ImageSet:
     def n_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    def label(self, target: SupportsIndex | str) -> int:
+        """The number of a class, given its name or its number.
+
+        Args:
+            target: a whole number is one; a string is a name, or the digits of a number where no class is
+                called so.
+
+        Raises:
+            PlantingError: there is no such class.
+        """
+        if isinstance(target, str):
+            if target in self.class_names:
+                return self.class_names.index(target)
+            if not target.isdecimal():
+                raise PlantingError(
+                    f"{self.name} has no class {target!r}; choose one of {self._told_classes()}"
+                )
+        try:
+            number = operator.index(target) if not isinstance(target, str) else int(target)
+        except TypeError:
+            raise PlantingError(
+                f"a class is a name or a whole number, got {type(target).__name__}; choose one of "
+                f"{self._told_classes()}"
+            ) from None
+        if not 0 <= number < self.n_classes:
+            raise PlantingError(
+                f"{self.name} has no class {target}; choose 0 to {self.n_classes - 1}: {self._told_classes()}"
+            )
+        return number
+
+    def _told_classes(self) -> str:
+        return ", ".join(self.class_names[:20]) + (", ..." if self.n_classes > 20 else "")
 
     @cached_property
     def fingerprint(self) -> str:

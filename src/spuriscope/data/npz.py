@@ -1,8 +1,10 @@
-"""A data set in one `.npz` file, laid out as MedMNIST does it.
+"""A data set in one `.npz` file, with the keys of MedMNIST or of Keras.
 
-The keys are `train_images`, `train_labels`, `test_images` and `test_labels`, and `class_names` if one
-likes; others, such as `val_images`, are not read. Images are uint8, (n, height, width) or (n, height,
-width, channels) with 1 or 3 channels; labels are integers, (n,) or (n, 1).
+The keys are `train_images`, `train_labels`, `test_images` and `test_labels`, or `x_train`, `y_train`,
+`x_test` and `y_test`, and `class_names` if one likes; others are not read. Without a test part `val_images`
+and `val_labels`, or `x_val` and `y_val`, are it. Images are uint8, or floating point in [0, 1] or [0, 255],
+(n, height, width) or (n, height, width, channels), or with the channels first where the shape tells. Labels
+are whole numbers or strings, (n,) or (n, 1), or one-hot rows.
 
 numpy's own reader allocates what a header asks for. Here a member is read first, which also checks its
 checksum, and its header is then held against the bytes that are really there. Nothing is unpickled.
@@ -24,17 +26,24 @@ import torch
 from numpy.typing import NDArray
 
 from spuriscope.data.image_set import ImageSet, Split
+from spuriscope.data.labels import Labels, read_labels
+from spuriscope.data.pixels import channels_first, eight_bits
 from spuriscope.errors import DataError
 
 __all__ = ["load_npz"]
 
-_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
+_LAYOUTS = (  # images and labels of the training part, the test part, and what stands in for it
+    (("train_images", "train_labels"), ("test_images", "test_labels"), ("val_images", "val_labels")),
+    (("x_train", "y_train"), ("x_test", "y_test"), ("x_val", "y_val")),
+)
+
+Pair = tuple[str, str]
 
 
 def load_npz(path: Path) -> ImageSet:
     """Read an `.npz` file with training and test images.
 
-    Without `class_names` the classes are called "0", "1", ..., and each must have a training image.
+    Without `class_names` the classes are called as their labels, and each must have a training image.
 
     Raises:
         DataError: the file is missing or damaged, lacks an array, or an array is not of the form above.
@@ -42,32 +51,66 @@ def load_npz(path: Path) -> ImageSet:
     try:
         with ZipFile(path) as archive:
             keys = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
-            missing = [key for key in _KEYS if key not in keys]
-            if missing:
-                raise DataError(f"{path} lacks {', '.join(missing)}; save the arrays {', '.join(_KEYS)}")
-            arrays = {key: _array(archive, key, path) for key in (*_KEYS, "class_names") if key in keys}
+            train, test = _parts(keys, path)
+            arrays = {
+                key: _array(archive, key, path) for key in (*train, *test, "class_names") if key in keys
+            }
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}; check the path") from error
     except (OSError, EOFError, ValueError, RuntimeError, BadZipFile, zlib.error, lzma.LZMAError) as error:
         # RuntimeError: a member is encrypted, or compressed in a way that Python does not know
         raise DataError(f"{path} cannot be read as .npz ({error}); save it again") from error
 
-    for part in ("train", "test"):
-        n_images, n_labels = (arrays[f"{part}_{kind}"].shape[:1] for kind in ("images", "labels"))
+    for images, labels in (train, test):
+        n_images, n_labels = arrays[images].shape[:1], arrays[labels].shape[:1]
         if n_images != n_labels:
             raise DataError(
-                f"{part}_images in {path} has the length {n_images} and {part}_labels {n_labels}; save one "
+                f"{images} in {path} has the length {n_images} and {labels} {n_labels}; save one "
                 "label for each image"
             )
-    names = _class_names(arrays, path)
-    train, test = (
-        Split(
-            _images(arrays[f"{part}_images"], f"{part}_images in {path}"),
-            _labels(arrays[f"{part}_labels"], len(names), f"{part}_labels in {path}"),
-        )
-        for part in ("train", "test")
+    given = _class_names(arrays, path)
+    found = {
+        f"{labels} in {path}": Labels.of(arrays[labels], f"{labels} in {path}") for _, labels in (train, test)
+    }
+    numbered, names = read_labels(found, given)
+    if given is None:
+        _check_trained(numbered[0], numbered[1], names, f"{train[1]} in {path}", f"{test[1]} in {path}")
+    train_split, test_split = (
+        Split(_images(arrays[images], f"{images} in {path}"), labels)
+        for (images, _), labels in zip((train, test), numbered, strict=True)
     )
-    return ImageSet(path.name, train=train, test=test, class_names=names)
+    return ImageSet(path.name, train_split, test_split, class_names=names)
+
+
+def _parts(keys: set[str], path: Path) -> tuple[Pair, Pair]:
+    """The keys of images and labels of the training part, and of the test part."""
+    lacking: list[list[str]] = []
+    for train, test, instead in _LAYOUTS:
+        for part in (test, instead):
+            if {*train, *part} <= keys:
+                return train, part
+        lacking.append([key for key in (*train, *test) if key not in keys])
+    fewest = min(lacking, key=len)
+    asked = next(
+        (*train, *test) for (train, test, _), found in zip(_LAYOUTS, lacking, strict=True) if found is fewest
+    )
+    others = sorted(keys - {*asked})
+    found = f" beside {_few(others)}" if others else ""
+    raise DataError(f"{path} lacks {', '.join(fewest)}{found}; save the arrays {', '.join(asked)}")
+
+
+def _check_trained(
+    train: torch.Tensor, test: torch.Tensor, names: tuple[str, ...], in_train: str, in_test: str
+) -> None:
+    """Every class has training images: a label beyond them is a slip, or needs class_names."""
+    n_of = train.bincount(minlength=len(names))
+    for label, name in enumerate(names):
+        if n_of[label] == 0:
+            there = f", {in_test} has" if (test == label).any() else ""
+            raise DataError(
+                f"{in_train} has no image of class {name}{there}; number the classes anew without gaps, or "
+                "save class_names as well"
+            )
 
 
 def _array(archive: ZipFile, key: str, path: Path) -> NDArray[Any]:
@@ -98,54 +141,32 @@ def _array(archive: ZipFile, key: str, path: Path) -> NDArray[Any]:
     return values.reshape(shape, order="F" if fortran_order else "C")
 
 
-def _class_names(arrays: dict[str, NDArray[Any]], path: Path) -> tuple[str, ...]:
-    """The names given, or else one number for each label that occurs."""
-    if "class_names" in arrays:
-        names = arrays["class_names"]
-        if names.dtype.kind != "U" or names.ndim != 1:
-            raise DataError(
-                f"class_names in {path} must be a list of strings, got {names.dtype} of shape {names.shape}"
-            )
-        if len(np.unique(names)) < len(names):
-            raise DataError(f"class_names in {path} holds a name twice; give each class a name of its own")
-        return tuple(names.tolist())
-    found = np.unique(arrays["train_labels"]).tolist()
-    if found != list(range(len(found))):
+def _class_names(arrays: dict[str, NDArray[Any]], path: Path) -> tuple[str, ...] | None:
+    if "class_names" not in arrays:
+        return None
+    names = arrays["class_names"]
+    if names.dtype.kind != "U" or names.ndim != 1:
         raise DataError(
-            f"train_labels in {path} must run from 0 without gaps, got {_few(found)}; number the classes "
-            "anew, or save class_names as well"
+            f"class_names in {path} must be a list of strings, got {names.dtype} of shape {names.shape}"
         )
-    return tuple(map(str, found))
+    if len(np.unique(names)) < len(names):
+        raise DataError(f"class_names in {path} holds a name twice; give each class a name of its own")
+    return tuple(names.tolist())
 
 
 def _images(images: NDArray[Any], where: str) -> torch.Tensor:
-    if images.dtype != np.uint8:
-        hint = "save (255 * images).round().astype('uint8') if they lie in [0, 1]"
-        raise DataError(f"{where} must be uint8, 0 to 255, got {images.dtype}; {hint}")
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    if images.ndim != 4 or images.shape[-1] not in {1, 3} or 0 in images.shape[1:]:
+    if images.ndim not in (3, 4) or 0 in images.shape[1:]:
         raise DataError(
             f"{where} must have shape (n, height, width) or (n, height, width, channels) with 1 or 3 "
-            f"channels, got {images.shape}; transpose and save them again"
+            f"channels, got {images.shape}; reshape and save them again"
         )
-    return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-
-
-def _labels(labels: NDArray[Any], n_classes: int, where: str) -> torch.Tensor:
-    if labels.dtype.kind not in "iu" or (labels.ndim != 1 and labels.shape[1:] != (1,)):
+    pixels = channels_first(images, where, asks=False)
+    if pixels.shape[1] not in {1, 3}:
         raise DataError(
-            f"{where} must be one integer for each image, shape (n,) or (n, 1), "
-            f"got {labels.dtype} of shape {labels.shape}"
+            f"{where} must have 1 or 3 channels, got shape {images.shape}; transpose and save them again"
         )
-    outside = labels[(labels < 0) | (labels >= n_classes)]
-    if outside.size:
-        raise DataError(
-            f"{where} holds the label {outside[0]}, but the {n_classes} classes run from 0 to "
-            f"{n_classes - 1}; number the classes anew, or save class_names for all of them"
-        )
-    return torch.from_numpy(labels.reshape(-1).astype(np.int64))
+    return eight_bits(pixels, where)[0].contiguous()
 
 
-def _few(labels: list[int]) -> str:
-    return ", ".join(map(str, labels[:8])) + (", ..." if len(labels) > 8 else "")
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")

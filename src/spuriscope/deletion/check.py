@@ -2,8 +2,8 @@
 
 For each seed a model is trained with a pattern planted, and two oracles without the images: that of the same
 seed, and one of another seed, for two trainings never agree entirely. The method is judged by its differences
-from the oracle, seed by seed. A difference within the margin is shown by an equivalence test and not by the
-failure to find one; what is neither shown to be alike nor to differ cannot be told.
+from the oracle, seed by seed, see `spuriscope.deletion.verdict`: "as if never seen" is shown, at 14 seeds or
+more, and not concluded from the failure to find a difference; what is shown neither way cannot be told.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +13,27 @@ from typing import Any
 
 from torch import Tensor
 
+from spuriscope.checked import checked
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.methods import Method, delete, find_method, method_name
 from spuriscope.deletion.request import images_as_trained
 from spuriscope.deletion.retraining import N_SEEDS, oracle_cell
+from spuriscope.deletion.verdict import (
+    MARGINS,
+    SEEDS_TO_BE_GONE,
+    State,
+    Verdict,
+    is_above,
+    judge_measure,
+    judge_method,
+)
 from spuriscope.errors import DeletionError, TrainingError
 from spuriscope.measures import measure
 from spuriscope.membership.attacks import confidence
 from spuriscope.membership.evaluation import auc
 from spuriscope.patterns import Pattern, pattern as make_pattern
 from spuriscope.planting import Plant
-from spuriscope.statistics import Interval, equivalence_test, mean_interval, t_test
+from spuriscope.statistics import Interval, mean_interval
 from spuriscope.training import (
     Cell,
     DataKey,
@@ -37,33 +47,15 @@ from spuriscope.training import (
 )
 
 __all__ = [
-    "MARGINS",
     "Comparison",
     "DeletionCheck",
     "Trial",
-    "Verdict",
     "check_methods",
     "compare",
     "deletion_check",
     "state_of",
     "train_trials",
 ]
-
-MARGINS = {  # largest difference from the oracle that does not matter
-    "score": 0.05,
-    "spurious_accuracy": 0.05,
-    "clean_accuracy": 0.01,
-    "disagreement": 0.02,
-    "membership": 0.1,
-}
-WORSE = {"score": 1, "spurious_accuracy": -1}  # the sign of a difference that a cue makes
-ONE_SIDED = ("disagreement",)  # agreeing with the oracle more than another oracle does is no trace
-LEVEL = 0.05
-MIN_SEEDS = 3
-
-AS_IF, TRACES, UNSURE = "as if never seen", "cue gone but traces remain", "cue gone, traces cannot be told"
-STAYS, UNTOLD = "cue stays", "cannot be told"
-Verdict = str
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -99,7 +91,11 @@ class Comparison:
         after: of the models made to forget.
         oracle: of the oracles; their disagreement is with the other oracle.
         difference: after less oracle, paired by seed.
-        state: "alike", "differs", or "cannot be told".
+        n_above: seeds whose difference is above the margin.
+        n_below: seeds whose difference is below the margin's negative; fewer other answers than another
+            oracle gives are no fault.
+        state: "alike": within the margin in more than 4 of 5 trainings; "differs": beyond it, on one side,
+            in more than half; or "cannot be told".
     """
 
     name: str
@@ -108,7 +104,9 @@ class Comparison:
     after: Interval
     oracle: Interval
     difference: Interval
-    state: str
+    n_above: int
+    n_below: int
+    state: State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +116,9 @@ class DeletionCheck:
     Attributes:
         method: its name.
         verdict: "as if never seen", "cue gone but traces remain", "cue gone, traces cannot be told", "cue
-            stays", or "cannot be told".
-        was_learnt: whether there was a cue to delete: the planted models score above the oracles by more
-            than the margin.
+            stays", or "cannot be told". Gone: in more than 4 of 5 trainings; stays: in more than half.
+        was_learnt: whether there was a cue to delete: in most trainings the planted model is shown to score
+            above the oracle by more than the margin. It takes 5 seeds.
         comparisons: each measure.
         seconds: of a deletion.
         share_of_training: those seconds over the seconds of a training.
@@ -136,8 +134,15 @@ class DeletionCheck:
     rows: tuple[Mapping[str, Any], ...]
 
     def __getitem__(self, measure: str) -> Comparison:
-        """The comparison of a measure, by its name."""
-        return next(comparison for comparison in self.comparisons if comparison.name == measure)
+        """The comparison of a measure, by its name.
+
+        Raises:
+            DeletionError: there is no such measure.
+        """
+        found = {comparison.name: comparison for comparison in self.comparisons}
+        if measure not in found:
+            raise DeletionError(f"a check has no measure {measure!r}; choose one of {', '.join(found)}")
+        return found[measure]
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
@@ -145,6 +150,7 @@ class DeletionCheck:
         return found | {"comparisons": list(found["comparisons"]), "rows": list(found["rows"])}
 
 
+@checked(DeletionError)
 def deletion_check(
     method: str | Method,
     data: ImageSet,
@@ -154,7 +160,7 @@ def deletion_check(
     n_planted: int = 10,
     model: str = "mlp",
     recipe: Recipe | None = None,
-    n_seeds: int = 5,
+    n_seeds: int = SEEDS_TO_BE_GONE,
     first_seed: int = 0,
     device: str = "auto",
     n_workers: int | None = None,
@@ -170,7 +176,7 @@ def deletion_check(
         n_planted: how many of them do; all of these are deleted.
         model: name of the architecture.
         recipe: how it is trained; by default the paper's, with 8 epochs or more for 250 steps.
-        n_seeds: replications; with fewer than 3 nothing can be told.
+        n_seeds: replications. "As if never seen" and "cue gone" take 14 or more, "cue stays" 6.
         first_seed: of them.
         device: "cpu", "cuda", or "auto", for the trainings.
         n_workers: processes that train on the CPU; as many as cores by default.
@@ -327,15 +333,17 @@ def compare(
             after=mean_interval([row[key] for row in after]),
             oracle=mean_interval([row[key] for row in oracles]),
             difference=mean_interval(differences[key], low=-1.0),
-            state=_state(differences[key], margin, is_one_sided=key in ONE_SIDED),
+            n_above=sum(difference > margin for difference in differences[key]),
+            n_below=sum(difference < -margin for difference in differences[key]),
+            state=judge_measure(key, differences[key]),
         )
         for key, margin in MARGINS.items()
     )
     took = [row["seconds"] for row in after]
     return DeletionCheck(
         method=name,
-        verdict=_verdict(differences, [comparison.state for comparison in comparisons]),
-        was_learnt=len(learnt) >= MIN_SEEDS and t_test(learnt, MARGINS["score"]) < LEVEL,
+        verdict=judge_method(differences),
+        was_learnt=is_above(learnt, MARGINS["score"]),
         comparisons=comparisons,
         seconds=mean_interval(took, high=float("inf")),
         share_of_training=fmean(took) / fmean(seconds),
@@ -344,28 +352,3 @@ def compare(
             for old, new, oracle in zip(before, after, oracles, strict=True)
         ),
     )
-
-
-def _state(differences: Sequence[float], margin: float, *, is_one_sided: bool) -> str:
-    if len(differences) < MIN_SEEDS:
-        return UNTOLD
-    turned = [-difference for difference in differences]
-    alike = t_test(turned, -margin) if is_one_sided else equivalence_test(differences, margin)
-    if alike < LEVEL:
-        return "alike"
-    sides = [differences] if is_one_sided else [differences, turned]
-    return "differs" if min(t_test(side, margin) for side in sides) < LEVEL / len(sides) else UNTOLD
-
-
-def _verdict(differences: Mapping[str, Sequence[float]], states: Sequence[str]) -> Verdict:
-    """Whether the cue is there is asked on one side: a score below the oracle's is a trace and no cue."""
-    if len(differences["score"]) < MIN_SEEDS:
-        return UNTOLD
-    cue = {key: [sign * difference for difference in differences[key]] for key, sign in WORSE.items()}
-    if any(t_test(cue[key], MARGINS[key]) < LEVEL for key in cue):
-        return STAYS
-    if any(t_test([-d for d in cue[key]], -MARGINS[key]) >= LEVEL for key in cue):
-        return UNTOLD
-    if all(state == "alike" for state in states):
-        return AS_IF
-    return TRACES if "differs" in states else UNSURE

@@ -1,9 +1,11 @@
-"""The curvature of a training loss at a model's weights, as products with vectors.
+"""The curvature of what a training minimises at a model's weights, as products with vectors.
 
-The Gauss-Newton matrix is J^T H J: J the derivative of the outputs by the weights, H the second derivative of
-the loss by the outputs. It is positive semidefinite, equals the Hessian where outputs are linear in the
-weights, and is never written down. Weights, gradients and steps are one vector, in the order of
-`module.parameters()`.
+A training minimises the mean loss plus (weight decay / 2) |weights|^2, for both optimisers add weight decay
+times the weights to the gradient; that term's second derivative is the weight decay times the identity. Of
+the loss the Gauss-Newton matrix is taken, J^T H J: J the derivative of the outputs by the weights, H the
+second derivative of the loss by the outputs. It is positive semidefinite, equals the Hessian where outputs
+are linear in the weights, and is never written down. Weights, gradients and steps are one vector, in the
+order of `module.parameters()`.
 """
 
 from collections.abc import Callable
@@ -53,12 +55,14 @@ class Curvature:
         images: (m, ...), as the network takes them.
         labels: (m,); only what samples from the loss needs them.
         loss: whose second derivative is taken.
+        weight_decay: of the training; added to every eigenvalue.
     """
 
     module: nn.Module
     images: Tensor
     labels: Tensor
     loss: Loss = CROSS_ENTROPY
+    weight_decay: float = 0.0
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
@@ -66,7 +70,7 @@ class Curvature:
         return {name: value.detach() for name, value in self.module.named_parameters()}
 
     def product(self, vector: Tensor, rows: Tensor | None = None) -> Tensor:
-        """The Gauss-Newton matrix, mean over the images, times a vector (p,).
+        """The Gauss-Newton matrix, mean over the images, and the weight decay, times a vector (p,).
 
         Args:
             vector: (p,), as many as there are weights.
@@ -87,7 +91,7 @@ class Curvature:
             (turned,) = push(tangent)
             (back,) = pull(self.loss.curved(answers, turned))
             total += torch.cat([back[name].flatten() for name in self.weights])
-        return total / len(images)
+        return total / len(images) + self.weight_decay * vector
 
     def largest(self, n_steps: int = 20) -> float:
         """The largest eigenvalue, by power iteration; a little below it after few steps."""

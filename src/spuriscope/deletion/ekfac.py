@@ -59,7 +59,8 @@ class Ekfac:
             matrix = parts[f"{name}.weight"].view(n_outputs, -1)
             if layer.bias is not None:
                 matrix = torch.cat([matrix, parts[f"{name}.bias"][:, None]], dim=1)
-            solved = self._precondition(matrix[None], {key: of[name] for key, of in factors.items()})[0]
+            storage = {key: of[name] for key, of in factors.items()}
+            solved = self._precondition(matrix[None], storage, self.damping + curvature.weight_decay)[0]
             if layer.bias is not None:
                 step[f"{name}.bias"], solved = solved[:, -1], solved[:, :-1]
             step[f"{name}.weight"] = solved.flatten()
@@ -105,13 +106,13 @@ class Ekfac:
             factors: dict[str, dict[str, Tensor]] = analyzer.load_all_factors("curvature")
         return factors
 
-    def _precondition(self, matrix: Tensor, storage: dict[str, Any]) -> Tensor:
+    def _precondition(self, matrix: Tensor, storage: dict[str, Any], damping: float) -> Tensor:
         """A layer's gradient (1, outputs, inputs), the bias as its last input, solved for."""
         from kronfluence.arguments import ScoreArguments
         from kronfluence.factor.config import FactorConfig
 
         rule = FactorConfig.CONFIGS["ekfac"]
-        rule.prepare(storage, ScoreArguments(damping_factor=self.damping), torch.device("cpu"))
+        rule.prepare(storage, ScoreArguments(damping_factor=damping), torch.device("cpu"))
         solved: Tensor = rule.precondition_gradient(matrix.clone(), storage)
         return solved
 

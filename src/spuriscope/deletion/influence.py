@@ -1,8 +1,9 @@
 """Group influence: one step of the weights from a gradient, in place of a training without the images.
 
-To first order, training without a group of images moves the weights by (1/n) H^-1 times the sum of their
-gradients, H the curvature of the mean loss over all n training images (Koh et al., 2019). One solve of the
-summed gradient gives the step. With H over the images that stay it is a Newton step.
+A training minimises the mean of l_i(w) + (weight decay / 2) |w|^2 over its images. To first order, training
+without k of n images moves the weights by (1/n) H^-1 times the sum of their gradients, weight decay included,
+H the curvature of that mean over all n (Koh et al., 2019). With H over the n - k images that stay, and
+1/(n - k) for 1/n, it is a Newton step. One solve of the summed gradient gives either.
 
 At the end of a training the loss on a cue's images is about 0, so their gradient is, and with it the step,
 whatever the solver; so it is after the first epoch already (docs/results/deletion.md). `deletion.path` has
@@ -31,12 +32,12 @@ class Influence:
 
     Attributes:
         solver: how H^-1 is applied.
-        is_newton: take the curvature over the images that stay, and not over all.
+        is_newton: take the mean over the images that stay, and not over all.
         n_curvature: images that the curvature is taken over, drawn at random.
         seed: draws the images of the curvature.
 
     Raises:
-        DeletionError: when called: the step is not a number.
+        DeletionError: when called: the step is not a number, or the solver has not converged.
     """
 
     solver: Solver = field(default_factory=ConjugateGradients)
@@ -59,6 +60,9 @@ class Influence:
         pool = kept if self.is_newton else torch.cat([gone, kept])
         order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(self.seed))
         chosen = pool[order[: self.n_curvature]]
-        curvature = Curvature(module, asked.images(chosen), asked.labels(chosen))
+        decay = asked.model.cell.recipe.weight_decay
+        curvature = Curvature(module, asked.images(chosen), asked.labels(chosen), weight_decay=decay)
+        weights = torch.cat([weight.flatten() for weight in curvature.weights.values()])
         gradient = summed_gradient(module, asked.images(gone), asked.labels(gone))
-        return self.solver(curvature, gradient / (len(gone) + len(kept)))
+        gradient += len(gone) * decay * weights
+        return self.solver(curvature, gradient / len(pool))

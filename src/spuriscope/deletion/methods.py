@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from spuriscope.checked import checked
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.ekfac import Ekfac
 from spuriscope.deletion.influence import Influence
@@ -55,6 +56,7 @@ class Cue(Protocol):
         ...
 
 
+@checked(DeletionError)
 def delete(
     model: TrainedModel,
     data: ImageSet,
@@ -91,6 +93,7 @@ def delete(
     return _recorded(deleted, model, method, positions, start)
 
 
+@checked(DeletionError)
 def repair(
     model: TrainedModel, data: ImageSet, cue: Cue | Pattern, *, method: Repair | None = None
 ) -> TrainedModel:

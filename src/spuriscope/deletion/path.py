@@ -3,7 +3,8 @@
 A cue is learnt in the first few steps, and from then on its images have no gradient to speak of. So the first
 epochs are trained again, to the bit, and beside the optimiser runs another that sees the same gradients but
 for those of the images. What their steps differ by is added up, and the sum to the weights at the end. This
-is exact to first order but for one thing: how a step changes the gradients of later steps is left out. It
+is exact to first order but for one thing: how a step changes the gradients of later steps is left out. The
+running statistics of batch normalisation, made with the old weights, are taken anew with the new ones. It
 removes some cues entirely and others not at all (docs/results/deletion.md): measure what is left.
 """
 
@@ -18,7 +19,8 @@ from spuriscope.deletion.request import Request, copy_of_module
 from spuriscope.errors import DeletionError
 from spuriscope.training import TrainedModel
 from spuriscope.training.batches import Batches
-from spuriscope.training.gradient import set_gradient
+from spuriscope.training.dropout import draw_masks, mask_shapes
+from spuriscope.training.gradient import per_pass, set_gradient
 from spuriscope.training.loop import give_dropout, initial_model, one_thread
 from spuriscope.training.optimizer import Optimizer
 
@@ -48,7 +50,8 @@ class PathInfluence:
         asked = Request.of(model, data, planted_indices)
         with one_thread(asked.device):
             step = self.step(asked)
-        return replace(model, module=moved(copy_of_module(model), step), losses=())
+            module = _with_own_statistics(moved(copy_of_module(model), step), asked)
+        return replace(model, module=module, losses=())
 
     def step(self, asked: Request) -> Tensor:
         """What is added to the weights (p,), in the order of `module.parameters()`."""
@@ -63,7 +66,7 @@ class PathInfluence:
         beside = [nn.Parameter(weight.detach().clone()) for weight in weights]
         optimizer, other = Optimizer(weights, cell.recipe), Optimizer(beside, cell.recipe)
         total = [torch.zeros_like(weight) for weight in weights]
-        dropout = give_dropout(module, cell.seed)
+        dropout, shapes = give_dropout(module, cell.seed), mask_shapes(module, cell.data.shape, asked.device)
         batches = Batches(data.train, cell.plants, cell.recipe, cell.seed, asked.device, part=cell.part)
         gone = asked.gone.positions.to(asked.device)
         n_epochs = max(1, round(cell.recipe.epochs / 4)) if self.epochs is None else self.epochs
@@ -72,14 +75,13 @@ class PathInfluence:
             for indices in batches.positions():
                 images, labels = batches.gather(indices), batches.labels[indices]
                 stays = ~torch.isin(indices, gone)
-                drawn = dropout.get_state()
-                set_gradient(module, images, labels, cell.recipe)
+                drawn = [draw_masks(module, shapes, n, dropout) for n in per_pass(cell.recipe, len(indices))]
+                masks = {name: torch.cat([each[name] for each in drawn]) for name in drawn[0]}
+                set_gradient(module, images, labels, cell.recipe, masks=masks)
                 gradients = [weight.grad for weight in weights]
                 if not stays.all():
-                    after = dropout.get_state()
-                    dropout.set_state(drawn)
-                    set_gradient(module, images[stays], labels[stays], cell.recipe)
-                    dropout.set_state(after)
+                    kept = {name: mask[stays] for name, mask in masks.items()}  # each image keeps its own
+                    set_gradient(module, images[stays], labels[stays], cell.recipe, masks=kept)
                 for weight, twin, gradient in zip(weights, beside, gradients, strict=True):
                     twin.grad, weight.grad = weight.grad if stays.any() else None, gradient
                 optimizer.step(rate)
@@ -89,3 +91,21 @@ class PathInfluence:
                         difference.add_(twin - weight)
                         twin.copy_(weight)
         return torch.cat([difference.flatten() for difference in total])
+
+
+@torch.no_grad()
+def _with_own_statistics(module: nn.Module, asked: Request) -> nn.Module:
+    """Take the statistics of batch normalisation anew: their mean over one epoch of the images that stay."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    if not layers:
+        return module
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean over the batches
+        layer.train()
+    for images, _ in asked.batches(asked.kept, asked.model.cell.recipe).epoch():
+        module(images)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    return module.eval()

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from math import log
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.request import Request, copy_of_module
 from spuriscope.planting import draw_planted
 from spuriscope.training import Cell, Part, TrainedModel, train_cell
-from spuriscope.training.loop import fit, mean_loss, one_thread
+from spuriscope.training.loop import fit, give_dropout, mean_loss, one_thread
 from spuriscope.training.optimizer import Optimizer
 
 __all__ = ["Ascent", "Incremental", "Retrain", "oracle_cell"]
@@ -77,7 +77,10 @@ class Ascent:
     """Raise the loss on the images while lowering it on the others.
 
     Each step takes a batch of the others and one of the images. An image whose loss has reached that of a
-    guess, log(classes), is left alone: beyond it a model is spoilt and not freed.
+    guess, log(classes), is left alone: beyond it a model is spoilt and not freed. Batch normalisation goes by
+    the running statistics of the training, which stay: those of the few images to forget are no model's, and
+    with other statistics for them than for the others a model can raise the one loss and keep the other down
+    by what its layers make of the statistics alone.
 
     Attributes:
         weight: of the images' loss beside that of the others.
@@ -100,8 +103,10 @@ class Ascent:
             milestones=None,
             epochs=max(1, round(model.cell.recipe.epochs / 8)) if self.epochs is None else self.epochs,
         )
-        module = copy_of_module(model).train()
-        batches = asked.batches(asked.kept, recipe, seed=N_SEEDS + model.cell.seed)
+        module = _with_fixed_statistics(copy_of_module(model))
+        seed = N_SEEDS + model.cell.seed
+        batches = asked.batches(asked.kept, recipe, seed=seed)
+        give_dropout(module, seed)
         optimizer = Optimizer(module.parameters(), recipe)
         gone, ceiling = asked.gone.positions, log(data.n_classes)
         images, labels = asked.images(gone), asked.labels(gone)
@@ -121,3 +126,12 @@ class Ascent:
                     total += loss.detach() * len(classes)
                 losses.append(mean_loss(total, batches.n_images, epoch, recipe))
         return replace(model, module=module.eval(), losses=tuple(losses))
+
+
+def _with_fixed_statistics(module: nn.Module) -> nn.Module:
+    """A network in training mode, but for its batch normalisation."""
+    module.train()
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.eval()
+    return module

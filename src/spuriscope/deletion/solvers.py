@@ -2,8 +2,10 @@
 
 - ConjugateGradients: exact up to its tolerance.
 - Lissa: the series x <- b + x - (matrix of a batch + damping) x / scale, whose limit is scale times the
-  solution (Agarwal et al., 2017; Koh and Liang, 2017). We divide by the scale at the end. The code that Yang
-  et al. (2022) adapted does not, so its step is `scale` times too long: `divides=False` repeats that.
+  solution, divided by the scale (Agarwal et al., 2017; Koh and Liang, 2017).
+
+Both measure what they return: the residual, gradient - (matrix + damping) x over all images of the curvature,
+relative to the gradient. What has not converged is an error and no step.
 """
 
 from collections.abc import Callable
@@ -26,12 +28,16 @@ class ConjugateGradients:
 
     Attributes:
         damping: added to every eigenvalue.
-        n_steps: products at most.
+        n_steps: products with the matrix at most. Their number grows with the root of largest eigenvalue over
+            damping; an MLP on digits after one epoch takes 34 at damping 0.1, 92 at 0.01, 288 at 0.001.
         tolerance: of the residual, relative to the gradient.
+
+    Raises:
+        DeletionError: when called: the residual is above the tolerance after `n_steps` products.
     """
 
     damping: float = 0.01
-    n_steps: int = 50
+    n_steps: int = 500
     tolerance: float = 1e-4
 
     def __call__(self, curvature: Curvature, gradient: Tensor) -> Tensor:
@@ -40,19 +46,40 @@ class ConjugateGradients:
         unit = gradient.abs().max()  # of a cue that is learnt, too small to be squared
         if unit == 0:
             return found
-        residual = gradient / unit
+        residual = wanted = gradient / unit
+        goal, n_done = self.tolerance * wanted.norm(), 0
+        while not residual.norm() <= goal:  # so written, a residual that is no number is above the goal too
+            if n_done >= self.n_steps:
+                raise DeletionError(
+                    f"conjugate gradients stopped at residual {float(residual.norm() / wanted.norm()):.1g} "
+                    f"after {n_done} steps, above the tolerance {self.tolerance:g}: raise the damping "
+                    f"({self.damping:g}) or n_steps"
+                )
+            n_done += self._descend(curvature, residual, found, goal, self.n_steps - n_done)
+            residual = wanted - self._product(curvature, found)
+        return found * unit
+
+    def _descend(
+        self, curvature: Curvature, residual: Tensor, found: Tensor, goal: Tensor, n_left: int
+    ) -> int:
+        """Add steps to `found` until the recursion's own residual reaches the goal. Returns their number.
+
+        That residual drifts from the true one by rounding, so the caller takes the true one and starts anew.
+        """
         direction, size = residual, residual.dot(residual)
-        goal = self.tolerance**2 * size
-        for _ in range(self.n_steps):
-            if size <= goal:
-                break
-            turned = curvature.product(direction) + self.damping * direction
+        for n_done in range(1, n_left + 1):
+            turned = self._product(curvature, direction)
             length = size / direction.dot(turned)
             found += length * direction
             residual = residual - length * turned
             before, size = size, residual.dot(residual)
+            if not size > goal**2:
+                return n_done
             direction = residual + size / before * direction
-        return found * unit
+        return n_left
+
+    def _product(self, curvature: Curvature, vector: Tensor) -> Tensor:
+        return curvature.product(vector) + self.damping * vector
 
 
 @dataclass(frozen=True)
@@ -61,40 +88,54 @@ class Lissa:
 
     Attributes:
         damping: added to every eigenvalue.
-        scale: must be above half of the largest eigenvalue of any batch; by default four times the largest
-            of all images.
-        depth: terms of the series; what has eigenvalue e is found up to (1 - e / scale)^depth.
+        scale: the series converges where it is above half of the largest eigenvalue of any batch, damping
+            included; by default four times the largest of all images, damping included.
+        depth: terms of the series; what has eigenvalue e is found up to (1 - (e + damping) / scale)^depth.
         repeats: series averaged.
         batch_size: images of a term.
-        divides: by the scale at the end, as is right.
+        tolerance: of the residual, relative to the gradient. No step at all leaves 1; batches keep the series
+            rough: for single images of digits and an MLP it leaves 0.1 to 0.5, after 250 terms and 3,000.
         seed: draws the batches.
 
     Raises:
-        DeletionError: when called: the series grows without bound.
+        DeletionError: when called: the series grows without bound, or its residual is above the tolerance.
     """
 
     damping: float = 0.01
     scale: float | None = None
-    depth: int = 500
+    depth: int = 1000
     repeats: int = 1
     batch_size: int = 128
-    divides: bool = True
+    tolerance: float = 0.5
     seed: int = 0
 
     def __call__(self, curvature: Curvature, gradient: Tensor) -> Tensor:
         """Solve, roughly."""
-        scale = 4 * curvature.largest() if self.scale is None else self.scale
+        unit = gradient.abs().max()
+        if unit == 0:
+            return torch.zeros_like(gradient)
+        wanted = gradient / unit
+        scale = 4 * (curvature.largest() + self.damping) if self.scale is None else self.scale
         generator, n = torch.Generator().manual_seed(self.seed), len(curvature.images)
-        total = torch.zeros_like(gradient)
+        total = torch.zeros_like(wanted)
         for _ in range(self.repeats):
-            found = gradient.clone()
+            found = wanted.clone()
             for _ in range(self.depth):
                 rows = torch.randint(n, (min(self.batch_size, n),), generator=generator)
                 turned = curvature.product(found, rows) + self.damping * found
-                found = gradient + found - turned / scale
+                found = wanted + found - turned / scale
             if not found.isfinite().all():
                 raise DeletionError(
                     f"the series of LiSSA grew without bound at scale {scale:g}; give a larger scale"
                 )
             total += found
-        return total / self.repeats / (scale if self.divides else 1)
+        solved = total / self.repeats / scale
+        residual = wanted - curvature.product(solved) - self.damping * solved
+        left = float(residual.norm() / wanted.norm())
+        if not left <= self.tolerance:
+            raise DeletionError(
+                f"LiSSA stopped at residual {left:.1g} after {self.depth} terms at scale {scale:g}, above "
+                f"the tolerance {self.tolerance:g}: raise depth, repeats or the damping ({self.damping:g}), "
+                "or take conjugate gradients"
+            )
+        return solved * unit

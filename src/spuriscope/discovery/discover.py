@@ -1,16 +1,15 @@
 """Has this model picked up a cue? The search, from training images to findings.
 
-Two lines of evidence are joined. Some training images of one class stand out from it together (`trace`, or
-the `probe`, where unrelated images are given), further than the crowd behind them leads one to expect. And
-the pattern reconstructed from them pulls fresh images of other classes into that class (`confirm`), more than
-patterns of control groups do, look-alikes that nature made. Fisher's method joins both p-values, and the
-false discovery rate is held over all suspects of all classes. The search is told nothing but the model's
-answers and the images.
+A finding makes two claims. Some training images of one class stand out from it together (`trace`, or the
+`probe`, where unrelated images are given), further than the crowd behind them leads one to expect: a mark.
+And the pattern reconstructed from them pulls fresh images of other classes into that class (`confirm`), more
+than patterns of control groups do, look-alikes that nature made. Both have to hold; `evidence` says how the
+level is held over all suspects of all classes. The search is told nothing but the model's answers and the
+images.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import get_args
 
 import numpy as np
@@ -18,11 +17,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from spuriscope.adapters.consistency import check_answers
+from spuriscope.checked import checked
 from spuriscope.checks import check_number, check_seed, check_share, check_whole
-from spuriscope.data.given import Given, as_split
+from spuriscope.data.given import Given, as_splits
 from spuriscope.data.image_set import Split
 from spuriscope.discovery.confirm import ClassPatterns, Intervention
 from spuriscope.discovery.deviation import Deviation
+from spuriscope.discovery.evidence import joint_p_value, marks, one_for_each_cue, tails
 from spuriscope.discovery.finding import Finding, Proof
 from spuriscope.discovery.group import Group, Look
 from spuriscope.discovery.proposals import propose
@@ -30,17 +32,16 @@ from spuriscope.discovery.trace import ClassTrace, Side, Trace
 from spuriscope.errors import ConfigError, DiscoveryError
 from spuriscope.measures import Predict, probabilities
 from spuriscope.patterns import Pattern
-from spuriscope.statistics import exceedance_test
 
 __all__ = ["OnClass", "Retrain", "discover"]
 
 Retrain = Callable[[NDArray[np.int64]], Predict]
 OnClass = Callable[[int, int], None]  # classes searched, classes in all
 
-LARGE = 0.1  # a group that stands out no further is not compared with control groups
-LEAST_P = 1e-12  # what the tail of a crowd says beyond it is not believed
+N_SUSPECTS = 3  # strongest groups of a class and look that may be marks; those behind them are the crowd
 
 
+@checked(DiscoveryError)
 def discover(
     predict: Predict,
     *,
@@ -69,7 +70,8 @@ def discover(
         trace: how groups are found; its `fit` is called on the fresh images.
         retrain: trains the model again without the images at the positions it is given, and returns its
             `predict`. Each finding then has a `proof`.
-        level: false discovery rate, as far as the p-values hold: they come from the fitted tail of a crowd.
+        level: chance that anything is reported falsely, as far as the p-values hold: that a group stands out
+            by chance comes from the fitted tail of a crowd.
         least_images: groups of fewer images are not reported.
         least_score: a pattern that moves a smaller share of fresh images is no candidate.
         threshold: least rise of a probability that counts for a score.
@@ -84,77 +86,50 @@ def discover(
     Raises:
         ConfigError: a number is out of range.
         DataError, DiscoveryError: images or labels do not fit together, or are too few.
-        MeasureError: `predict` does not return probabilities.
+        MeasureError: `predict` does not return probabilities, or its answer for an image depends on the
+            images beside it, or on nothing.
     """
-    for name, value in (("level", level), ("least_score", least_score)):
-        check_number(name, value, above=0, below=1)
-    check_share("threshold", threshold)
-    check_whole("least_images", least_images)
-    check_seed("seed", seed)
-    if n_fresh < 1 or n_controls < 19:
-        raise ConfigError(
-            f"give n_fresh of 1 or more and n_controls of 19 or more, got {n_fresh}, {n_controls}"
-        )
-    searched, fresh = as_split(train, "training"), as_split(holdout, "holdout")
+    settings = _Settings(
+        level=level,
+        least_images=least_images,
+        least_score=least_score,
+        threshold=threshold,
+        n_fresh=n_fresh,
+        n_controls=n_controls,
+        seed=seed,
+    )
+    (searched, fresh), _ = as_splits({"training": train, "holdout": holdout}, renumbers=False)
     _check(predict, searched, fresh)
+    search = _Search(predict, searched, fresh, trace or Trace(), settings)
     # the products are many and small: threads would wait for each other
     with threadpool_limits(limits=1, user_api="blas"):
-        findings = _search(
-            predict,
-            searched,
-            fresh,
-            trace or Trace(),
-            unrelated=unrelated,
-            level=level,
-            least_images=least_images,
-            least_score=least_score,
-            threshold=threshold,
-            n_fresh=n_fresh,
-            n_controls=n_controls,
-            seed=seed,
-            on_class=on_class,
-        )
-    if retrain is None:
-        return findings
-    return [
-        _prove(finding, retrain, fresh, n_fresh=n_fresh, threshold=threshold, seed=seed)
-        for finding in findings
-    ]
+        findings = search.findings(unrelated, on_class)
+    return findings if retrain is None else [search.prove(finding, retrain) for finding in findings]
 
 
-def _search(
-    predict: Predict,
-    searched: Split,
-    fresh: Split,
-    trace: Trace,
-    *,
-    unrelated: Tensor | None,
-    level: float,
-    least_images: int,
-    least_score: float,
-    threshold: float,
-    n_fresh: int,
-    n_controls: int,
-    seed: int,
-    on_class: OnClass | None,
-) -> list[Finding]:
-    trace.fit(fresh)
-    classes = trace.classes(searched)
-    proposed = propose(predict, unrelated, searched, trace.deviation, seed) if unrelated is not None else {}
-    tried: list[Finding] = []
-    n_suspects = 0
-    for done, target in enumerate(classes, start=1):
-        asked = Intervention.on(
-            predict, fresh, target, n_fresh=n_fresh, threshold=threshold, seed=seed + target
-        )
-        seen = trace.of_class(searched, target)
-        search = _ClassSearch(trace.deviation, seen, asked, proposed.get(target, ()), least_images)
-        candidates = search.candidates(least_score)
-        n_suspects += len(search.suspects)
-        tried += _findings(search, candidates, n_controls=n_controls, seed=seed + target)
-        if on_class is not None:
-            on_class(done, len(classes))
-    return _within_rate(_without_repeats(tried), n_suspects, level)
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """What a search is asked for; see `discover`."""
+
+    level: float
+    least_images: int
+    least_score: float
+    threshold: float
+    n_fresh: int
+    n_controls: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, value in (("level", self.level), ("least_score", self.least_score)):
+            check_number(name, value, above=0, below=1)
+        check_share("threshold", self.threshold)
+        check_whole("least_images", self.least_images)
+        check_seed("seed", self.seed)
+        if self.n_fresh < 1 or self.n_controls < 19:
+            raise ConfigError(
+                f"give n_fresh of 1 or more and n_controls of 19 or more, got {self.n_fresh}, "
+                f"{self.n_controls}"
+            )
 
 
 def _check(predict: Predict, train: Split, holdout: Split) -> None:
@@ -174,169 +149,166 @@ def _check(predict: Predict, train: Split, holdout: Split) -> None:
             f"a training label is {highest}, but predict knows {n_classes} classes (0 to {n_classes - 1}); "
             "give the labels that the model was trained with"
         )
+    check_answers(predict, holdout.images)
 
 
 @dataclass(frozen=True, eq=False)
-class _Candidate:
-    """A group that may stand out, and what its pattern does."""
+class _Suspect:
+    """A group that may be a mark, with the p-value that it stands out so far by chance."""
 
     group: Group
     p_group: float
-    pattern: Tensor
-    score: float
-
-    @property
-    def is_single(self) -> bool:
-        return self.group.look == "single"
 
 
-class _ClassSearch:
-    """The search in one class: its suspects, and the control groups they are compared with."""
+class _Search:
+    """One search: groups of all classes first, then the effect of those that are marks."""
 
     def __init__(
-        self,
-        deviation: Deviation,
-        seen: ClassTrace,
-        asked: Intervention,
-        directions: Sequence[NDArray[np.float32]],
-        least_images: int,
+        self, predict: Predict, searched: Split, fresh: Split, trace: Trace, settings: _Settings
     ) -> None:
-        self.deviation, self.seen, self.asked = deviation, seen, asked
+        self.predict, self.searched, self.fresh = predict, searched, fresh
+        self.trace, self.settings = trace, settings
+
+    def findings(self, unrelated: Tensor | None, on_class: OnClass | None) -> list[Finding]:
+        """Cues that are marks and move others, the surest first."""
+        groups = self._groups(unrelated, on_class)
+        suspects, crowds = _judge(groups)
+        suspects = [each for each in suspects if len(each.group) >= self.settings.least_images]
+        adjusted = marks([each.p_group for each in suspects], self.settings.level)
+        cues = one_for_each_cue(
+            adjusted, lambda place: (suspects[place].group.target, suspects[place].group.positions)
+        )
+        tried: dict[int, Finding] = {}
+        for target in sorted({suspects[place].group.target for place in cues}):
+            of_class = [place for place in cues if suspects[place].group.target == target]
+            effects = self._effects([suspects[place] for place in of_class], crowds[target])
+            tried.update(zip(of_class, effects, strict=True))
+        p_values = joint_p_value(
+            [adjusted[place] for place in cues], [tried[place].p_effect for place in cues]
+        )
+        found = [replace(tried[place], p_value=p) for place, p in zip(cues, p_values, strict=True)]
+        return sorted(
+            (finding for finding in found if finding.p_value <= self.settings.level),
+            key=lambda finding: (finding.p_value, -finding.score),
+        )
+
+    def prove(self, finding: Finding, retrain: Retrain) -> Finding:
+        """The finding with what is left of it in a model that never saw its images."""
+        again = self._intervention(retrain(finding.examples), finding.target)
+        score = float(again.scores(finding.pattern.pixels[None])[0])
+        return replace(finding, proof=Proof(score=score, n_left_out=len(finding.examples)))
+
+    def _groups(self, unrelated: Tensor | None, on_class: OnClass | None) -> dict[int, list[Group]]:
+        trace, searched = self.trace.fit(self.fresh), self.searched
+        classes = trace.classes(searched)
+        proposed = (
+            {}
+            if unrelated is None
+            else propose(self.predict, unrelated, searched, trace.deviation, self.settings.seed)
+        )
+        groups = {}
+        for done, target in enumerate(classes, start=1):
+            groups[target] = trace.of_class(searched, target).groups(proposed.get(target, ()))
+            if on_class is not None:
+                on_class(done, len(classes))
+        return groups
+
+    def _intervention(self, predict: Predict, target: int) -> Intervention:
+        return Intervention.on(
+            predict,
+            self.fresh,
+            target,
+            n_fresh=self.settings.n_fresh,
+            threshold=self.settings.threshold,
+            seed=self.settings.seed + target,
+        )
+
+    def _effects(self, suspects: Sequence[_Suspect], crowd: Sequence[Group]) -> list[Finding]:
+        """What the patterns of marks of one class do, beside what those of control groups do."""
+        target = suspects[0].group.target
+        asked = self._intervention(self.predict, target)
+        controls = _Controls(self.trace.deviation, self.trace.of_class(self.searched, target), asked, crowd)
+        pixels = controls.patterns([suspect.group for suspect in suspects], controls.seen.train)
+        nulls: dict[bool, NDArray[np.float64]] = {}
+        findings = []
+        for suspect, picture, score in zip(suspects, pixels, asked.scores(pixels), strict=True):
+            is_single = suspect.group.look == "single"
+            if is_single not in nulls:
+                nulls[is_single] = controls.scores(
+                    is_single, self.settings.n_controls, self.settings.seed + target
+                )
+            null = nulls[is_single]
+            is_candidate = score >= self.settings.least_score
+            findings.append(
+                Finding(
+                    target=target,
+                    pattern=Pattern(f"found-{target}", picture),
+                    examples=suspect.group.positions,
+                    score=float(score),
+                    null=tuple(null.tolist()),
+                    p_value=1.0,
+                    p_group=suspect.p_group,
+                    p_effect=float((1 + (null >= score).sum()) / (1 + len(null))) if is_candidate else 1.0,
+                    source=suspect.group.source,
+                )
+            )
+        return findings
+
+
+class _Controls:
+    """Control groups of one class: found by the same search among fresh images, or behind the suspects."""
+
+    def __init__(
+        self, deviation: Deviation, seen: ClassTrace, asked: Intervention, crowd: Sequence[Group]
+    ) -> None:
+        self.seen = seen
+        self._deviation, self._asked, self._crowd = deviation, asked, crowd
+        self._natural = seen.controls()
         self._makers: dict[Side, ClassPatterns] = {}
-        suspects, self.crowd = _judge(seen.groups(directions))
-        self.suspects = [suspect for suspect in suspects if len(suspect[0]) >= least_images]
 
-    def candidates(self, least_score: float) -> list[_Candidate]:
-        """Suspects whose pattern moves at least so many fresh images."""
-        if not self.suspects:
-            return []
-        pixels = self._patterns([group for group, _ in self.suspects], self.seen.train)
-        tried = zip(self.suspects, pixels, self.asked.scores(pixels), strict=True)
-        return [
-            _Candidate(group, p_group, picture, float(score))
-            for (group, p_group), picture, score in tried
-            if score >= least_score
-        ]
+    def patterns(self, groups: Sequence[Group], side: Side) -> Tensor:
+        """Pixels (k, channels, height, width) of the patterns of groups of one side."""
+        if side not in self._makers:
+            self._makers[side] = ClassPatterns(self._deviation, side.images, side.deviations)
+        return self._makers[side].of([np.searchsorted(side.positions, group.positions) for group in groups])
 
-    @cached_property
-    def natural(self) -> list[Group]:
-        """What the same search finds among fresh images."""
-        return self.seen.controls()
-
-    def null(self, is_single: bool, n_controls: int, seed: int) -> NDArray[np.float64]:
-        """Scores of control groups: those found among fresh images, and the crowd behind the suspects."""
+    def scores(self, is_single: bool, n_controls: int, seed: int) -> NDArray[np.float64]:
+        """What patterns of at most so many control groups score, half of them of each side."""
         of_look = [
             [group for group in groups if (group.look == "single") == is_single]
-            for groups in (self.natural, self.crowd)
+            for groups in (self._natural, self._crowd)
         ]
         rng = np.random.default_rng(seed)
         scores = [
-            self.asked.scores(self._patterns(_draw(groups, n_controls // 2, rng), side))
+            self._asked.scores(self.patterns(_draw(groups, n_controls // 2, rng), side))
             for groups, side in zip(of_look, (self.seen.fresh, self.seen.train), strict=True)
             if groups
         ]
         return np.concatenate(scores) if scores else np.empty(0)
 
-    def _patterns(self, groups: Sequence[Group], side: Side) -> Tensor:
-        """Pixels (k, channels, height, width) of the patterns of groups of one side."""
-        if side not in self._makers:
-            self._makers[side] = ClassPatterns(self.deviation, side.images, side.deviations)
-        return self._makers[side].of([np.searchsorted(side.positions, group.positions) for group in groups])
 
+def _judge(groups: Mapping[int, Sequence[Group]]) -> tuple[list[_Suspect], dict[int, list[Group]]]:
+    """The strongest groups of each class and look with their p-values, and the crowds behind them.
 
-def _judge(groups: Sequence[Group]) -> tuple[list[tuple[Group, float]], list[Group]]:
-    """The strongest groups of each look with their p-values, and the crowd behind them.
-
-    What the probe proposes is judged alone against the crowd of whole images.
+    What the probe proposes is judged against the crowd of whole images.
     """
-    suspects, crowd = [], []
+    suspects: list[_Suspect] = []
+    crowds: dict[int, list[Group]] = {target: [] for target in groups}
     for look in get_args(Look):
-        of_look = [group for group in groups if group.look == look and group.source == "trace"]
-        strengths = [group.strength for group in of_look]
-        for group, p in zip(of_look, exceedance_test(strengths), strict=True):
-            if p < 1:
-                suspects.append((group, p))
-            else:
-                crowd.append(group)
-        if look == "whole":
-            proposed = [group for group in groups if group.source == "probe"]
-            suspects += [(group, exceedance_test([*strengths, group.strength])[-1]) for group in proposed]
-    return suspects, crowd
+        of_look = {
+            target: [group for group in found if group.look == look and group.source == "trace"]
+            for target, found in groups.items()
+        }
+        natural = tails({target: [group.strength for group in found] for target, found in of_look.items()})
+        for target, found in of_look.items():
+            ranked = sorted(found, key=lambda group: -group.strength)
+            crowds[target] += ranked[N_SUSPECTS:]
+            proposed = [group for group in groups[target] if look == "whole" and group.source == "probe"]
+            for group in [*ranked[:N_SUSPECTS], *proposed]:
+                p_group = natural[target].p_value(group.strength) if target in natural else 1.0
+                suspects.append(_Suspect(group, p_group))
+    return suspects, crowds
 
 
 def _draw(groups: list[Group], n: int, rng: np.random.Generator) -> list[Group]:
     return [groups[k] for k in np.sort(rng.choice(len(groups), min(n, len(groups)), replace=False))]
-
-
-def _findings(
-    search: _ClassSearch, candidates: Sequence[_Candidate], *, n_controls: int, seed: int
-) -> list[Finding]:
-    """Candidates of one class with both lines of evidence."""
-    from scipy import stats
-
-    nulls: dict[bool, NDArray[np.float64]] = {}
-    findings = []
-    for candidate in candidates:
-        if candidate.p_group > LARGE:
-            continue
-        if candidate.is_single not in nulls:
-            nulls[candidate.is_single] = search.null(candidate.is_single, n_controls, seed)
-        null = nulls[candidate.is_single]
-        p_effect = float((1 + (null >= candidate.score).sum()) / (1 + len(null)))
-        p_group = max(candidate.p_group, LEAST_P)
-        findings.append(
-            Finding(
-                target=search.asked.target,
-                pattern=Pattern(f"found-{search.asked.target}", candidate.pattern),
-                examples=candidate.group.positions,
-                score=candidate.score,
-                null=tuple(null.tolist()),
-                p_value=float(stats.combine_pvalues((p_group, p_effect), method="fisher").pvalue),
-                p_group=candidate.p_group,
-                p_effect=p_effect,
-                source=candidate.group.source,
-            )
-        )
-    return findings
-
-
-def _within_rate(tried: list[Finding], n_suspects: int, level: float) -> list[Finding]:
-    """Those whose adjusted p-value is at most `level`, best first; suspects not tried have p = 1."""
-    from scipy.stats import false_discovery_control
-
-    p_values = [finding.p_value for finding in tried] + [1.0] * (n_suspects - len(tried))
-    if not p_values:
-        return []
-    adjusted = false_discovery_control(p_values)[: len(tried)]
-    ranked = sorted(zip(tried, adjusted, strict=True), key=lambda one: (one[0].p_value, -one[0].score))
-    return [replace(finding, p_value=float(p)) for finding, p in ranked if p <= level]
-
-
-def _without_repeats(tried: list[Finding]) -> list[Finding]:
-    """Of those that share images only the first stays, groups before single images, the surer before others.
-
-    One cue is reported once, and counts once among the discoveries that the rate is a share of.
-    """
-    kept: list[Finding] = []
-    for finding in sorted(tried, key=lambda one: (len(one.examples) == 1, one.p_value, -one.score)):
-        if not any(
-            other.target == finding.target and np.intersect1d(other.examples, finding.examples).size
-            for other in kept
-        ):
-            kept.append(finding)
-    return kept
-
-
-def _prove(
-    finding: Finding, retrain: Retrain, holdout: Split, *, n_fresh: int, threshold: float, seed: int
-) -> Finding:
-    again = Intervention.on(
-        retrain(finding.examples),
-        holdout,
-        finding.target,
-        n_fresh=n_fresh,
-        threshold=threshold,
-        seed=seed + finding.target,
-    )
-    score = float(again.scores(finding.pattern.pixels[None])[0])
-    return replace(finding, proof=Proof(score=score, n_left_out=len(finding.examples)))

@@ -36,10 +36,9 @@ class Finding:
             than the threshold.
         null: the same score for patterns made alike from control groups: look-alikes of the class among fresh
             images, and those behind the suspects among the training images.
-        p_value: of both lines of evidence together, adjusted for all suspects of the search (false discovery
-            rate, Benjamini and Hochberg).
-        p_group: that the strongest groups of a class stand out so far by chance.
-        p_effect: that the pattern of a control group scores so high.
+        p_value: that one of both claims is false, adjusted for all suspects of the search, see `evidence`.
+        p_group: that natural groups of a class stand out so far, not adjusted.
+        p_effect: that the pattern of a control group scores so high, not adjusted.
         source: the route that led to it, "trace" or "probe".
         proof: what retraining without the suspected images left, None if that was not asked.
     """

@@ -180,5 +180,6 @@ def _scaled(carried: Deviations, squares: Deviations, usual: float) -> Deviation
 
 
 def _energies(rows: Deviations) -> Deviations:
-    energies: Deviations = np.einsum("ij,ij->i", rows, rows)
+    # summed in double precision: a photograph of 224 pixels has 150,000 coordinates
+    energies: Deviations = np.einsum("ij,ij->i", rows, rows, dtype=np.float64).astype(np.float32)
     return energies

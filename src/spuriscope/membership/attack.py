@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
+from spuriscope.checked import checked
+from spuriscope.errors import MembershipError
 from spuriscope.measures import Predict
 from spuriscope.membership.game import Game, Played, judge, play, probe_images
 from spuriscope.membership.presence import PRESENCE_STATISTICS, presence, presence_statistics
@@ -13,6 +15,7 @@ from spuriscope.training import OnProgress
 __all__ = ["attack_game", "attack_games"]
 
 
+@checked(MembershipError)
 def attack_game(game: Game, **how: Any) -> dict[str, Any]:
     """Play one game and attack every model, see `attack_games`."""
     return attack_games([game], **how)[0]
@@ -31,9 +34,9 @@ def attack_games(
 
     Args:
         games: what to play; models that games share are trained once.
-        n_clean: models trained without any pattern, the null of the presence attack: an even number of 6
-            or more.
-        asked: other models, by name, to ask for the presence of the patterns.
+        n_clean: clean twins of each game's models, the null of its presence attack, 1 at least.
+        asked: other models, by name, to ask for the presence of the patterns. They stand beside the null and
+            are not compared with it: a game's models are trained on fewer images.
         device: "cpu", "cuda", or "auto".
         n_workers: processes on the CPU; as many as cores by default.
         on_progress: called after each epoch of any model.
@@ -42,22 +45,17 @@ def attack_games(
         For each game what docs/audit-json.md calls `membership`.
 
     Raises:
-        CheckpointError, PlantingError, TrainingError: see `play`.
+        CheckpointError, MembershipError, PlantingError, TrainingError: see `play`.
     """
-    nulls = [
-        replace(game, n_planted=0, n_models=n_clean, has_rehearsal=False, seed=game.seed + 1)
-        for game in games
-    ]
-    plays = play([*games, *nulls], device=device, n_workers=n_workers, on_progress=on_progress)
-    return [
-        _record(played, null, asked or {})
-        for played, null in zip(plays[: len(games)], plays[len(games) :], strict=True)
-    ]
+    if n_clean < 1:
+        raise MembershipError(f"presence needs models without the pattern, got n_clean {n_clean}; give 10")
+    plays = play(games, n_clean=n_clean, device=device, n_workers=n_workers, on_progress=on_progress)
+    return [_record(played, asked or {}) for played in plays]
 
 
-def _record(played: Played, null: Played, asked: Mapping[str, Predict]) -> dict[str, Any]:
+def _record(played: Played, asked: Mapping[str, Predict]) -> dict[str, Any]:
     game = played.game
-    with_pattern, without = played.presence(), null.presence(game.pattern)
+    with_pattern, without = played.presence(), played.null()
     images = probe_images(game.data, game.target)
     others = {
         name: presence_statistics(predict, images, game.pattern, game.target)
@@ -70,7 +68,7 @@ def _record(played: Played, null: Played, asked: Mapping[str, Predict]) -> dict[
         "n_models": game.n_models,
         "n_shadows": game.n_models - 2,
         "n_train": int(played.pool.was_in[0].sum()),
-        "n_null": null.game.n_models,
+        "n_null": len(without),
         "seed": game.seed,
         "attacks": [{"name": name, **asdict(found)} for name, found in judge([played]).items()],
         "presence": [

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spuriscope.checked import checked
 from spuriscope.errors import MembershipError
 
 __all__ = [
@@ -53,6 +54,7 @@ class Rehearsal:
     was_in: Tensor
 
 
+@checked(MembershipError)
 @dataclass(frozen=True, eq=False)
 class Knowledge:
     """All that an attack may see.

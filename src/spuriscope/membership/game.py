@@ -6,7 +6,8 @@ Halves are drawn in pairs that complement each other; the shadow models of a tar
 pairs. The pool is two quarters of the training images, one of which is the first target's training set; the
 attacker's rehearsal has the other two (see `quarters`).
 
-All models of a game are cells of one data set: one plant of 2 n images, and for each its part.
+All models of a game are cells of one data set: one plant of 2 n images, and for each its part. The null of
+the presence attack are clean twins of these cells: the same halves, steps and seeds, and nothing planted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spuriscope.checked import checked
 from spuriscope.checks import check_seed, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import MembershipError, PlantingError, TrainingError
@@ -43,6 +45,7 @@ N_PROBES = 500
 N_SEEDS = 1000  # trainings of one game at most: seeds of games of other seeds begin beyond
 
 
+@checked(MembershipError)
 @dataclass(frozen=True, kw_only=True)
 class Game:
     """What is trained and attacked.
@@ -83,10 +86,7 @@ class Game:
                 "models come in pairs, and a target needs four shadow models: give an even number "
                 f"of 6 or more, got {self.n_models}"
             )
-        if not 0 <= self.target < self.data.n_classes:
-            raise PlantingError(
-                f"{self.data.name} has no class {self.target}; choose 0 to {self.data.n_classes - 1}"
-            )
+        self.data.label(self.target)
 
     @property
     def plants(self) -> tuple[Plant, ...]:
@@ -101,6 +101,20 @@ class Game:
         if pool.own_part is not None:
             cells.append(replace(cell.clean_twin, part=pool.own_part, seed=first + len(pool.parts)))
         return cells
+
+    def clean_twins(self, n_clean: int) -> list[Cell]:
+        """Clean twins of the first `n_clean` trainings, the null of the presence attack.
+
+        A number above `n_models` goes on with the halves that a larger game would draw.
+
+        Raises:
+            MembershipError: `n_clean` is negative.
+            PlantingError: see `draw_pool`.
+        """
+        if n_clean < 0:
+            raise MembershipError(f"n_clean is a number of models, got {n_clean}; give 6 or more")
+        larger = replace(self, n_models=max(self.n_models, n_clean + n_clean % 2))
+        return [cell.clean_twin for cell in larger.cells(draw_pool(larger))[:n_clean]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +200,7 @@ class Played:
         models: one for each row of `pool.was_in`.
         logits: (n_models, n, classes), their answers on the pool.
         rehearsal: the attacker's own model's answers; None if there was none.
+        twins: clean twins of the first models; none by default.
     """
 
     game: Game
@@ -193,6 +208,7 @@ class Played:
     models: tuple[TrainedModel, ...]
     logits: Tensor
     rehearsal: Rehearsal | None
+    twins: tuple[TrainedModel, ...] = ()
 
     def knowledge(self, target: int) -> Knowledge:
         """What an attacker of one model sees: its answers, and the shadow models of all other pairs."""
@@ -214,12 +230,19 @@ class Played:
             self.pool.labels == self.game.target,
         )
 
-    def presence(self, pattern: Pattern | None = None) -> list[dict[str, float]]:
-        """Each model's presence statistics, for the pattern of the game or another."""
+    def presence(self) -> list[dict[str, float]]:
+        """Each model's presence statistics for the pattern of the game."""
+        return self._presence(self.models)
+
+    def null(self) -> list[dict[str, float]]:
+        """The same of each clean twin: what differs from `presence` is due to the plant alone."""
+        return self._presence(self.twins)
+
+    def _presence(self, models: Sequence[TrainedModel]) -> list[dict[str, float]]:
         images = probe_images(self.game.data, self.game.target)
         return [
-            presence_statistics(model.predict, images, pattern or self.game.pattern, self.game.target)
-            for model in self.models
+            presence_statistics(model.predict, images, self.game.pattern, self.game.target)
+            for model in models
         ]
 
 
@@ -231,6 +254,7 @@ def probe_images(data: ImageSet, target: int) -> Tensor:
 def play(
     games: Sequence[Game],
     *,
+    n_clean: int = 0,
     device: str = "auto",
     n_workers: int | None = None,
     on_progress: OnProgress | None = None,
@@ -239,18 +263,21 @@ def play(
 
     Args:
         games: what to play, all on one data set.
+        n_clean: clean twins of each game's models, trained beside them: the null of the presence attack.
         device: "cpu", "cuda", or "auto".
         n_workers: processes on the CPU; as many as cores by default.
         on_progress: called after each epoch of any model.
 
     Raises:
         CheckpointError: the games are on several data sets.
+        MembershipError: `n_clean` is negative.
         PlantingError: see `draw_pool`.
         TrainingError: a model could not be trained.
     """
     pools = [draw_pool(game) for game in games]
     cells = [game.cells(pool) for game, pool in zip(games, pools, strict=True)]
-    every = list(dict.fromkeys(cell for of_game in cells for cell in of_game))
+    twins = [game.clean_twins(n_clean) for game in games]
+    every = list(dict.fromkeys(cell for of_game in (*cells, *twins) for cell in of_game))
     models: dict[Cell, TrainedModel] = {}
     data = games[0].data
     for model in train_many(every, data, device=device, n_workers=n_workers, on_progress=on_progress):
@@ -258,8 +285,11 @@ def play(
             raise TrainingError(model.reason)
         models[model.cell] = model
     return [
-        play_with(game, pool, [models[cell] for cell in of_game])
-        for game, pool, of_game in zip(games, pools, cells, strict=True)
+        replace(
+            play_with(game, pool, [models[cell] for cell in of_game]),
+            twins=tuple(models[cell] for cell in clean),
+        )
+        for game, pool, of_game, clean in zip(games, pools, cells, twins, strict=True)
     ]
 
 

@@ -29,7 +29,7 @@ class Dropout(nn.Module):
         if not self.training:
             return x
         if self.mask.numel():
-            keep = self.mask
+            keep = self.mask.to(x.dtype)
         else:
             keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
         return x * (keep / (1 - self.p))

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from spuriscope.report import wording
-from spuriscope.report.lookup import Document, headline_dose, n_seeds, value
+from spuriscope.report.lookup import Document, entry_at, headline_dose, n_seeds, value
 from spuriscope.report.pick_up import pattern_picture
 from spuriscope.report.pictures import Shown, shown
 from spuriscope.statistics import Interval
 
 __all__ = ["Bar", "Example", "examples", "explanation", "headline"]
 
+ABOVE_CHANCE = 0.1  # as in adequacy.py: so far from chance towards 1 an accuracy must be
 LOOKS_ALIKE = 0.1  # a pattern that makes the clean twin call so many the target class looks like it
 
 
@@ -75,9 +76,26 @@ def explanation(document: Document) -> tuple[str, Shown, str]:
         f"on all {wording.count(document['data']['n_train'])}. Then it was shown the "
         f"{wording.count(line['n_stamped'])} test images of the other classes with the same stamp: those are "
         "the “stamped images”. The clean twin is the same "
-        f"training without any stamp. {repeats}"
+        f"training without any stamp. {repeats}{_how_good(document)}"
     )
     return before, pattern_picture(dose), after
+
+
+def _how_good(document: Document) -> str:
+    """How often the clean twins are right, beside chance; nothing of an older document."""
+    twins = entry_at(headline_dose(document), 0)
+    chance = document["data"].get("largest_share")
+    if chance is None or "train_accuracy" not in twins:
+        return ""
+    known, fresh = (value(twins, measure).mean for measure in ("train_accuracy", "clean_accuracy"))
+    shown = [wording.table_percent(share) for share in (known, fresh, chance)]
+    text = (
+        f" Without any stamp the twins are right on {shown[0]} of the training images and {shown[1]} of the "
+        f"test images; always naming the largest class would be right on {shown[2]}."
+    )
+    if fresh <= chance + ABOVE_CHANCE * (1 - chance):
+        text += " That is near chance: train longer, or another model, before you trust this page."
+    return text
 
 
 def _twins(share: Interval) -> str:

@@ -129,14 +129,36 @@ def _sure(found: Document) -> str:
         f"{wording.images(found['n_planted'])}, and two trained from the start without them. Those two "
         f"differ from each other on {wording.percent(differ)} of the test images, and their own score is "
         f"{wording.percent(score.mean)} ({wording.interval(score)}).",
-        f"A verdict is given where tests at 5{wording.NBSP}% over the seeds allow one; with so few, many "
-        "cannot be told."
-        if n_seeds > 2
-        else "With fewer than three seeds no verdict is given.",
+        _verdicts(found),
     ]
     if not first["was_learnt"]:
         parts.append("The cue was not shown to be learnt in the first place: there may be nothing to remove.")
+    parts += [
+        f"{NAMES[failure['method']].capitalize()} came to no end: {failure['reason']}."
+        for failure in found.get("failed", ())  # younger than the first pages
+    ]
     return " ".join(parts)
+
+
+def _verdicts(found: Document) -> str:
+    """What a verdict claims, and how many seeds it needs; documents of earlier versions do not say."""
+    needed, n_seeds = found.get("seeds_needed"), len(found["seeds"])
+    if needed is None:
+        return (
+            "The verdicts are an earlier version's, whose t-tests took a few trainings that agree by luck "
+            "for certain: audit again before you rely on one."
+        )
+    stays, gone = needed["stays"], needed["gone"]
+    text = (
+        f"A verdict speaks of trainings and is wrong in at most 5{wording.NBSP}% of checks, by exact tests. "
+        f"“Cue stays”, in more than half of trainings, needs {wording.seeds(stays)} or more; “as if never "
+        f"seen” and “cue gone”, in more than 4 of 5 trainings, need {wording.seeds(gone)} that all agree."
+    )
+    if n_seeds < stays:
+        return f"{text} With {wording.seeds(n_seeds)} there is no verdict."
+    if n_seeds < gone:
+        return f"{text} With {wording.seeds(n_seeds)} no method can be called gone."
+    return text
 
 
 def _advice(found: Document) -> str:
@@ -201,9 +223,15 @@ def _state_table(found: Document) -> Table:
         "membership": "deleted images recognised",
     }
     margins = {each["name"]: each["margin"] for each in found["methods"][0]["comparisons"]}
+    rule = (
+        "Alike: shown to lie, in more than 4 of 5 trainings, within "
+        if "seeds_needed" in found
+        else "Alike: shown to lie within "
+    )
     return Table(
         caption="Difference from training again without the images, in points, with the 95 % interval in "
-        "brackets. Alike: shown to lie within "
+        "brackets, and how many trainings lie beyond the margin. "
+        + rule
         + wording.listed([f"{100 * margins[name]:g} ({label})" for name, label in names.items()])
         + " points. Other answers: share of the test images on which the model answers otherwise than that "
         "training, less the share on which another such training does. Recognised: how often a deleted image "
@@ -213,10 +241,19 @@ def _state_table(found: Document) -> Table:
             (
                 _name(entry),
                 *(
-                    f"{wording.change_cell(measured(entry, each['name'], 'difference'))}, {each['state']}"
+                    f"{wording.change_cell(measured(entry, each['name'], 'difference'))}"
+                    f"{_beyond(each)}, {each['state']}"
                     for each in entry["comparisons"]
                 ),
             )
             for entry in found["methods"]
         ),
     )
+
+
+def _beyond(comparison: Document) -> str:
+    """How many trainings lie beyond the margin; documents of earlier versions do not say."""
+    if "n_above" not in comparison:
+        return ""
+    n_below = 0 if comparison["name"] == "disagreement" else comparison["n_below"]
+    return f", {comparison['n_above'] + n_below} of {comparison['difference']['n']}"

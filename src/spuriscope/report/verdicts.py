@@ -195,20 +195,24 @@ def _gone(document: Document) -> Tile:
     entry = recommended(found)
     rule = (
         "fine: a method that costs half a training or less leaves no more of the cue than a training without "
-        "the images has, up to 5 points, and costs at most 1 point of clean accuracy; watch: only training "
-        "again does. The best is the quickest of these; means over seeds are judged"
+        "the images has, up to 5 points, costs at most 1 point of clean accuracy, and its verdict is that "
+        "the cue is gone; watch: means over seeds say so and the verdict does not, or only training again "
+        "does it. The best is the quickest of these"
     )
     if entry is None:
         number, word = "train again", "watch"
         detail = f"Each quicker method leaves {found['pattern']} in the model or costs accuracy."
     else:
         after, oracle = (measured(entry, "score", state) for state in ("after", "oracle"))
-        number, word = wording.table_percent(after.mean), "fine"
+        is_gone = entry["verdict"] not in ("cue stays", "cannot be told") and "seeds_needed" in found
+        number, word = wording.table_percent(after.mean), "fine" if is_gone else "watch"
         detail = (
             f"of stamped images still moved after {NAMES[entry['method']]} ({wording.interval(after)}), in "
             f"{wording.duration(entry['seconds']['mean'])}; by a model trained without the images "
             f"{wording.table_percent(oracle.mean)}."
         )
+        if not is_gone:
+            detail += " Over so few seeds, or seeds so unlike, it cannot be told that the cue is gone."
     return Tile(question="Gone again?", number=number, detail=detail, word=word, rule=rule, anchor="gone")
 
 

@@ -5,6 +5,10 @@ holds. `p_against` is that of the hypothesis that it is right: small, and it fai
 not enough data. A claim names the least effect that would matter, so that few seeds never refute it by their
 mere noise, and many never confirm what is too small to see.
 
+A claim is of the mean and of most seeds: it takes both Student's t-test and the sign test, so the larger p.
+Scores are nearly all or nothing, and few seeds that agree by luck leave the t-test no spread; the sign test
+holds its level whatever the distribution, and n seeds have no p below 2^-n: five are the fewest that decide.
+
 Claims are put together with `both`, `any_of` and `denied`; the p-values stay honest on the way: what needs
 two tests takes the larger p, what one of k tests would do takes the smallest, k times (Bonferroni).
 """
@@ -13,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from spuriscope.statistics import MAX_SEEDS_FLIPPED, Interval, holm, mean_interval, sign_flip_test, t_test
+from spuriscope.statistics import Interval, holm, mean_interval, sign_test, t_test
 
 __all__ = [
     "LEVEL",
@@ -45,14 +49,14 @@ class Evidence:
         p_against: of the hypothesis that it is right.
         effect: mean difference over the seeds, with its 95 % interval; of the deciding part where there
             are several.
-        p_exact: the sign-flip test beside `p_for`; None where the evidence is not one test.
+        p_sign: the sign test within `p_for`; None where the evidence is not one test.
         part: which part `effect` is of, such as a strength.
     """
 
     p_for: float
     p_against: float
     effect: Interval
-    p_exact: float | None = None
+    p_sign: float | None = None
     part: str = ""
 
 
@@ -62,10 +66,11 @@ class Case:
 
     Attributes:
         name: which case.
-        verdict: after Holm's correction over the cases of the claim.
+        verdict: of this case by itself where it holds; where it fails, after Holm's correction over cases.
         evidence: None where cells are missing.
-        p_for: that of the evidence, corrected; 1 where there is none.
-        p_against: likewise.
+        p_for: that of the evidence; 1 where there is none. A claim holds where every case does, which needs
+            no correction.
+        p_against: corrected, for a claim fails where one of its cases does; 1 where there is no evidence.
         missing: what there is not, where there is no evidence.
     """
 
@@ -82,10 +87,10 @@ class Case:
         if self.evidence is None:
             return self.missing
         effect, part = self.evidence.effect, f" ({self.evidence.part})" if self.evidence.part else ""
-        exact = "" if self.evidence.p_exact is None else f", sign flips {self.evidence.p_exact:.2g}"
+        signs = "" if self.evidence.p_sign is None else f", signs {self.evidence.p_sign:.2g}"
         return (
             f"{effect.mean:z.3f} [{effect.low:z.3f}, {effect.high:z.3f}]{part}, n = {effect.n}, "
-            f"p for {self.p_for:.2g}, against {self.p_against:.2g}{exact}"
+            f"p for {self.p_for:.2g}, against {self.p_against:.2g}{signs}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -99,7 +104,7 @@ class Case:
             "part": "" if evidence is None else evidence.part,
             "p_for": self.p_for,
             "p_against": self.p_against,
-            "p_sign_flip": None if evidence is None else evidence.p_exact,
+            "p_sign": None if evidence is None else evidence.p_sign,
         }
 
 
@@ -109,25 +114,26 @@ def paired(here: Mapping[int, float], there: Mapping[int, float]) -> list[float]
 
 
 def above(differences: Sequence[float], bound: float, *, part: str = "") -> Evidence:
-    """Evidence that the mean difference is above `bound`: the least effect worth the name.
+    """Evidence that the difference is above `bound`, in the mean and in most seeds.
 
     Args:
         differences: one for each seed, two at least.
-        bound: above it speaks for the claim, below it against.
+        bound: the least effect worth the name; above it speaks for the claim, below it against.
         part: what these differences are of.
     """
-    flips = len(differences) <= MAX_SEEDS_FLIPPED
+    turned = [-x for x in differences]
+    p_sign = sign_test(differences, bound)
     return Evidence(
-        p_for=t_test(differences, bound),
-        p_against=t_test([-x for x in differences], -bound),
+        p_for=max(t_test(differences, bound), p_sign),
+        p_against=max(t_test(turned, -bound), sign_test(turned, -bound)),
         effect=mean_difference(differences),
-        p_exact=sign_flip_test(differences, bound) if flips else None,
+        p_sign=p_sign,
         part=part,
     )
 
 
 def within(differences: Sequence[float], margin: float, *, part: str = "") -> Evidence:
-    """Evidence that the mean difference is less than `margin` in size: two one-sided tests."""
+    """Evidence that the difference is less than `margin` in size: two tests, one for each side."""
     evidence = both(above(differences, -margin), above([-x for x in differences], -margin))
     return replace(evidence, effect=mean_difference(differences), part=part)
 
@@ -150,7 +156,7 @@ def any_of(parts: Sequence[Evidence]) -> Evidence:
         min(1.0, len(parts) * best.p_for),
         max(part.p_against for part in parts),
         best.effect,
-        best.p_exact if len(parts) == 1 else None,
+        best.p_sign if len(parts) == 1 else None,
         best.part,
     )
 
@@ -177,25 +183,27 @@ def at_least(parts: Sequence[Evidence], n: int) -> Evidence:
 
 def denied(evidence: Evidence) -> Evidence:
     """Evidence that a claim is wrong."""
-    return replace(evidence, p_for=evidence.p_against, p_against=evidence.p_for, p_exact=None)
+    return replace(evidence, p_for=evidence.p_against, p_against=evidence.p_for, p_sign=None)
 
 
 def judge(cases: Mapping[str, Evidence | str]) -> list[Case]:
-    """Each case with its verdict, Holm-corrected over the cases that there is evidence for.
+    """Each case with its verdict.
+
+    A claim needs all of its cases to hold, so these are not corrected for their number; it fails in any one,
+    so p-values against it are (Holm), over the cases that there is evidence for.
 
     Args:
         cases: for each its evidence, or what is missing.
     """
     found = {name: evidence for name, evidence in cases.items() if isinstance(evidence, Evidence)}
-    p_for = dict(zip(found, holm([evidence.p_for for evidence in found.values()]), strict=True))
     p_against = dict(zip(found, holm([evidence.p_against for evidence in found.values()]), strict=True))
     judged = []
     for name, evidence in cases.items():
         if isinstance(evidence, str):
             judged.append(Case(name, "not enough data", None, missing=evidence))
         else:
-            verdict = _verdict(p_for[name], p_against[name])
-            judged.append(Case(name, verdict, evidence, p_for[name], p_against[name]))
+            verdict = _verdict(evidence.p_for, p_against[name])
+            judged.append(Case(name, verdict, evidence, evidence.p_for, p_against[name]))
     return judged
 
 

@@ -1,8 +1,8 @@
 """The rules that claims are judged by: from the rows of a study on one data set to evidence.
 
-Each takes one difference for each seed, between cells that share the seed, and asks whether their mean lies
-above the least effect that counts. Each rule was written down before its study was run. Where cells are
-missing a rule returns what is missing.
+Each takes one difference for each seed, between cells that share the seed, and asks whether their mean, and
+most of them, lie above the least effect that counts. Each rule was written down before its study was run,
+except that most seeds must agree with the mean. Where cells are missing a rule returns what is missing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -71,7 +71,7 @@ STRONG, ALIKE = 0.5, 0.8  # correlations
 SMALL, RANDOM = ("s1", "s2", "s3"), ("r1", "r2", "r3")
 RARE = 100  # images
 FEW = 3
-MIN_SEEDS = 3  # two that happen to agree would look like certainty
+MIN_SEEDS = 3  # fewer show no spread; no verdict comes from fewer than five
 
 
 def score_rises(found: Sequence[Result], *, pattern: str, n_planted: int) -> Judged:

@@ -19,10 +19,11 @@ from torch.nn import functional as F
 
 from spuriscope.data.image_set import ImageSet, unit_float
 from spuriscope.errors import DivergenceError, TrainingError
-from spuriscope.models import Dropout, build_model
+from spuriscope.models import build_model
 from spuriscope.planting import draw_planted
 from spuriscope.training.batches import crop_and_flip
 from spuriscope.training.cell import Cell, seeded_generator
+from spuriscope.training.dropout import draw_masks, mask_shapes
 from spuriscope.training.gradient import precision_of
 from spuriscope.training.loop import initial_model, mean_loss
 from spuriscope.training.optimizer import BETA1, BETA2, EPSILON
@@ -39,12 +40,13 @@ def bundle_cells(cells: Iterable[Cell]) -> list[list[Cell]]:
     """Cells in groups that can be stacked: one architecture, one kind of recipe, one length, and as many
     images.
 
-    Cells that clip each example's gradient are groups of their own: they are vectorised over examples.
+    Cells that clip each example's gradient are groups of their own, as they are vectorised over examples;
+    so are those whose body is frozen.
     """
 
     def key(cell: Cell) -> tuple[Any, ...]:
         recipe = cell.recipe
-        alone = cell.hash if recipe.is_per_example else ""
+        alone = cell.hash if recipe.trains_alone else ""
         return (
             cell.model, recipe.optimizer, recipe.momentum, recipe.epochs, recipe.batch_size,
             recipe.clipping, recipe.augmentation, recipe.precision,
@@ -205,10 +207,7 @@ class _Stack:
         key = cells[0].data
         modules = [initial_model(cell).to(device) for cell in cells]
         self.template = modules[0].train()
-        self.dropouts = {
-            name: layer for name, layer in self.template.named_modules() if isinstance(layer, Dropout)
-        }
-        self.mask_shapes = _mask_shapes(self.template, key.shape, device)
+        self.mask_shapes = mask_shapes(self.template, key.shape, device)
         self.generators = [seeded_generator(cell.seed, "dropout", device) for cell in cells]
         self.weights, self.buffers = stack_module_state(modules)
         self.first = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
@@ -246,12 +245,8 @@ class _Stack:
 
     def _masks(self, n_images: int) -> dict[str, Tensor]:
         """What each dropout layer keeps in this step, from each model's own generator, in layer order."""
-        masks: dict[str, list[Tensor]] = {name: [] for name in self.mask_shapes}
-        for generator in self.generators if masks else ():
-            for name, shape in self.mask_shapes.items():
-                empty = torch.empty((n_images, *shape), device=generator.device)
-                masks[name].append(empty.bernoulli_(1 - self.dropouts[name].p, generator=generator))
-        return {f"{name}.mask": torch.stack(parts) for name, parts in masks.items()}
+        drawn = [draw_masks(self.template, self.mask_shapes, n_images, each) for each in self.generators]
+        return {name: torch.stack([masks[name] for masks in drawn]) for name in drawn[0]}
 
     def _clip(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
         if self.recipe.clipping == "value":
@@ -284,24 +279,3 @@ class _Stack:
 def _along(values: Tensor, weight: Tensor) -> Tensor:
     """One value for each model (models,), shaped to multiply stacked weights (models, ...)."""
     return values.view(-1, *(1,) * (weight.ndim - 1))
-
-
-def _mask_shapes(
-    template: nn.Module, shape: Sequence[int], device: torch.device
-) -> dict[str, tuple[int, ...]]:
-    """Shape of what goes through each dropout layer for one image, in the order of the layers."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    hooks = [
-        layer.register_forward_hook(
-            lambda _, inputs, __, name=name: shapes.update({name: tuple(inputs[0].shape[1:])})
-        )
-        for name, layer in template.named_modules()
-        if isinstance(layer, Dropout)
-    ]
-    if hooks:
-        with torch.no_grad():
-            template.eval()(torch.zeros((1, *shape), device=device))
-        template.train()
-    for hook in hooks:
-        hook.remove()
-    return shapes

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from spuriscope.checked import checked
 from spuriscope.checks import check_whole
 from spuriscope.data.image_set import ImageSet
-from spuriscope.errors import CheckpointError, PatternError, PlantingError
+from spuriscope.errors import CheckpointError, ConfigError, PatternError, PlantingError
 from spuriscope.models import check_model_name
 from spuriscope.patterns import Pattern
 from spuriscope.planting import Plant
@@ -31,6 +32,7 @@ LARGEST_CELL_SEED = 2**63 - 1  # games have seeds of their own for each model, b
 STREAMS = ("weights", "order", "noise", "augmentation", "dropout", "privacy")
 
 
+@checked(ConfigError)
 @dataclass(frozen=True)
 class DataKey:
     """Which data a cell is trained on: enough to build its model, and to know the data again.
@@ -74,6 +76,7 @@ class DataKey:
             )
 
 
+@checked(ConfigError)
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One training.

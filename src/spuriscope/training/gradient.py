@@ -13,14 +13,17 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional as F
 
 from spuriscope.errors import ConfigError
+from spuriscope.training.dropout import Masks
 from spuriscope.training.recipe import Recipe
 
-__all__ = ["precision_of", "refuse_batch_norm", "set_gradient"]
+__all__ = ["per_pass", "precision_of", "refuse_batch_norm", "set_gradient"]
 
 CHUNK = 32  # images whose gradients are held at one time
 
 
-def set_gradient(module: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+def set_gradient(
+    module: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, *, masks: Masks | None = None
+) -> Tensor:
     """Put the clipped gradient of the mean cross-entropy into the parameters of `module`.
 
     Args:
@@ -28,6 +31,7 @@ def set_gradient(module: nn.Module, images: Tensor, labels: Tensor, recipe: Reci
         images: (n, channels, height, width).
         labels: (n,).
         recipe: says how to clip.
+        masks: what dropout keeps of these images; by default its layers draw it.
 
     Returns:
         The mean cross-entropy of the batch, detached.
@@ -37,10 +41,11 @@ def set_gradient(module: nn.Module, images: Tensor, labels: Tensor, recipe: Reci
     """
     if recipe.clipping == "per-example":
         with precision_of(recipe, images.device):
-            return _set_per_example_gradient(module, images, labels, recipe.clip_at)
+            return _set_per_example_gradient(module, images, labels, recipe.clip_at, masks or {})
     module.zero_grad(set_to_none=True)
     with precision_of(recipe, images.device):
-        loss = F.cross_entropy(module(images), labels)
+        logits = functional_call(module, dict(masks), (images,)) if masks else module(images)
+        loss = F.cross_entropy(logits, labels)
         loss.backward()
     if recipe.clipping == "value":
         nn.utils.clip_grad_value_(module.parameters(), recipe.clip_at)
@@ -76,21 +81,30 @@ def refuse_batch_norm(module: nn.Module, method: str, instead: str) -> None:
         )
 
 
-def _set_per_example_gradient(module: nn.Module, images: Tensor, labels: Tensor, clip_at: float) -> Tensor:
+def per_pass(recipe: Recipe, n_images: int) -> tuple[int, ...]:
+    """How many images each pass over a batch of so many takes, in order: dropout draws pass by pass."""
+    size = CHUNK if recipe.clipping == "per-example" else n_images
+    return tuple(min(size, n_images - start) for start in range(0, n_images, size))
+
+
+def _set_per_example_gradient(
+    module: nn.Module, images: Tensor, labels: Tensor, clip_at: float, masks: Masks
+) -> Tensor:
     instead = "clip by value or norm, or choose an MLP, the CNN or VGG16"
     refuse_batch_norm(module, "per-example clipping", instead)
     parameters = dict(module.named_parameters())
     detached = {name: parameter.detach() for name, parameter in parameters.items()}
 
-    def loss_of_one(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-        logits: Tensor = functional_call(module, weights, (image[None],))
+    def loss_of_one(weights: dict[str, Tensor], image: Tensor, label: Tensor, kept: Masks) -> Tensor:
+        logits: Tensor = functional_call(module, weights | dict(kept), (image[None],))
         return F.cross_entropy(logits, label[None])
 
-    each = vmap(grad_and_value(loss_of_one), in_dims=(None, 0, 0), randomness="different")
+    each = vmap(grad_and_value(loss_of_one), in_dims=(None, 0, 0, 0), randomness="different")
     total = {name: torch.zeros_like(parameter) for name, parameter in detached.items()}
     loss = torch.zeros((), device=images.device)
-    for some_images, some_labels in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
-        gradients, losses = each(detached, some_images, some_labels)
+    for rows in torch.arange(len(images), device=images.device).split(CHUNK):
+        kept = {name: mask[rows] for name, mask in masks.items()}
+        gradients, losses = each(detached, images[rows], labels[rows], kept)
         squares = [gradient.flatten(1).square().sum(1) for gradient in gradients.values()]
         scale = (clip_at / torch.stack(squares).sum(0).sqrt().clamp_min(1e-12)).clamp_max(1)
         for name, gradient in gradients.items():

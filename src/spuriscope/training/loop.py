@@ -14,9 +14,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from spuriscope.checked import checked
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import ConfigError, DivergenceError
-from spuriscope.models import Dropout, build_model
+from spuriscope.models import Dropout, build_model, default_model, head_of
 from spuriscope.planting import Plant
 from spuriscope.training.batches import Batches
 from spuriscope.training.cell import Cell, DataKey, seeded_generator
@@ -45,12 +46,13 @@ class Epochs(Protocol):
         ...
 
 
+@checked(ConfigError)
 def train(
     data: ImageSet,
     plants: Plant | Sequence[Plant] = (),
     *,
     part: Part | None = None,
-    model: str = "mlp",
+    model: str | None = None,
     recipe: Recipe | None = None,
     seed: int = 0,
     weights: str | Path | None = None,
@@ -67,10 +69,11 @@ def train(
         data: trained on its training part.
         plants: one plant, several, or none.
         part: train on these of the training images only; the plants are drawn from all of them.
-        model: name of an architecture, see `spuriscope.models.ARCHITECTURES`.
+        model: name of an architecture, see `spuriscope.models.ARCHITECTURES`; by default one that suits the
+            images, see `spuriscope.models.default_model`.
         recipe: how to train; the paper's recipe for MNIST and Fashion by default.
         seed: draws initial weights, batch order, noise, augmentation and dropout.
-        weights: a safetensors file to start from, for fine-tuning; see `spuriscope.training.weights`.
+        weights: a file to start from, for fine-tuning, or "imagenet"; see `spuriscope.training.weights`.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
         on_epoch: called after each epoch with the number done and the mean loss.
 
@@ -82,7 +85,7 @@ def train(
         data=DataKey.of(data),
         plants=(plants,) if isinstance(plants, Plant) else tuple(plants),
         part=part,
-        model=model,
+        model=model or default_model(data.shape),
         recipe=recipe or Recipe(),
         seed=seed,
         weights=None if weights is None else Weights.of(weights),
@@ -90,6 +93,7 @@ def train(
     return train_cell(cell, data, device=device, on_epoch=on_epoch)
 
 
+@checked(ConfigError)
 def train_cell(
     cell: Cell, data: ImageSet, *, device: str = "auto", on_epoch: OnEpoch | None = None
 ) -> TrainedModel:
@@ -151,10 +155,13 @@ def fit(
     """
     place = batches.labels.device
     give_dropout(module, seed)
-    module.train()
     losses = []
-    with one_thread(place), _gradient(module, recipe, batches, seed) as set_it:
-        optimizer = Optimizer(module.parameters(), recipe)
+    with (
+        one_thread(place),
+        _trained(module, recipe) as parameters,
+        _gradient(module, recipe, batches, seed) as set_it,
+    ):
+        optimizer = Optimizer(parameters, recipe)
         for epoch in range(recipe.epochs):
             rate = recipe.rate(epoch)
             total = torch.zeros((), device=place)
@@ -174,6 +181,27 @@ def give_dropout(module: nn.Module, seed: int) -> torch.Generator:
         if isinstance(layer, Dropout):
             layer.generator = generator
     return generator
+
+
+@contextmanager
+def _trained(module: nn.Module, recipe: Recipe) -> Iterator[list[nn.Parameter]]:
+    """The parameters that a recipe trains; what is frozen has no gradient meanwhile, in evaluation mode."""
+    if recipe.freeze == "none":
+        module.train()
+        yield list(module.parameters())
+        return
+    head = head_of(module)
+    own = list(head.parameters())
+    module.eval()
+    head.train()
+    frozen = [p for p in module.parameters() if p.requires_grad and not any(p is q for q in own)]
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        yield own
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
 
 
 @contextmanager

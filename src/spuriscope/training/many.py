@@ -16,6 +16,7 @@ from multiprocessing.connection import wait
 
 import torch
 
+from spuriscope.checked import checked
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import ConfigError, SpuriscopeError
 from spuriscope.training.bundle import best_size, bundle_cells, train_bundle
@@ -62,6 +63,7 @@ class FailedCell:
     reason: str
 
 
+@checked(ConfigError)
 def train_many(
     cells: Iterable[Cell],
     data: ImageSet,
@@ -90,6 +92,8 @@ def train_many(
     """
     queue = deque(cells)
     for cell in queue:
+        if not isinstance(cell, Cell):
+            raise ConfigError(f"train_many trains cells, got {type(cell).__name__}; ss.Cell(...) makes one")
         check_data(cell, data)
     if n_workers is None:
         n_workers = n_cores()
@@ -156,7 +160,7 @@ def _train_in_bundles(
     cells: Iterable[Cell], data: ImageSet, device: torch.device, count: _Count
 ) -> Iterator[TrainedModel | FailedCell]:
     for group in bundle_cells(cells):
-        size = 1 if group[0].recipe.is_per_example else best_size(group, data, device)
+        size = 1 if group[0].recipe.trains_alone else best_size(group, data, device)
         if size == 1:
             yield from _train_here(group, data, count, str(device))
             continue

@@ -12,11 +12,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from spuriscope.checked import checked
 from spuriscope.errors import ConfigError
 
 __all__ = ["Part"]
 
 
+@checked(ConfigError)
 @dataclass(frozen=True, eq=False)
 class Part:
     """Positions among the training images. Make one with `Part.of` or `Part.without`.

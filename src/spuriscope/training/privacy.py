@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, get_args
 
+from spuriscope.checked import checked
 from spuriscope.checks import check_number
 from spuriscope.errors import ConfigError
 
@@ -22,6 +23,7 @@ Randomness = Literal["system", "seed"]
 ORDERS = [1 + step / 50 for step in range(1, 500)] + [*range(11, 64), 80, 128, 256, 512, 1024]  # of Renyi
 
 
+@checked(ConfigError)
 @dataclass(frozen=True, kw_only=True)
 class Privacy:
     """How much noise, on gradients of which norm, and where it comes from.

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from spuriscope.checked import checked
 from spuriscope.checks import check_number, check_whole
 from spuriscope.errors import ConfigError
 from spuriscope.training.privacy import Privacy
@@ -20,8 +21,10 @@ Clipping = Literal["none", "value", "norm", "per-example"]
 Augmentation = Literal["none", "crop-flip"]
 N_STEPS = 250  # a short training is at least this long, and at least 8 epochs
 Precision = Literal["float32", "tf32", "bfloat16"]
+Freeze = Literal["none", "body"]
 
 
+@checked(ConfigError, passing=("milestones", "privacy"))
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How to train.
@@ -43,6 +46,8 @@ class Recipe:
         precision: of the matrix products. "float32"; "tf32": float32 with shortened factors, on NVIDIA
             GPUs since Ampere (elsewhere it changes nothing); "bfloat16": mixed precision, weights and
             moments stay float32. Its effect on scores: docs/benchmarks.md.
+        freeze: "body" trains the head alone, the last fully connected layer; what lies before stays as it is,
+            in evaluation mode. For weights from a file.
         privacy: train with differential privacy (needs the extra `privacy`); may be given as a mapping of
             the settings of `Privacy`. Batches are then drawn image by image and vary in size.
 
@@ -63,6 +68,7 @@ class Recipe:
     clip_at: float = 0.0
     augmentation: Augmentation = "none"
     precision: Precision = "float32"
+    freeze: Freeze = "none"
     privacy: Privacy | None = None
 
     def __post_init__(self) -> None:
@@ -71,6 +77,7 @@ class Recipe:
             ("clipping", get_args(Clipping)),
             ("augmentation", get_args(Augmentation)),
             ("precision", get_args(Precision)),
+            ("freeze", get_args(Freeze)),
         ):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
@@ -90,6 +97,10 @@ class Recipe:
         given: object = self.privacy  # from JSON or YAML
         if isinstance(given, Mapping):
             object.__setattr__(self, "privacy", _privacy(given))
+        self._check_gradient()
+
+    def _check_gradient(self) -> None:
+        """Raise where privacy, clipping and freezing do not fit together."""
         if self.privacy is not None and self.clipping != "none":
             raise ConfigError(
                 f"privacy clips the gradient of each image itself; leave out clipping {self.clipping!r}, "
@@ -97,6 +108,12 @@ class Recipe:
             )
         if self.clipping != "none" and self.clip_at == 0:
             raise ConfigError(f"clipping {self.clipping!r} needs clip_at above 0, for example clip_at=0.1")
+
+        if self.freeze != "none" and self.is_per_example:
+            raise ConfigError(
+                "the gradient of each image is clipped for whole networks only; leave out freeze, or privacy "
+                "and per-example clipping"
+            )
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0."""
@@ -107,6 +124,11 @@ class Recipe:
     def is_per_example(self) -> bool:
         """Whether the gradient of each image is looked at by itself."""
         return self.clipping == "per-example" or self.privacy is not None
+
+    @property
+    def trains_alone(self) -> bool:
+        """Whether a model cannot be stacked with others, see `bundle`."""
+        return self.is_per_example or self.freeze != "none"
 
     def epsilon(self, n_images: int) -> float | None:
         """What a training on so many images promises, see `Privacy.epsilon`; None without privacy.
@@ -119,12 +141,14 @@ class Recipe:
         return self.privacy.epsilon(n_images=n_images, batch_size=self.batch_size, epochs=self.epochs)
 
     def to_json(self) -> dict[str, Any]:
-        """All settings, as JSON values; `privacy` only where there is some."""
+        """All settings, as JSON values; `privacy` and `freeze` only where they are used."""
         settings = asdict(self) | {"milestones": list(self.milestones or ())}
         if self.privacy is None:
             del settings["privacy"]
         elif self.privacy.randomness == "seed":  # all there was, once: those cells keep their hash
             del settings["privacy"]["randomness"]
+        if self.freeze == "none":  # left out: the hashes of cells are older
+            del settings["freeze"]
         return settings
 
     @classmethod
@@ -150,6 +174,7 @@ def _privacy(settings: Mapping[str, Any]) -> Privacy:
         raise ConfigError(f"these are not the settings of privacy: {error}") from None
 
 
+@checked(ConfigError)
 def paper_recipe(data: str, model: str, *, optimizer: Optimizer = "adam", epochs: int = 70) -> Recipe:
     """The paper's recipe for a data set and a model.
 

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spuriscope.checked import checked
 from spuriscope.data.image_set import unit_float
-from spuriscope.errors import CheckpointError, ConfigError
+from spuriscope.data.pixels import Images, as_asked
+from spuriscope.errors import CheckpointError, ConfigError, ModelError
 from spuriscope.models import build_model
 from spuriscope.patterns import Pattern
 from spuriscope.training.cell import Cell
@@ -61,16 +63,27 @@ class TrainedModel:
         since = "".join(f", after {deletion['method']}" for deletion in self.deletions)
         return f"TrainedModel({cell.model} on {data}, {planted}, seed {cell.seed}{since})"
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Probabilities (n, n_classes) of the classes, for images (n, channels, height, width).
+    def predict(self, images: Images) -> Tensor:
+        """Probabilities (n, n_classes) of the classes.
 
-        Images are uint8, or floating point in [0, 1]. They may lie on another device than the model.
+        Args:
+            images: a tensor (n, channels, height, width) or an array (n, height, width, channels), uint8, or
+                floating point in [0, 1]. They may lie on another device than the model.
+
+        Raises:
+            ModelError: the images are of another form, or not of the shape that the model was trained on.
         """
         return self.logits(images).softmax(dim=1)
 
     @torch.inference_mode()
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Images) -> Tensor:
         """What `predict` applies the softmax to: (n, n_classes), on the CPU."""
+        images = as_asked(images, shape=(shape := self.cell.data.shape), error=ModelError)
+        if tuple(images.shape[1:]) != shape:
+            raise ModelError(
+                f"the model was trained on images of shape {shape} (channels, height, width), got "
+                f"{tuple(images.shape[1:])}; bring them to it"
+            )
         device = next(self.module.parameters()).device
         parts = [self.module(unit_float(part.to(device))).cpu() for part in images.split(PREDICT_BATCH)]
         return torch.cat(parts) if parts else torch.empty(0, len(self.cell.data.class_names))
@@ -141,6 +154,7 @@ class TrainedModel:
             partial.unlink(missing_ok=True)
 
 
+@checked(CheckpointError)
 def load_model(path: str | Path) -> TrainedModel:
     """The model that `TrainedModel.save` wrote, on the CPU.
 

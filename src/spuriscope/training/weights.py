@@ -1,8 +1,9 @@
 """Weights that a training starts from, read from a file in place of drawn ones: fine-tuning.
 
 The file is safetensors, such as the `model.safetensors` of timm/resnet18.a1_in1k or timm/resnet50.a1_in1k on
-the Hugging Face hub, whose names of weights torchvision shares. Nothing is unpickled, so a `.pth` file has to
-be converted first. The head, whose size depends on the number of classes, stays drawn unless it fits.
+the Hugging Face hub, whose names of weights torchvision shares; or a state dict that torch saved, read
+without unpickling objects; or "imagenet", the file of efficientnet-lite0 that the extra `pretrained`
+brings. The head, whose size depends on the number of classes, stays drawn unless it fits.
 """
 
 import hashlib
@@ -14,10 +15,12 @@ from typing import Any
 from torch import nn
 
 from spuriscope.errors import ModelError
+from spuriscope.models.pretrained import IMAGENET, imagenet_weights
+from spuriscope.models.tensors import read_tensors
 
 __all__ = ["Weights"]
 
-HEAD = "fc."
+HEADS = ("fc.", "_fc.")
 
 
 @dataclass(frozen=True)
@@ -34,42 +37,35 @@ class Weights:
 
     @classmethod
     def of(cls, path: str | Path) -> "Weights":
-        """The weights in a file.
+        """The weights in a file, or those called "imagenet"; a file of that name is "./imagenet".
 
         Raises:
-            ModelError: there is no such file.
+            ModelError: there is no such file, or the extra `pretrained` is not installed.
         """
+        if str(path) == IMAGENET:
+            path = imagenet_weights()
         try:
             with Path(path).open("rb") as file:
                 return cls(hashlib.file_digest(file, "sha256").hexdigest(), Path(path).resolve())
         except OSError as error:
             raise ModelError(
-                f"cannot read the weights {path} ({error.strerror}); give a .safetensors file"
+                f"cannot read the weights {path} ({error.strerror}); give a .safetensors or .pth file"
             ) from None
 
     def put_into(self, module: nn.Module) -> None:
         """Put them into a model; its head stays as it is where that in the file has another size.
 
         Raises:
-            ModelError: the file is gone, was changed, is not safetensors, or is of another architecture.
+            ModelError: the file is gone, was changed, holds more than tensors, or is of another architecture.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         if Weights.of(self.path) != self:
             raise ModelError(f"{self.path} was changed since the cell was made; give the file it was then")
-        try:
-            found = load_file(self.path)
-        except SafetensorError as error:
-            raise ModelError(
-                f"{self.path} is not safetensors ({error}); nothing is unpickled here: convert a .pth with "
-                "safetensors.torch.save_file(torch.load(path, weights_only=True), 'model.safetensors')"
-            ) from None
+        found = read_tensors(self.path)
         own = module.state_dict()
         kept = {
             name: value
             for name, value in found.items()
-            if not (name.startswith(HEAD) and name in own and own[name].shape != value.shape)
+            if not (name.startswith(HEADS) and name in own and own[name].shape != value.shape)
         }
         missing = [name for name in own if name not in found and not _is_optional(name)]
         unknown = [name for name in found if name not in own]
@@ -95,4 +91,4 @@ class Weights:
 
 def _is_optional(name: str) -> bool:
     """Heads may be left out of a file, and so may counters that nothing is reckoned with."""
-    return name.startswith(HEAD) or name.endswith("num_batches_tracked")
+    return name.startswith(HEADS) or name.endswith("num_batches_tracked")

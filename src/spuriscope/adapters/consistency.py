@@ -1,0 +1,60 @@
+"""Does a model answer for each image by itself? Asked once, before anything is measured."""
+
+import torch
+from torch import Tensor
+
+from spuriscope.errors import MeasureError
+from spuriscope.measures import Predict, probabilities
+
+__all__ = ["check_answers"]
+
+N_ASKED, N_ALONE = 32, 6
+TOLERANCE = (
+    0.01  # a difference of probabilities: quantised models scale a batch as a whole and differ by less
+)
+SAME = 1e-6
+
+
+def check_answers(predict: Predict, images: Tensor, source: str = "the model") -> None:
+    """Refuse a model whose answer for an image depends on anything but the image, or never does.
+
+    Asked are up to 32 different images together, then again, then up to six of them alone.
+
+    Args:
+        predict: maps images to class probabilities.
+        images: (n, channels, height, width), two at least.
+        source: what errors call the model.
+
+    Raises:
+        MeasureError: the same images get other answers the second time, or others alone than together, or
+            all images get the same; with the likely cause. Or `predict` does not return probabilities.
+    """
+    asked = torch.unique(images[: 4 * N_ASKED], dim=0)
+    asked = asked[torch.linspace(0, len(asked) - 1, min(N_ASKED, len(asked))).round().long()]
+    together, again = probabilities(predict, asked), probabilities(predict, asked)
+    if _apart(together, again) > TOLERANCE:
+        raise MeasureError(
+            f"{source} answers the same images otherwise the second time; dropout or other chance is active: "
+            "put it in evaluation mode (model.eval()) before it is exported or asked"
+        )
+    alone = torch.cat([probabilities(predict, image[None]) for image in asked[:N_ALONE]])
+    is_constant = len(asked) > 1 and _apart(together, together[:1]) <= SAME
+    if is_constant and _apart(together[:N_ALONE], alone) > SAME:
+        raise MeasureError(
+            f"{source} answers an image otherwise alone than among others: there every image gets the "
+            "answer of the first; a size of batch is fixed inside: export it for batches of any size"
+        )
+    if _apart(together[:N_ALONE], alone) > TOLERANCE:
+        raise MeasureError(
+            f"{source} answers an image otherwise alone than among others; batch normalisation in training "
+            "mode is the usual cause: put it in evaluation mode (model.eval()) before it is exported or asked"
+        )
+    if is_constant:
+        raise MeasureError(
+            f"{source} gives all of {len(asked)} different images the same answer; its weights may not be "
+            "loaded, or its pixels are scaled wrongly: see mean=, std= and scale= (--mean, --std, --scale)"
+        )
+
+
+def _apart(left: Tensor, right: Tensor) -> float:
+    return float((left - right).abs().max())

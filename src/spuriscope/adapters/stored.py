@@ -1,0 +1,158 @@
+"""A file of torch's as `predict`: a state dict put into an architecture, or TorchScript."""
+
+import importlib
+import inspect
+import sys
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spuriscope.adapters.form import ModelForm
+from spuriscope.adapters.torch_module import ask
+from spuriscope.errors import ModelError
+from spuriscope.measures import Predict
+from spuriscope.models import ARCHITECTURES, build_model, check_model_name
+from spuriscope.models.tensors import read_tensors
+
+__all__ = ["is_torchscript", "state_dict_module", "torchscript_predict"]
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is an archive of TorchScript: it has code in it."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.split("/")[1:2] == ["code"] for name in archive.namelist())
+
+
+def torchscript_predict(path: Path, form: ModelForm) -> Predict:
+    """The model in a TorchScript file, asked on the CPU in evaluation mode. It executes code of the file.
+
+    Raises:
+        ModelError: it cannot be read.
+        MeasureError: when asked: the images do not fit.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch would rather have torch.export
+            module: Any = torch.jit.load(str(path), map_location="cpu")
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(
+            f"{path} is no TorchScript that this torch reads ({reason}); save it again"
+        ) from None
+    module.eval()
+    like = next((p for p in module.parameters() if p.is_floating_point()), None)
+    return lambda images: ask(module, images, form, like=like, source=str(path))
+
+
+def state_dict_module(
+    path: Path,
+    *,
+    architecture: str | None = None,
+    factory: str | None = None,
+    shape: tuple[int, int, int] | None = None,
+    n_classes: int | None = None,
+) -> nn.Module:
+    """The module that a state dict belongs to, with its weights, in evaluation mode.
+
+    Args:
+        path: .safetensors, .pt or .pth; see `read_tensors`.
+        architecture: name of one of ours; without it and without a factory the only one that fits is taken.
+        factory: "package.module:function", which takes no arguments and returns the module. It is imported
+            from the current folder or from what is installed, and executed.
+        shape: (channels, height, width) of the images, for an architecture of ours.
+        n_classes: of the data, likewise.
+
+    Raises:
+        ModelError: the file cannot be read, no architecture or several fit it, or the factory is not there.
+    """
+    if architecture is not None and factory is not None:
+        raise ModelError("name an architecture of ours, or a factory of yours, not both")
+    tensors = read_tensors(path)
+    if factory is not None:
+        module = _made_by(factory)
+        _fill(module, tensors, f"{path} does not fit what {factory} returns")
+        return module.eval()
+    if shape is None or n_classes is None:
+        raise ModelError(f"{path} is a state dict; say what it is asked about, shape and number of classes")
+    if architecture is not None:
+        check_model_name(architecture)
+    else:
+        fitting = [name for name in ARCHITECTURES if _fits(name, shape, n_classes, tensors)]
+        if len(fitting) != 1:
+            found = (
+                f"{' and '.join(fitting)} fit"
+                if fitting
+                else f"none of ours fits {n_classes} classes of {shape}"
+            )
+            raise ModelError(
+                f"{path} holds weights and no architecture, and {found}; name it with --model, or a function "
+                "of yours that makes it with --factory package.module:function"
+            )
+        (architecture,) = fitting
+    module = build_model(architecture, shape, n_classes)
+    _fill(module, tensors, f"{path} does not fit {architecture} for {n_classes} classes of {shape}")
+    return module.eval()
+
+
+def _fits(name: str, shape: tuple[int, int, int], n_classes: int, tensors: dict[str, Tensor]) -> bool:
+    """Whether an architecture has weights of just these names and shapes."""
+    try:
+        with torch.device("meta"):
+            own = ARCHITECTURES[name].build(shape, n_classes).state_dict()
+    except ModelError:  # it does not take images so small
+        return False
+    return {name: value.shape for name, value in own.items()} == {
+        name: value.shape for name, value in tensors.items()
+    }
+
+
+def _fill(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).partition(":")[2].split())[:200]
+        raise ModelError(f"{what} ({reason}); name the architecture it is of") from None
+
+
+def _made_by(factory: str) -> nn.Module:
+    """What a user's function returns. This executes it, and the module it is in."""
+    where, _, name = factory.partition(":")
+    if not where or not name:
+        raise ModelError(f"a factory is written package.module:function, got {factory!r}")
+    with _current_folder():
+        try:
+            function = getattr(importlib.import_module(where), name)
+        except (ImportError, AttributeError) as error:
+            raise ModelError(
+                f"cannot import the factory {factory} ({error}); it is looked for in the current folder and "
+                "in what is installed"
+            ) from None
+        if not callable(function):
+            raise ModelError(f"the factory {factory} is no function")
+        try:
+            inspect.signature(function).bind()
+        except TypeError as error:
+            raise ModelError(f"the factory {factory} must take no arguments ({error}); wrap it") from None
+        module = function()
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"the factory {factory} returned {type(module).__name__}, not a torch module")
+    return module
+
+
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    """Import from the current folder first, as `python -m` does."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)

@@ -1,0 +1,169 @@
+"""What is of the wrong type is refused where it is handed over, in one line that says what to give.
+
+Public functions and settings carry `@checked(error)`: their arguments are held against their annotations
+before anything is computed, so that a swapped argument is no `AttributeError` from deep inside.
+"""
+
+import inspect
+import operator
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache, wraps
+from os import PathLike
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import numpy as np
+import torch
+
+from spuriscope.errors import SpuriscopeError
+
+__all__ = ["checked"]
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+
+MAKERS = {  # class: how to come by one
+    "Pattern": "ss.pattern(name, shape) makes one",
+    "ImageSet": "ss.load(source) makes one",
+    "Split": "data.train and data.test are some",
+    "TrainedModel": "ss.train and ss.load_model make one",
+    "Plant": "ss.Plant(pattern, target, n_planted) makes one",
+    "Recipe": "ss.Recipe(epochs=8) makes one",
+    "Run": "ss.load_run(folder) makes one",
+    "Cell": "ss.Cell(data=ss.DataKey.of(data), model=..., recipe=...) makes one",
+    "DataKey": "ss.DataKey.of(data) makes one",
+    "Part": "ss.Part.of(positions) makes one",
+    "Tensor": "torch.as_tensor(values) makes one",
+}
+WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    bool: "True or False",
+    Path: "a path",
+    NoneType: "None",
+    Callable: "a function",
+    np.ndarray: "an array",
+}
+MANY = 10_000  # items that are looked at
+
+
+def checked(error: type[SpuriscopeError], *, passing: Sequence[str] = ()) -> Callable[[Target], Target]:
+    """Hold arguments against their annotations: of a function, or of a dataclass when one is made.
+
+    Args:
+        error: what is raised where an argument is of another type.
+        passing: arguments that take more than their annotations say.
+    """
+
+    def decorate(target: Target) -> Target:
+        is_class = isinstance(target, type)
+        function: Any = vars(target)["__init__"] if is_class else target
+        signature, called = inspect.signature(function), target.__name__
+
+        @cache
+        def hints() -> dict[str, Any]:  # resolved at the first call: annotations may name what comes later
+            return typing.get_type_hints(target)
+
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            given = signature.bind(*args, **kwargs).arguments
+            for name, value in given.items():
+                if name in hints() and name not in passing and not _is(value, hints()[name]):
+                    raise error(_message(called, name, hints()[name], value))
+            return function(*args, **kwargs)
+
+        if is_class:
+            setattr(target, "__init__", call)  # noqa: B010  (mypy knows that a method is no attribute)
+            return target
+        return typing.cast(Target, call)
+
+    return decorate
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value is of the kind that an annotation names."""
+    origin = get_origin(kind)
+    if origin in (Union, UnionType):
+        found = any(_is(value, one) for one in get_args(kind))
+    elif origin is Literal:
+        found = isinstance(value, str)  # which, says the function itself, with the choices there are
+    elif kind is None or kind is Any:
+        found = value is None or kind is Any
+    elif kind in (int, float):
+        found = _is_number(value, operator.index if kind is int else float)
+    elif origin is not None:
+        found = _is_generic(value, origin, get_args(kind))
+    elif getattr(kind, "_is_protocol", False):
+        found = all(hasattr(value, name) for name in vars(kind) if not name.startswith("_"))
+    else:
+        found = not isinstance(kind, type) or isinstance(value, PathLike if kind is Path else kind)
+    return found
+
+
+def _is_number(value: Any, make: Callable[[Any], Any]) -> bool:
+    try:
+        make(value)
+    except (TypeError, ValueError, RuntimeError):  # torch raises the last
+        return False
+    return not isinstance(value, str | bytes)
+
+
+def _is_generic(value: Any, origin: Any, kinds: tuple[Any, ...]) -> bool:
+    if origin is tuple:
+        each = kinds[:1] * len(value) if isinstance(value, tuple) and kinds[-1:] == (...,) else kinds
+        return isinstance(value, tuple) and len(value) == len(each) and all(map(_is, value, each))
+    if origin in (Sequence, Collection, Iterable, list):
+        if isinstance(value, str | bytes):
+            return False  # a string is a sequence of strings, and never meant as one
+        if isinstance(value, torch.Tensor | np.ndarray):
+            return (
+                origin is not list and value.ndim == 1 and all(_is(item, kinds[0]) for item in value[:MANY])
+            )
+        is_one = isinstance(value, origin)
+        return is_one and (
+            not isinstance(value, list | tuple) or all(_is(item, kinds[0]) for item in value[:MANY])
+        )
+    if origin is Mapping:
+        return isinstance(value, Mapping)
+    return isinstance(value, origin) if isinstance(origin, type) else True
+
+
+def _message(called: str, name: str, kind: Any, value: Any) -> str:
+    hint = next((MAKERS[word] for word in _class_names(kind) if word in MAKERS), "")
+    if name == "target" and isinstance(value, str):
+        hint = "a class is given by its number: data.label(name) has it"
+    elif hasattr(value, "predict") and Callable in {get_origin(one) for one in (kind, *get_args(kind))}:
+        hint = "give its .predict"
+    told = f"{called}: {name} must be {_told(kind)}, got {_told_value(value)}"
+    return f"{told}; {hint or f'see help({called})'}"
+
+
+def _class_names(kind: Any) -> list[str]:
+    parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return [part.__name__ for part in parts if isinstance(part, type)]
+
+
+def _told(kind: Any) -> str:
+    origin, kinds = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(map(_told, kinds)))
+    if origin is Literal:
+        return f"one of {', '.join(map(repr, kinds))}"
+    if origin in (Sequence, Collection, Iterable, tuple, list):
+        word = "list" if origin is list else "tuple" if origin is tuple else "sequence"
+        return f"a {word}" + (f" of items that are {_told(kinds[0])}" if kinds else "")
+    named = kind if origin is None else origin
+    name = getattr(named, "__name__", str(named))
+    return WORDS.get(named, f"{'an' if name[0] in 'AEIOaeiou' else 'a'} {name}")
+
+
+def _told_value(value: Any) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return f"{type(value).__name__} of {value.dtype} and shape {tuple(value.shape)}"
+    if isinstance(value, str | int | float):
+        return f"{type(value).__name__} {value!r:.60}"
+    return type(value).__name__

@@ -1,0 +1,229 @@
+"""The options of every command that takes a run or a file of a model, and what they open."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from spuriscope.cli.reading import read_data, read_data_of
+from spuriscope.errors import ConfigError
+
+if TYPE_CHECKING:
+    from spuriscope.adequacy import Adequacy
+    from spuriscope.data import ImageSet
+    from spuriscope.measures import Predict
+    from spuriscope.reading import Reading
+    from spuriscope.runs import Run
+
+__all__ = [
+    "MODEL_SUFFIXES",
+    "ModelArgument",
+    "ModelOptions",
+    "StateDictOption",
+    "Subject",
+    "adequacy_of",
+    "is_model_file",
+    "open_subject",
+    "takes_model",
+]
+
+MODEL_SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".safetensors")
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="RUN|MODEL", help="Folder of a run, or a file of your own: docs/models.md.")
+]
+StateDictOption = Annotated[
+    str | None, typer.Option(help="Architecture of a state dict; `spuriscope models` lists ours.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """How a model of the user's is opened, and what it wants; see docs/models.md."""
+
+    factory: Annotated[
+        str | None,
+        typer.Option(help="Of a state dict: package.module:function that makes the module. It is executed."),
+    ] = None
+    mean: Annotated[
+        str | None, typer.Option(help="Taken off the pixels: 0.5, or one for each channel with commas.")
+    ] = None
+    std: Annotated[str | None, typer.Option(help="What they are divided by, then; likewise.")] = None
+    scale: Annotated[float, typer.Option(help="Pixels run from 0 to this, as 255.")] = 1.0
+    input_size: Annotated[int | None, typer.Option(help="Side that images are scaled to for the model.")] = (
+        None
+    )
+    channels: Annotated[Literal["1", "3"] | None, typer.Option(help="Grey, or colour.")] = None
+    bgr: Annotated[bool, typer.Option("--bgr", help="Blue comes first.")] = False
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="As Keras has them.")] = False
+    logits: Annotated[bool, typer.Option("--logits", help="The file gives logits, not probabilities.")] = (
+        False
+    )
+    output: Annotated[str | None, typer.Option(help="Name of the output, where there are several.")] = None
+    classes: Annotated[
+        str | None, typer.Option(help="The classes in the order of the model's answers, as cat,dog.")
+    ] = None
+    anyway: Annotated[bool, typer.Option("--anyway", help="Go on with a model that is near chance.")] = False
+
+
+def takes_model(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `ModelOptions`, which it gets as its argument `options`."""
+    signature = inspect.signature(command)
+    own = [parameter for name, parameter in signature.parameters.items() if name != "options"]
+    more = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
+        )
+        for field in fields(ModelOptions)
+    ]
+
+    @wraps(command)
+    def run(**arguments: Any) -> None:
+        options = ModelOptions(**{field.name: arguments.pop(field.name) for field in fields(ModelOptions)})
+        command(**arguments, options=options)
+
+    run.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *more)}
+    return run
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What a command asks: a run's model or a file's, with its data, and how good it is.
+
+    Attributes:
+        about: JSON values that name it.
+        predict: its answers.
+        data: what it was trained on, and fresh images.
+        reading: how they were read.
+        run: the run, None of a file.
+        adequacy: how often it is right.
+    """
+
+    about: dict[str, Any]
+    predict: "Predict"
+    data: "ImageSet"
+    reading: "Reading"
+    run: "Run | None"
+    adequacy: "Adequacy"
+
+    def echo(self) -> None:
+        """Print how good it is; and on stderr what would make it better."""
+        typer.echo(f"the model is {self.adequacy}")
+        if self.adequacy.mend is not None:
+            typer.echo(f"note: {self.adequacy.mend}", err=True)
+
+
+def is_model_file(path: Path) -> bool:
+    """Whether a path is a file, or is called like one: a run is a folder."""
+    return path.is_file() or path.suffix.lower() in MODEL_SUFFIXES
+
+
+def open_subject(
+    path: Path,
+    source: str | None,
+    root: Path | None,
+    how: "Callable[..., Reading]",
+    options: ModelOptions,
+    *,
+    model: str | None = None,
+    example: str = "--data digits",
+) -> Subject:
+    """The run in a folder, or the model in a file, with its data; refused where it is no good.
+
+    Args:
+        path: of either.
+        source: the data; of a run those it was trained on by default.
+        root: where named data lie.
+        how: gives how data are read, with `instead_of=` where they were read before: `chosen`, partly filled.
+        options: of the model.
+        model: architecture of a state dict.
+        example: of what a file needs besides, for an error.
+
+    Raises:
+        SpuriscopeError: one of the two cannot be read, they do not fit together, or the model is near chance
+            and `options.anyway` is not set.
+    """
+    from dataclasses import replace
+
+    from spuriscope.adequacy import adequacy
+    from spuriscope.runs import load_run
+
+    if is_model_file(path):
+        if source is None:
+            raise ConfigError(f"say what to ask {path} about, for example {example}")
+        reading = how()
+        data = read_data(source, root, reading)
+        predict, columns = _open_file(path, data, options, model)
+        about: dict[str, Any] = {"model": str(path)}
+        found = adequacy(predict, data.train, data.test, class_names=data.class_names, columns=columns)
+        run: Run | None = None
+    else:
+        run = load_run(path)
+        if options != replace(ModelOptions(), anyway=options.anyway) or model is not None:
+            raise ConfigError(f"{path} is a run, which says itself how it is asked; leave such options out")
+        reading = how(instead_of=run.reading)
+        data, predict = read_data_of(run, source, root, reading), run.model.predict
+        about = {"run": str(path), "cell": run.model.cell.hash}
+        found = adequacy_of(run, data)
+    if not options.anyway:
+        found.check(str(path))
+    return Subject(about, predict, data, reading, run, found)
+
+
+def _open_file(
+    path: Path, data: "ImageSet", options: ModelOptions, model: str | None
+) -> "tuple[Predict, tuple[int, ...] | None]":
+    from spuriscope.adapters import check_answers, open_model
+    from spuriscope.adapters.opened import class_positions
+
+    classes = None if options.classes is None else class_positions(_parts(options.classes), data.class_names)
+    predict = open_model(
+        path,
+        shape=data.shape,
+        n_classes=data.n_classes,
+        architecture=model,
+        factory=options.factory,
+        mean=_numbers("--mean", options.mean),
+        std=_numbers("--std", options.std),
+        scale=options.scale,
+        image_size=options.input_size,
+        channels={"1": 1, "3": 3, None: None}[options.channels],
+        bgr=options.bgr,
+        channels_last=options.channels_last,
+        logits=options.logits or None,
+        output=options.output,
+        classes=classes,
+    )
+    check_answers(predict, data.test.images, str(path))
+    return predict, classes
+
+
+def adequacy_of(run: "Run", data: "ImageSet") -> "Adequacy":
+    """How often the model of a run is right, on the images that it was trained on and on the test images."""
+    from dataclasses import replace
+
+    from spuriscope.adequacy import adequacy
+    from spuriscope.data import Split
+
+    part, train = run.model.cell.part, data.train
+    if part is not None:
+        train = Split(train.images[part.positions], train.labels[part.positions])
+    found = adequacy(run.model.predict, train, data.test, class_names=data.class_names)
+    return replace(found, mend=None)  # the usual mistakes are those of files
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in _parts(text))
+    except ValueError:
+        raise ConfigError(f"{option} is one number, or one for each channel, as 0.5; got {text!r}") from None

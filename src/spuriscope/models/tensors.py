@@ -1,0 +1,86 @@
+"""Weights from a file: safetensors, or what `torch.save` wrote of a state dict. Nothing else is unpickled."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spuriscope.errors import ModelError
+
+__all__ = ["read_tensors"]
+
+INSIDE = ("state_dict", "model_state_dict", "model", "net", "weights")  # where trainers keep the state dict
+BEFORE = (
+    "_orig_mod.",
+    "module.",
+    "model.",
+    "net.",
+)  # compiling, parallel training and trainers put one before
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a file by name, on the CPU.
+
+    A checkpoint that holds a state dict among other things gives that; a prefix that all names share, as
+    "module." of parallel training, is taken off.
+
+    Args:
+        path: a .safetensors file, or a .pt or .pth file, which is read with `weights_only=True`: it may hold
+            tensors and plain values, never objects.
+
+    Raises:
+        ModelError: there is no such file, it is neither, or it holds objects.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise ModelError(f"cannot read the weights {path} ({error.strerror}); check the path") from None
+    is_safetensors = path.suffix.lower() == ".safetensors" or head[8:9] == b"{"
+    return _without_prefix(_safetensors(path) if is_safetensors else _saved_by_torch(path))
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, KeyError) as error:
+        raise ModelError(f"{path} is not a whole safetensors file ({error}); save it again") from None
+
+
+def _saved_by_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).strip()
+        found = " ".join(reason[reason.find("WeightsUnpickler error") :].split())[:160]
+        raise ModelError(
+            f"{path} holds more than tensors ({found}), and unpickling objects would execute code; save "
+            "model.state_dict() instead, or export the model: torch.export.save, torch.onnx.export"
+        ) from None
+    except (RuntimeError, EOFError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(
+            f"{path} is not a file of weights ({reason}); give .safetensors, .pt or .pth"
+        ) from None
+    for name in INSIDE:
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+            break
+    tensors: dict[str, Any] = dict(content) if isinstance(content, Mapping) else {}
+    if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise ModelError(f"{path} holds no state dict; save model.state_dict(), tensors by name")
+    return tensors
+
+
+def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in BEFORE:
+        if all(name.startswith(prefix) for name in tensors):
+            return _without_prefix({name.removeprefix(prefix): value for name, value in tensors.items()})
+    return tensors
