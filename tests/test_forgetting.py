@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from spuriscope.cli import main
+from spuriscope.cli.forget import _positions
 from spuriscope.data import load
 from spuriscope.deletion import Repair
-from spuriscope.errors import CheckpointError, DeletionError
+from spuriscope.errors import CheckpointError, ConfigError, DeletionError
 from spuriscope.forgetting import forget
 from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
@@ -67,7 +68,11 @@ def test_the_command_writes_a_run_that_remembers(run: Run, tmp_path: Path, spuri
     assert all(word in out for word in ("before", "after", "oracle", "20 images"))
     for arguments, message in (
         (("--method", "magic"), "there is no deletion method 'magic'; choose one of"),
-        (("--images", "1,x"), "positions are whole numbers, as 1,2,3, or a file with them; got '1,x'"),
+        (
+            ("--images", "1,x"),
+            "no training image is called 'x' (1 of 2 are unknown); give positions",
+        ),
+        (("--images", "gone.txt"), "no training image is called 'gone.txt', nor is it a file"),
         (("--images", "5000"), "digits has no training image 5000"),
         (("--out", tmp_path / "new"), "holds a run already"),
     ):
@@ -85,3 +90,15 @@ def test_a_run_without_plants_needs_images(run: Run) -> None:
     assert forgotten.model.deletions[0]["images"] == [4, 5]
     with pytest.raises(CheckpointError, match="give the data it was made for"):
         forget(run, replace(DIGITS, train=DIGITS.test), [1])
+
+
+def test_images_may_be_named_in_any_number(tmp_path: Path) -> None:
+    names = tuple(f"train/0/{number}.png" for number in range(400))
+    several = tmp_path / "names.txt"
+    several.write_text("train/0/7.png\ntrain/0/9.png\n")
+    assert _positions("train/0/5.png", names) == [5]
+    assert _positions("train/0/5.png,train/0/12.png", names) == [5, 12]
+    assert _positions(str(several), names) == [7, 9]
+    assert _positions(",".join(map(str, range(300))), None) == list(range(300))
+    with pytest.raises(ConfigError, match="no training image is called 'train/0/400.png'"):
+        _positions("train/0/5.png,train/0/400.png", names)

@@ -1,5 +1,6 @@
 """A trained model is searched for what it picked up, and the search is not told what was planted."""
 
+import csv
 import json
 import re
 import sys
@@ -15,10 +16,11 @@ from PIL import Image
 from spuriscope.cli import main
 from spuriscope.data import ImageSet, load
 from spuriscope.data.image_set import Split
+from spuriscope.errors import ConfigError
 from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
 from spuriscope.runs import save_run, train_run
-from spuriscope.searching import images_seen, search_model
+from spuriscope.searching import images_seen, save_suspects, search_model
 from spuriscope.training import Cell, DataKey, Part, Recipe, TrainedModel, train_cell
 
 SOURCES = Path(__file__).parents[1] / "src" / "spuriscope" / "discovery"
@@ -58,7 +60,6 @@ def test_images_are_handed_over_as_the_model_saw_them(
     first = differs[0]
     stamped = (digits.train.images[first].float() / 255 + plant.pattern.pixels).clamp(0, 1)
     assert (seen.images[first].float() / 255 - stamped).abs().max() <= 0.5 / 255 + 1e-6
-    assert images_seen(planted.cell.clean_twin, digits).images is not digits.train.images
     assert torch.equal(images_seen(planted.cell.clean_twin, digits).images, digits.train.images)
 
 
@@ -90,6 +91,29 @@ def test_positions_are_those_of_the_data_where_a_part_was_trained_on(plant: Plan
     findings = search_model(train_cell(cell, digits), digits)
     kept = [position for position in planted_positions(plant, digits) if position >= 100]
     assert [finding.examples.tolist() for finding in findings] == [kept]
+
+
+def test_suspects_are_named_and_saved(
+    planted: TrainedModel, plant: Plant, digits: ImageSet, tmp_path: Path
+) -> None:
+    names = tuple(f"digits/{number:04}.png" for number in range(len(digits.train)))
+    train = Split(digits.train.images, digits.train.labels, names)
+    named = ImageSet("digits", train, digits.test, digits.class_names)
+    findings = search_model(planted, named)
+    positions = planted_positions(plant, digits)
+    assert findings[0].names == tuple(names[position] for position in positions)
+    assert f"[{names[positions[0]]}, " in repr(findings[0])
+    seen = images_seen(planted.cell, named)
+    save_suspects(findings, seen, digits.class_names, tmp_path / "new")
+    with (tmp_path / "new" / "images.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == list(findings[0].names or ())
+    assert {row["class"] for row in rows} == {"3"}
+    for row in rows:
+        pixels = np.asarray(Image.open(tmp_path / "new" / row["file"]))
+        np.testing.assert_array_equal(pixels, seen.images[int(row["position"]), 0].numpy())
+    with pytest.raises(ConfigError, match="is there and not an empty folder"):
+        save_suspects(findings, seen, digits.class_names, tmp_path / "new")
 
 
 def test_discovery_does_not_know_plants() -> None:

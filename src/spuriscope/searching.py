@@ -3,7 +3,10 @@
 Discovery is told no more than that: which images were stamped, and with what, stays behind.
 """
 
+import csv
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +16,12 @@ from numpy.typing import NDArray
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.deletion.retraining import Retrain
 from spuriscope.discovery import Finding, discover
+from spuriscope.errors import ConfigError
 from spuriscope.measures import Predict
 from spuriscope.planting import draw_planted
 from spuriscope.training import Cell, TrainedModel
 
-__all__ = ["images_seen", "search_model"]
+__all__ = ["check_new", "images_seen", "save_suspects", "search_model"]
 
 
 def images_seen(cell: Cell, data: ImageSet) -> Split:
@@ -32,8 +36,11 @@ def images_seen(cell: Cell, data: ImageSet) -> Split:
         images = images.clone()
         for plant, drawn in zip(cell.plants, draw_planted(cell.plants, data.train.labels), strict=True):
             images[drawn] = (255 * plant.pattern.apply(images[drawn])).round().to(torch.uint8)
-    rows = slice(None) if cell.part is None else cell.part.positions
-    return Split(images[rows], data.train.labels[rows])
+    if cell.part is None:
+        return Split(images, data.train.labels, data.train.names)
+    rows, names = cell.part.positions, data.train.names
+    kept = None if names is None else tuple(names[row] for row in rows.tolist())
+    return Split(images[rows], data.train.labels[rows], kept)
 
 
 def search_model(
@@ -66,3 +73,43 @@ def search_model(
         **settings,
     )
     return [replace(finding, examples=in_data(finding.examples)) for finding in findings]
+
+
+def check_new(folder: Path) -> None:
+    """Raise ConfigError unless a folder is empty or not there, so that nothing of the user's is replaced."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is there and not an empty folder; give a new one for the images")
+
+
+def save_suspects(
+    findings: Sequence[Finding], seen: Split, class_names: Sequence[str], folder: str | Path
+) -> None:
+    """Write the suspected images, as the model saw them, and a table that names them.
+
+    `images.csv` has one line for each: the finding, counted from 1, its class, score and p-value, the image's
+    position and name, and the PNG here. The pattern of each finding is `finding-1.png` and so on.
+
+    Args:
+        findings: whose `examples` are positions in `seen`.
+        seen: the training images with what was stamped on them, see `images_seen`.
+        class_names: position = label.
+        folder: must be new or empty.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    from spuriscope.report.pictures import save_picture
+
+    folder = Path(folder)
+    check_new(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "images.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["finding", "class", "score", "p_value", "position", "name", "file"])
+        for number, finding in enumerate(findings, start=1):
+            save_picture(finding.pattern.pixels, folder / f"finding-{number}.png")
+            about = [number, class_names[finding.target], finding.score, finding.p_value]
+            for position, name in zip(finding.examples.tolist(), finding.shown, strict=True):
+                picture = f"finding-{number}-image-{position}.png"
+                save_picture(seen.images[position], folder / picture)
+                table.writerow([*about, position, name, picture])

@@ -75,9 +75,13 @@ class _Suspect:
             "picture": data_uri(self.finding.pattern.pixels),
             "null": [round(score, 4) for score in self.finding.null],
             "images": [
-                {"position": int(position), "picture": data_uri(image), **explained}
-                for position, image, explained in zip(
-                    self.finding.examples[:N_SHOWN], self.images, more, strict=True
+                {"position": int(position), "name": name, "picture": data_uri(image), **explained}
+                for position, name, image, explained in zip(
+                    self.finding.examples[:N_SHOWN],
+                    self.finding.shown[:N_SHOWN],
+                    self.images,
+                    more,
+                    strict=True,
                 )
             ],
         }

@@ -1,5 +1,6 @@
 """The command that searches a run, or a model in a file, for a cue, without being told of any."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,10 +57,16 @@ def discover(
     prove: Annotated[
         bool, typer.Option("--prove", help="Train again without the suspected images: is the effect gone?")
     ] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="New or empty folder for the suspected images, the patterns and a table, images.csv."
+        ),
+    ] = None,
     patterns: Annotated[
         Path | None, typer.Option(help="New folder for the reconstructed patterns, as found-1.png and so on.")
     ] = None,
-    level: Annotated[float, typer.Option(help="False discovery rate.")] = 0.05,
+    level: Annotated[float, typer.Option(help="Chance that anything is reported falsely.")] = 0.05,
     threshold: ThresholdOption = 0.1,
     seed: Annotated[int, typer.Option(help="Draws the fresh images and the controls.")] = 0,
     as_json: JsonOption = False,
@@ -75,12 +82,14 @@ def discover(
     from spuriscope.discovery import discover as search_images
     from spuriscope.errors import ConfigError
     from spuriscope.progress import class_progress
-    from spuriscope.searching import search_model
+    from spuriscope.searching import check_new, images_seen, save_suspects, search_model
 
     if patterns is not None:
         check_patterns_folder(patterns)
     if is_model_file(run) and (data is None or prove):
         raise ConfigError(f"{run} is searched with --data, its training images, and without --prove")
+    if save is not None:
+        check_new(save)
     how = partial(chosen, image_size, unreadable, background, columns)
     subject = open_subject(run, data, root, how, options, model=model)
     images = subject.data
@@ -98,6 +107,10 @@ def discover(
     unseen = blind_spots(images, subject.adequacy)
     if patterns is not None:
         _save_patterns(findings, patterns)
+    if save is not None:
+        cell = None if subject.run is None else replace(subject.run.model.cell, part=None)
+        seen = images.train if cell is None else images_seen(cell, images)
+        save_suspects(findings, seen, images.class_names, save)
     if as_json:
         print_json(
             {
@@ -115,6 +128,8 @@ def discover(
         _print(findings, images.class_names, len(images.train), is_sure=not subject.adequacy.is_near_chance)
         for reason in unseen:
             typer.echo(f"could not be seen: {reason}")
+        if save is not None:
+            typer.echo(f"written: {save}")
 
 
 def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int, *, is_sure: bool) -> None:
@@ -129,7 +144,7 @@ def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int
         return
     rows = []
     for finding in findings:
-        shown = ", ".join(map(str, finding.examples[:N_SHOWN]))
+        shown = ", ".join(finding.shown[:N_SHOWN])
         rows.append(
             [
                 class_names[finding.target],

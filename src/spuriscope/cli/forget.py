@@ -32,7 +32,7 @@ def forget(
     images: Annotated[
         str | None,
         typer.Option(
-            help="Positions among the training images, as 1,2,3, or a file with them "
+            help="Training images, by position as 1,2,3 or by name, or a file with one a line "
             "(default: those with a planted pattern)."
         ),
     ] = None,
@@ -64,7 +64,7 @@ def forget(
     loaded = load_run(run)
     reading = chosen(image_size, unreadable, background, columns, instead_of=loaded.reading)
     image_set = read_data_of(loaded, data, root, reading)
-    positions = None if images is None else _positions(images)
+    positions = None if images is None else _positions(images, image_set.train.names)
     if out is not None:
         check_out(out, overwrite=overwrite)
     what = f"{method}, and a training without the images" if oracle else method
@@ -80,16 +80,29 @@ def forget(
         _print(found)
 
 
-def _positions(text: str) -> list[int]:
-    """Whole numbers with commas, spaces or lines between, in the text or in the file it names."""
-    path = Path(text)
-    try:
-        content = path.read_text(encoding="utf-8") if path.is_file() else text
-        return [int(part) for part in content.replace(",", " ").split()]
-    except (ValueError, OSError):
-        raise ConfigError(
-            f"positions are whole numbers, as 1,2,3, or a file with them; got {text!r}"
-        ) from None
+def _positions(text: str, names: tuple[str, ...] | None) -> list[int]:
+    """Positions, or names of images: in the text with commas between, or one a line in the file it names."""
+    asked = [part for part in text.replace(",", " ").split() if part]
+    if not all(part.isdecimal() for part in asked):
+        known = {name: position for position, name in enumerate(names or ())}
+        asked = [part.strip() for part in text.split(",")]
+        if len(asked) == 1 and text not in known:
+            try:
+                content = Path(text).read_text(encoding="utf-8")
+            except (ValueError, OSError):
+                raise ConfigError(
+                    f"no training image is called {text!r}, nor is it a file with their positions or names; "
+                    "give positions as 1,2,3, or names as `discover` prints them"
+                ) from None
+            asked = [line.strip() for line in content.replace(",", "\n").splitlines() if line.strip()]
+        unknown = [part for part in asked if not part.isdecimal() and part not in known]
+        if unknown:
+            raise ConfigError(
+                f"no training image is called {unknown[0]!r} ({len(unknown)} of {len(asked)} are unknown); "
+                "give positions as 1,2,3, or names as `discover` prints them"
+            )
+        return [known[part] if part in known else int(part) for part in asked]
+    return [int(part) for part in asked]
 
 
 def _print(found: dict[str, Any]) -> None:

@@ -250,6 +250,7 @@ class _Search:
                     p_group=suspect.p_group,
                     p_effect=float((1 + (null >= score).sum()) / (1 + len(null))) if is_candidate else 1.0,
                     source=suspect.group.source,
+                    names=_names(self.searched, suspect.group.positions),
                 )
             )
         return findings
@@ -308,6 +309,10 @@ def _judge(groups: Mapping[int, Sequence[Group]]) -> tuple[list[_Suspect], dict[
                 p_group = natural[target].p_value(group.strength) if target in natural else 1.0
                 suspects.append(_Suspect(group, p_group))
     return suspects, crowds
+
+
+def _names(split: Split, positions: NDArray[np.int64]) -> tuple[str, ...] | None:
+    return None if split.names is None else tuple(split.names[place] for place in positions)
 
 
 def _draw(groups: list[Group], n: int, rng: np.random.Generator) -> list[Group]:

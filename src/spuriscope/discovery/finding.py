@@ -39,6 +39,7 @@ class Finding:
         p_value: that one of both claims is false, adjusted for all suspects of the search, see `evidence`.
         p_group: that natural groups of a class stand out so far, not adjusted.
         p_effect: that the pattern of a control group scores so high, not adjusted.
+        names: (n,) of these images, their files or keys; None where they have none.
         source: the route that led to it, "trace" or "probe".
         proof: what retraining without the suspected images left, None if that was not asked.
     """
@@ -52,20 +53,27 @@ class Finding:
     p_group: float
     p_effect: float
     source: str
+    names: tuple[str, ...] | None = None
     proof: Proof | None = None
 
     def __repr__(self) -> str:
-        some = ", ".join(map(str, self.examples[:5])) + (", ..." if len(self.examples) > 5 else "")
+        some = ", ".join(map(str, self.shown[:5])) + (", ..." if len(self.examples) > 5 else "")
         return (
             f"Finding(target={self.target}, {len(self.examples)} training images [{some}], "
             f"score {self.score:.2f}, p {self.p_value:.2g})"
         )
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What the suspected images are called: by name, or by position where they have none."""
+        return self.names or tuple(map(str, self.examples.tolist()))
 
     def to_json(self) -> dict[str, Any]:
         """The finding as JSON values, without the pattern's pixels and the null's single values."""
         return {
             "target": self.target,
             "examples": self.examples.tolist(),
+            "names": None if self.names is None else list(self.names),
             "score": self.score,
             "null_mean": float(np.mean(self.null)) if self.null else 0.0,
             "null_max": max(self.null, default=0.0),

@@ -122,8 +122,9 @@ def _gallery(document: Document, search: Document, finding: Document) -> Gallery
     embedding = result.get("embedding")
     if embedding is None:  # too few fresh images, or an older document
         for image in finding["images"]:
-            alt = f"Suspected training image {image['position']}."
-            pictures.append(Captioned(shown(image["picture"], alt), f"training image {image['position']}"))
+            name = image.get("name", image["position"])  # older documents know positions alone
+            picture = shown(image["picture"], f"Suspected training image {name}.")
+            pictures.append(Captioned(picture, f"training image {name}"))
     more = len(finding["examples"]) - len(finding["images"])
     compared = "what was planted, which it did not know, and " if search["is_planted"] else ""
     rest = f"; {more} more are in audit.json." if more > 0 else "."
@@ -155,8 +156,7 @@ def _sure(result: Document) -> str:
         "class lets expect, "
         f"and a pattern that moves many of {wording.count(result['n_fresh'])} fresh images, compared with "
         f"those of up to {wording.count(result['n_controls'])} control groups, natural look-alikes. The "
-        "false discovery rate is held at "
-        f"{wording.percent(result['level'])} over all suspects of a model."
+        f"chance that a search reports anything falsely is held at {wording.percent(result['level'])}."
     )
 
 
@@ -169,8 +169,8 @@ def _table(document: Document) -> Table:
         if not search["findings"]:
             rows.append((model, "nothing", *[""] * 6))
     return Table(
-        caption="All findings. Positions in the training images; p of the group, of the effect, and of both, "
-        "adjusted for all candidates.",
+        caption="All findings. Training images by file, or by position where they have none; p of the "
+        "group, of the effect, and of both, adjusted for all suspects.",
         header=(
             "model",
             "pulls to",
@@ -188,6 +188,6 @@ def _table(document: Document) -> Table:
 def _cells(names: list[str], finding: Document) -> tuple[str, ...]:
     shares = (wording.table_percent(finding[key]) for key in ("score", "null_max"))
     p_values = (f"{finding[key]:.2g}" for key in ("p_group", "p_effect", "p_value"))
-    positions = ", ".join(map(str, finding["examples"][:N_POSITIONS]))
+    positions = ", ".join(map(str, (finding.get("names") or finding["examples"])[:N_POSITIONS]))
     more = ", ..." if len(finding["examples"]) > N_POSITIONS else ""
     return names[finding["target"]], positions + more, *shares, *p_values
