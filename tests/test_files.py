@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from spuriscope.auditing import check_folder
-from spuriscope.cli.discover import check_patterns_folder
 from spuriscope.data import ImageSet, Split
 from spuriscope.errors import ConfigError
 from spuriscope.studies.export import export
@@ -59,14 +58,6 @@ def test_an_audit_replaces_an_audit_and_nothing_else(name: str, tmp_path: Path) 
     about = {"format": 1, "spuriscope": "0.1.0", "dose_response": []}
     (tmp_path / "audit.json").write_text(json.dumps(about))
     check_folder(tmp_path)
-
-
-def test_found_patterns_go_into_a_folder_of_their_own(tmp_path: Path) -> None:
-    check_patterns_folder(tmp_path / "new")
-    check_patterns_folder(tmp_path)
-    (tmp_path / "found-1.png").write_text("mine")
-    with pytest.raises(ConfigError, match="holds files already; give a new folder with --patterns"):
-        check_patterns_folder(tmp_path)
 
 
 def data() -> ImageSet:

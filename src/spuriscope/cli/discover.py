@@ -28,7 +28,7 @@ from spuriscope.cli.reading import (
 if TYPE_CHECKING:
     from spuriscope.discovery import Finding
 
-__all__ = ["check_patterns_folder", "discover"]
+__all__ = ["discover"]
 
 N_SHOWN = 8
 
@@ -85,7 +85,7 @@ def discover(
     from spuriscope.searching import check_new, images_seen, save_suspects, search_model
 
     if patterns is not None:
-        check_patterns_folder(patterns)
+        check_new(patterns)
     if is_model_file(run) and (data is None or prove):
         raise ConfigError(f"{run} is searched with --data, its training images, and without --prove")
     if save is not None:
@@ -157,14 +157,6 @@ def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int
         )
     print_table(["pulls to", "training images", "score", "largest control", "p", "score without them"], rows)
     typer.echo("score: share of fresh images of other classes that the reconstructed pattern moves.")
-
-
-def check_patterns_folder(folder: Path) -> None:
-    """Raise ConfigError unless a folder is new or empty: nothing is replaced, no two searches are mixed."""
-    from spuriscope.errors import ConfigError
-
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ConfigError(f"{folder} holds files already; give a new folder with --patterns")
 
 
 def _save_patterns(findings: "list[Finding]", folder: Path) -> None:
