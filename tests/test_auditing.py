@@ -161,7 +161,7 @@ def test_what_cannot_be_audited_is_refused() -> None:
         plan_audit(data, counts=[])
     with pytest.raises(PatternError, match="at least one pattern"):
         plan_audit(data, patterns=[])
-    with pytest.raises(ConfigError, match="between 0 and 1, got 1.5"):
+    with pytest.raises(ConfigError, match="above 0 and below 1, got 1.5"):
         plan_audit(data, threshold=1.5)
 
 

@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_said() -> None:
         RareContext("rock", 1, 500).part(data)
     with pytest.raises(PlantingError, match="toy has no class 3; choose 0 to 2"):
         RareContext("rock", 3, 0).part(data)
-    with pytest.raises(PlantingError, match="n_planted cannot be negative"):
+    with pytest.raises(PlantingError, match="n_planted must be a whole number of 0 or more"):
         RareContext("rock", 0, -1)
     zeros = torch.zeros_like(data.train.labels)
     alone = ImageSet("x", data.train, data.test, CLASSES, Contexts(("a", "b"), zeros, zeros))

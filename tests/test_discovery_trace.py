@@ -256,7 +256,7 @@ def test_images_that_cannot_be_searched_are_refused(train: Split, fresh: Split) 
         discover(predict, train=train, holdout=Split(fresh.images[..., :7], fresh.labels))
     with pytest.raises(DiscoveryError, match="a training label is 2, but predict knows 2 classes"):
         discover(lambda images: torch.ones(len(images), 2) / 2, train=train, holdout=fresh)
-    with pytest.raises(ConfigError, match="level must lie between 0 and 1"):
+    with pytest.raises(ConfigError, match="level must be a number above 0 and below 1"):
         discover(predict, train=train, holdout=fresh, level=5)
     with pytest.raises(ConfigError, match="n_controls of 19 or more"):
         discover(predict, train=train, holdout=fresh, n_controls=0)

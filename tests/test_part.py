@@ -158,6 +158,7 @@ def test_a_checkpoint_keeps_its_part_and_refuses_another(data: ImageSet, tmp_pat
     tensors = load_file(path)
     n_header = int.from_bytes(path.read_bytes()[:8], "little")
     header = __import__("json").loads(path.read_bytes()[8 : 8 + n_header])["__metadata__"]
+    header |= {"spuriscope": "1"}  # the first form, which had no checksum
     save_file(tensors | {"part": torch.arange(40)}, path, metadata=header)
     with pytest.raises(CheckpointError, match="the part of the training images is not the one"):
         load_model(path)

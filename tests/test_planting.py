@@ -52,7 +52,7 @@ def test_planting_errors_say_what_is_possible() -> None:
     ):
         Plant(S3, 5, 1).planted_indices(labels)
     assert Plant(S3, 5, 0).planted_indices(labels).tolist() == []
-    with pytest.raises(PlantingError, match="n_planted cannot be negative, got -1"):
+    with pytest.raises(PlantingError, match="n_planted must be a whole number of 0 or more, got -1"):
         Plant(S3, 0, -1)
 
 

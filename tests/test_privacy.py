@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
+from scipy.stats import kstest
 from torch import nn
 
 from spuriscope.data import ImageSet, Split, load
@@ -20,14 +22,17 @@ from spuriscope.training import (
     TrainedModel,
     privacy as privacy_module,
     train,
+    train_cell,
     train_many,
 )
 from spuriscope.training.batches import Batches
+from spuriscope.training.draws import draws_of, normal_like, uniform
 from spuriscope.training.gradient import set_gradient
 from spuriscope.training.private_gradient import private_gradient
 
 CPU = torch.device("cpu")
-PRIVACY = Privacy(noise_multiplier=0.5, max_grad_norm=1.0)
+PRIVACY = Privacy(noise_multiplier=0.5, max_grad_norm=1.0, randomness="seed")
+SECRET = replace(PRIVACY, randomness="system")
 RECIPE = Recipe(epochs=2, batch_size=64, privacy=PRIVACY)
 
 
@@ -134,6 +139,7 @@ def test_training_repeats_and_keeps_its_epsilon(small: ImageSet) -> None:
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert first.epsilon == PRIVACY.epsilon(n_images=300, batch_size=64, epochs=2)
+    assert first.losses == again.losses == ()
     loaded = TrainedModel.from_bytes(first.to_bytes())
     assert (loaded.epsilon, loaded.cell) == (first.epsilon, first.cell)
     assert not any(hasattr(p, "_norm_sample") for p in first.module.parameters())  # nothing of Opacus is left
@@ -156,11 +162,86 @@ def test_what_can_be_mended(small: ImageSet, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ConfigError, match="leave out clipping 'value'"):
         replace(RECIPE, clipping="value", clip_at=0.1)
     with pytest.raises(ConfigError, match="these are not the settings of privacy: .*'sigma'"):
-        Recipe.from_json({"privacy": {"sigma": 1}})
+        Recipe.from_json({"privacy": {"noise_multiplier": 1, "sigma": 1}})
+    with pytest.raises(ConfigError, match="randomness must be one of system, seed, got 'os'"):
+        replace(PRIVACY, randomness="os")  # type: ignore[arg-type]
     monkeypatch.setattr(privacy_module, "find_spec", lambda name: None)
     for refused in (lambda: train(small, recipe=RECIPE), lambda: RECIPE.epsilon(300)):
         with pytest.raises(ConfigError, match=r"pip install 'spuriscope\[privacy\]'"):
             refused()
+
+
+@pytest.mark.parametrize("name", ["small-mlp", "cnn"])
+def test_the_gradient_of_an_image_stays_below_its_bound(small: ImageSet, name: str) -> None:
+    """Of one image at a time, with next to no noise, the norm in double precision."""
+    pytest.importorskip("opacus")
+    module = build_model(name, small.shape, 10, seed=1).train()
+    nn.init.normal_(list(module.parameters())[-2], 0, 0.1)
+    nearly = Recipe(batch_size=1, privacy=Privacy(noise_multiplier=1e-12, max_grad_norm=0.1))
+    with private_gradient(module, nearly, n_images=300, noise=torch.Generator()) as private:
+        for at in range(20):
+            private(small.train.images[at : at + 1].float() / 255, small.train.labels[at : at + 1])
+            norm = float(torch.cat([g.double().flatten() for g in gradients(module)]).norm())
+            assert norm <= 0.1 * (1 + 1e-6)  # in bfloat16 up to .1008
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
+def test_shortened_products_are_refused(small: ImageSet, precision: Literal["bfloat16", "tf32"]) -> None:
+    pytest.importorskip("opacus")
+    rounded = replace(RECIPE, precision=precision)  # can be written down: old checkpoints hold such recipes
+    cell = Cell(data=DataKey.of(small), model="small-mlp", recipe=rounded)
+    module = build_model("small-mlp", small.shape, 10)
+
+    def by_hand() -> None:
+        with private_gradient(module, rounded, n_images=300, noise=torch.Generator()):
+            pass
+
+    for refused in (lambda: train(small, recipe=rounded), lambda: train_many([cell], small), by_hand):
+        with pytest.raises(ConfigError, match=f"needs precision 'float32', got '{precision}': rounded norms"):
+            refused()
+
+
+def test_secret_noise_cannot_be_drawn_again(small: ImageSet) -> None:
+    """Two trainings of one cell differ, in the noise and in the images drawn; from a seed they would not."""
+    pytest.importorskip("opacus")
+    secret = replace(RECIPE, privacy=SECRET)
+    models = [train(small, model="small-mlp", recipe=secret, seed=2) for _ in range(2)]
+    assert models[0].cell.hash == models[1].cell.hash
+    weights = [torch.cat([p.detach().flatten() for p in m.module.parameters()]) for m in models]
+    assert float((weights[0] - weights[1]).abs().max()) > 1e-3
+    orders = [Batches(small.train, [], secret, 2, CPU).positions() for _ in range(2)]
+    assert not all(map(torch.equal, *orders))
+    spreads = []
+    for _ in range(2):
+        noise = draws_of(SECRET, 0, "privacy")
+        spreads.append(normal_like(torch.zeros(300, 700), 0.2, noise))
+    assert float(spreads[0].std()) == pytest.approx(0.2, rel=0.01)  # 210,000 draws
+    assert abs(float(torch.corrcoef(torch.stack([s.flatten() for s in spreads]))[0, 1])) < 0.01
+    drawn = uniform(100_000, draws_of(SECRET, 0, "order"))
+    assert kstest(drawn.numpy(), "uniform").pvalue > 1e-6
+
+
+@pytest.mark.parametrize("privacy", [PRIVACY, SECRET])
+def test_a_checkpoint_tells_nothing_that_the_noise_does_not_cover(small: ImageSet, privacy: Privacy) -> None:
+    pytest.importorskip("opacus")
+    model = train(small, model="small-mlp", recipe=replace(RECIPE, privacy=privacy), seed=2)
+    leaky = replace(model, losses=(2.0625, 1.0625))  # as older versions wrote them
+    content = leaky.to_bytes()
+    assert b"2.0625" not in content
+    loaded = TrainedModel.from_bytes(content)
+    assert (loaded.losses, loaded.cell, loaded.epsilon) == ((), model.cell, model.epsilon)
+    again = train_cell(loaded.cell, small)  # what whoever has the file can do
+    same = all(map(torch.equal, again.module.parameters(), model.module.parameters()))
+    assert same == (privacy.randomness == "seed")
+
+
+def test_cells_of_older_versions_drew_from_their_seed() -> None:
+    older = {"noise_multiplier": 0.5, "max_grad_norm": 1.0, "delta": 1e-5}
+    assert RECIPE.to_json()["privacy"] == older  # and so the hash of those cells is what it was
+    assert Recipe.from_json({"privacy": older}).privacy == PRIVACY
+    assert Recipe(privacy=older).privacy == SECRET  # type: ignore[arg-type]
+    secret = replace(RECIPE, privacy=SECRET)
+    assert Recipe.from_json(secret.to_json()) == secret
 
 
 def test_batch_normalisation_is_refused(small: ImageSet) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from safetensors.torch import save_file
 
 from spuriscope.data import ImageSet, load
 from spuriscope.errors import CheckpointError, ConfigError, TrainingError
@@ -13,6 +15,7 @@ from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
 from spuriscope.runs import Run, check_out, load_run, save_run, train_run
 from spuriscope.training import Recipe
+from spuriscope.training.checkpoint import to_parts
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +85,103 @@ def test_damaged_runs_are_refused(run: Run, tmp_path: Path) -> None:
         load_run(tmp_path)
     save_run(tmp_path / "run", run)
     about = tmp_path / "run" / "run.json"
-    about.write_text(about.read_text()[:20])
+    whole = about.read_text()
+    about.write_text(whole[:20])
     with pytest.raises(CheckpointError, match=r"run\.json is damaged"):
         load_run(tmp_path / "run")
-    about.write_text(json.dumps({"source": "digits", "root": None}))
+    about.write_text(whole)
     (tmp_path / "run" / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"no checkpoint .*model\.safetensors"):
         load_run(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def another(digits: ImageSet) -> Run:
+    """A run of the same plants and recipe with another seed."""
+    plant = Plant(pattern("r3", digits.shape, seed=0), 0, 30, 0)
+    recipe = Recipe(epochs=6)
+    return train_run(
+        digits, [plant], model="small-mlp", recipe=recipe, seed=1, twin=True, source="digits", root=None
+    )
+
+
+def as_first_format(folder: Path) -> None:
+    """Make a run what an older version wrote: no hashes anywhere."""
+    about = json.loads((folder / "run.json").read_text())
+    del about["files"], about["checksum"]
+    (folder / "run.json").write_text(json.dumps(about | {"format": 1}))
+    for path in folder.glob("*.safetensors"):
+        texts, tensors = to_parts(path.read_bytes(), "")
+        save_file(tensors, path, metadata=texts | {"spuriscope": "1"})
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+@pytest.mark.parametrize("name", ["model.safetensors", "clean-twin.safetensors", "run.json"])
+def test_the_file_of_another_run_is_refused(
+    run: Run, another: Run, name: str, is_old: bool, tmp_path: Path
+) -> None:
+    save_run(tmp_path / "own", run)
+    save_run(tmp_path / "other", another)
+    if is_old:
+        as_first_format(tmp_path / "own")
+        as_first_format(tmp_path / "other")
+    assert load_run(tmp_path / "own").model.cell == run.model.cell
+    (tmp_path / "own" / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    with pytest.raises(CheckpointError, match="own.*train the run again"):
+        load_run(tmp_path / "own")
+
+
+def test_model_and_twin_are_told_apart(run: Run, tmp_path: Path) -> None:
+    save_run(tmp_path / "run", run)
+    as_first_format(tmp_path / "run")
+    model, twin = tmp_path / "run" / "model.safetensors", tmp_path / "run" / "clean-twin.safetensors"
+    content = model.read_bytes()
+    model.write_bytes(twin.read_bytes())
+    twin.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is another training than run\.json"):
+        load_run(tmp_path / "run")
+
+
+def test_a_twin_that_went_or_came_is_told(run: Run, tmp_path: Path) -> None:
+    save_run(tmp_path / "run", run)
+    save_run(tmp_path / "alone", Run(run.model, None, "digits", None))
+    twin = tmp_path / "run" / "clean-twin.safetensors"
+    (tmp_path / "alone" / twin.name).write_bytes(twin.read_bytes())
+    twin.unlink()
+    with pytest.raises(CheckpointError, match="is not there, but the run was written with one"):
+        load_run(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="is there, but the run was written without one"):
+        load_run(tmp_path / "alone")
+
+
+@given(share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_changed_bit_of_what_a_run_says_is_told(
+    run: Run, share: float, bit: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("bits") / "run"
+    save_run(folder, Run(run.model, None, "digits", None))
+    content = bytearray((folder / "run.json").read_bytes())
+    before = json.loads(content)
+    content[int(share * len(content))] ^= 1 << bit
+    (folder / "run.json").write_bytes(content)
+    try:
+        load_run(folder)
+    except CheckpointError:
+        return
+    assert json.loads((folder / "run.json").read_text()) == before  # white space
+
+
+def test_overwriting_a_run_takes_nothing_of_the_users(run: Run, tmp_path: Path) -> None:
+    save_run(tmp_path / "run", run)
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"run holds other files \(notes\.txt\); choose an empty or a new"):
+        save_run(tmp_path / "run", run, overwrite=True)
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "run.json").write_text('{"speed": 12}')  # a run of another kind
+    with pytest.raises(ConfigError, match="mine holds other files"):
+        save_run(tmp_path / "mine", run, overwrite=True)
 
 
 def test_other_data_is_known_for_what_it_is(run: Run, tmp_path: Path) -> None:
@@ -101,7 +194,7 @@ def test_other_data_is_known_for_what_it_is(run: Run, tmp_path: Path) -> None:
         test_labels=labels,
     )
     with pytest.raises(
-        CheckpointError, match="the model was trained on data with fingerprint .* give the data it was"
+        CheckpointError, match="the model was trained on digits with fingerprint .* give the data it was"
     ):
         run.data(str(tmp_path / "other.npz"))
 

@@ -18,9 +18,9 @@ import torch
 from filelock import FileLock
 
 from spuriscope.data import ImageSet, Split
-from spuriscope.errors import StoreError
+from spuriscope.errors import CheckpointError, StoreError
 from spuriscope.studies import Grid, Store, Study
-from spuriscope.studies.store import MIGRATIONS
+from spuriscope.studies.store_file import MIGRATIONS
 from spuriscope.training import TrainedModel, load_model, train_cell
 
 STUDY = """
@@ -132,12 +132,111 @@ def test_killed_again_and_again_it_loses_doubles_and_halves_nothing(
 
 def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     with Store(tmp_path / "store") as store:
-        (store.checkpoints / ".x.safetensors.123.partial").touch()
+        store.query("INSERT INTO begun VALUES ('0123456789abcdef')")
+        (store.checkpoints / ".0123456789abcdef.safetensors.123.partial").touch()
         (store.checkpoints / "0123456789abcdef.safetensors").touch()  # saved, then killed before the commit
     with Store(tmp_path / "store", writes=False) as store:
         assert len(list(store.checkpoints.iterdir())) == 2  # one who only looks leaves them
     with Store(tmp_path / "store") as store:
         assert list(store.checkpoints.iterdir()) == []
+
+
+# --- a user's files -----------------------------------------------------------------------------
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "checkpoints/epoch1.pt",
+        "checkpoints/mine.safetensors",
+        "checkpoints/0123456789abcdef.safetensors",
+        "thesis.tex",
+        "store.lock",
+    ],
+)
+def test_a_folder_of_the_users_is_refused_and_left_alone(name: str, tmp_path: Path) -> None:
+    write_study(tmp_path, n_seeds=1)
+    path = tmp_path / "project" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+    before = files_of(tmp_path / "project")
+    code, out, errors = run(tmp_path, "--store", "project")
+    assert (code, out) == (2, "")
+    assert errors == (
+        f"spuriscope: project holds other files ({name}) and no store; give an empty or a new folder with "
+        "--store\n"
+    )
+    with pytest.raises(StoreError, match="holds no store"):
+        Store(tmp_path / "project", writes=False)
+    assert files_of(tmp_path / "project") == before
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_the_database_of_another_program_is_refused_and_left_alone(writes: bool, tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "store.sqlite")
+    connection.execute("CREATE TABLE customers (name TEXT)")
+    connection.close()
+    before = files_of(tmp_path)
+    with pytest.raises(StoreError, match=r"store\.sqlite is no store, but another program's"):
+        Store(tmp_path, writes=writes)
+    assert files_of(tmp_path) == before
+
+
+def test_a_store_deletes_only_what_it_has_made(
+    study: Study, models: list[TrainedModel], tmp_path: Path
+) -> None:
+    """Files that came into a store later stay, whatever they are called; its own are cleared away."""
+    cell = models[0].cell
+    with Store(tmp_path) as store:
+        pass
+    mine = [
+        "epoch1.pt",
+        "mine.safetensors",
+        f".{cell.hash}.safetensors.1.partial",
+        f"{cell.hash}.safetensors",
+    ]
+    for name in mine:
+        (tmp_path / "checkpoints" / name).write_text("mine")
+    with Store(tmp_path) as store:
+        assert all((store.checkpoints / name).read_text() == "mine" for name in mine)
+        with pytest.raises(StoreError, match=r"safetensors was not written by this store; move it away"):
+            store.finish(models[0], [], HERE)
+        assert (store.checkpoint_path(cell)).read_text() == "mine"
+
+
+def test_a_checkpoint_of_another_cell_is_not_believed(
+    study: Study, models: list[TrainedModel], tmp_path: Path
+) -> None:
+    with Store(tmp_path) as store:
+        for model, entry in zip(models, study.entries, strict=True):
+            store.finish(model, [(entry, {"score_all": 0.5})], HERE)
+        first, second = (store.checkpoint_path(model.cell) for model in models)
+        content = first.read_bytes()
+        first.write_bytes(second.read_bytes())
+        second.write_bytes(content)
+        for model in models:
+            with pytest.raises(CheckpointError, match="is not of cell .*, but of .* move it away"):
+                store.load(model.cell)
+            with pytest.raises(CheckpointError, match="is not of cell .*, but of .* move it away"):
+                store.load_hash(model.cell.hash)
+
+
+def test_a_cell_of_another_number_of_classes_is_missing(
+    study: Study, models: list[TrainedModel], tmp_path: Path
+) -> None:
+    """Older versions gave it the hash of one that a store may hold."""
+    with Store(tmp_path) as store:
+        for model, entry in zip(models, study.entries, strict=True):
+            store.finish(model, [(entry, {"score_all": 0.5})], HERE)
+        assert store.missing(study) == []
+        store.query("UPDATE cells SET content = json_set(content, '$.data.class_names', json('[1, 2, 3]'))")
+        assert store.missing(study) == study.cells()
+        store.finish(models[0], [], HERE)
+        assert store.missing(study) == study.cells()[1:]
 
 
 # --- two processes ------------------------------------------------------------------------------

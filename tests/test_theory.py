@@ -239,7 +239,7 @@ def test_what_can_be_mended(changed: dict[str, Any], message: str) -> None:
 
 
 def test_simulation_and_fit_say_what_they_need() -> None:
-    with pytest.raises(ConfigError, match="1 image and 1 seed at least, got n=0"):
+    with pytest.raises(ConfigError, match="n must be a whole number of 1 or more, got 0"):
         simulate(RidgeModel(gamma=0.1, **PAPER), 0)
     x = np.ones((4, 3))
     with pytest.raises(ConfigError, match=r"must fit, got \(4, 3\) and \(3,\)"):

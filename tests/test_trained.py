@@ -1,5 +1,7 @@
 """Checkpoints: whole, and refused when they are not."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from spuriscope.measures import measure
 from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
 from spuriscope.training import Recipe, TrainedModel, load_model, train
+from spuriscope.training.checkpoint import to_parts
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +74,7 @@ def test_a_missing_or_foreign_file_is_refused(path: Path) -> None:
         load_model(path.with_name("missing.safetensors"))
     save_file({"x": torch.zeros(3)}, path)
     with pytest.raises(
-        CheckpointError, match=r"not a checkpoint of this version of spuriscope \(format None, expected '1'\)"
+        CheckpointError, match=r"not a checkpoint of this version of spuriscope \(format None, expected '2'\)"
     ):
         load_model(path)
 
@@ -80,7 +83,11 @@ def test_weights_of_another_model_are_refused(path: Path) -> None:
     tensors = load_file(path)
     tensors["weights.1.weight"] = torch.zeros(5, 784)
     n_header = int.from_bytes(path.read_bytes()[:8], "little")
-    header = __import__("json").loads(path.read_bytes()[8 : 8 + n_header])["__metadata__"]
+    header = json.loads(path.read_bytes()[8 : 8 + n_header])["__metadata__"]
+    save_file(tensors, path, metadata=header)
+    with pytest.raises(CheckpointError, match="the checksum differs"):
+        load_model(path)
+    header |= {"spuriscope": "1"}  # the first form, which had none
     save_file(tensors, path, metadata=header)
     with pytest.raises(CheckpointError, match="these are not the weights of small-mlp: .*size mismatch"):
         load_model(path)
@@ -90,6 +97,64 @@ def test_weights_of_another_model_are_refused(path: Path) -> None:
     changed = tensors | {"pattern.0": torch.zeros(1, 28, 28)}
     save_file(changed, path, metadata=header)
     with pytest.raises(CheckpointError, match="pattern r3 is not the one its cell was trained with"):
+        load_model(path)
+
+
+def test_a_file_of_the_first_form_is_read_still(model: TrainedModel, path: Path) -> None:
+    texts, tensors = to_parts(path.read_bytes(), "")
+    save_file(tensors, path, metadata=texts | {"spuriscope": "1"})
+    loaded = load_model(path)
+    assert (loaded.cell, loaded.losses) == (model.cell, model.losses)
+
+
+@pytest.fixture(scope="module")
+def whole(model: TrainedModel) -> bytes:
+    return model.to_bytes()
+
+
+@given(share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), is_header=st.booleans())
+@settings(max_examples=150)
+def test_a_changed_bit_is_told(
+    model: TrainedModel, whole: bytes, share: float, bit: int, is_header: bool
+) -> None:
+    """Any bit of the tensors or of the header: a file that is read although it differs says the same."""
+    n_header = 8 + int.from_bytes(whole[:8], "little")
+    place = int(share * n_header) if is_header else n_header + int(share * (len(whole) - n_header))
+    changed = bytearray(whole)
+    changed[place] ^= 1 << bit
+    try:
+        loaded = TrainedModel.from_bytes(bytes(changed))
+    except CheckpointError:
+        return
+    assert is_header
+    assert loaded.to_bytes() == model.to_bytes()
+
+
+CHANGES: dict[str, Callable[[dict[str, str], dict[str, torch.Tensor]], object]] = {
+    "a weight": lambda texts, tensors: tensors["weights.1.bias"][0].add_(1e-6),
+    "order of weights": lambda texts, tensors: tensors["weights.1.bias"].copy_(torch.arange(256)),
+    "a pattern": lambda texts, tensors: tensors["pattern.0"].mul_(0.5),
+    "type": lambda texts, tensors: tensors.update({"weights.1.bias": tensors["weights.1.bias"].double()}),
+    "another tensor": lambda texts, tensors: tensors.update(more=torch.zeros(1)),
+    "seed": lambda texts, tensors: texts.update(cell=texts["cell"].replace('"seed": 4', '"seed": 5')),
+    "losses": lambda texts, tensors: texts.update(losses="[0.5, 0.25]"),
+    "deletions": lambda texts, tensors: texts.update(deletions='[{"method": "repair"}]'),
+    "no checksum": lambda texts, tensors: texts.pop("checksum"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_was_changed_on_purpose_is_refused(
+    change: Callable[[dict[str, str], dict[str, torch.Tensor]], object], path: Path
+) -> None:
+    tensors = load_file(path)
+    n_header = int.from_bytes(path.read_bytes()[:8], "little")
+    texts = json.loads(path.read_bytes()[8 : 8 + n_header])["__metadata__"]
+    save_file(tensors, path, metadata=texts)
+    load_model(path)  # it is not the writing anew that is refused
+    change(texts, tensors)
+    save_file(tensors, path, metadata=texts)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: the checksum differs"):
         load_model(path)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spuriscope.checked import checked
+from spuriscope.checks import LARGEST_COUNT, LARGEST_SEED, check_whole
 from spuriscope.data.image_set import Contexts, ImageSet
 from spuriscope.errors import ConfigError, DataError, MeasureError, PlantingError
 from spuriscope.measures import Predict, probabilities
@@ -52,7 +53,7 @@ class RareContext:
         seed: chooses which.
 
     Raises:
-        PlantingError: a number is negative.
+        PlantingError: a number is negative, or none.
     """
 
     context: str
@@ -62,8 +63,8 @@ class RareContext:
 
     def __post_init__(self) -> None:
         for name in ("target", "n_planted", "seed"):
-            if getattr(self, name) < 0:
-                raise PlantingError(f"{name} cannot be negative, got {getattr(self, name)}")
+            most = LARGEST_SEED if name == "seed" else LARGEST_COUNT
+            check_whole(name, getattr(self, name), most=most, error=PlantingError)
 
     def planted_indices(self, data: ImageSet) -> Tensor:
         """Positions (n_planted,) of the training images that keep the context, in the order drawn.

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from spuriscope.checks import check_share
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.methods import Method, delete, method_name, planted_indices_of
 from spuriscope.errors import DeletionError
@@ -39,8 +40,10 @@ def forget(
 
     Raises:
         CheckpointError: the run is of other data.
+        ConfigError: `threshold` leaves [0, 1].
         DeletionError: nothing was planted and no images are given; or as `delete`.
     """
+    check_share("threshold", threshold)
     positions = planted_indices_of(run.model, data) if images is None else images
     if images is None and not len(positions):
         raise DeletionError("nothing was planted in this run; name the images to forget with --images")

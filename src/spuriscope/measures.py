@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spuriscope.checked import checked
+from spuriscope.checks import check_seed, check_share
 from spuriscope.data.image_set import Split, unit_float
 from spuriscope.data.pixels import Images, as_asked
 from spuriscope.errors import MeasureError
@@ -104,10 +105,12 @@ def spurious_score(
         threshold: least rise that counts, a difference of probabilities.
 
     Raises:
-        MeasureError: there are no images, no such class, or `predict` does not return probabilities.
+        MeasureError: there are no images, no such class, `predict` does not return probabilities, or
+            `threshold` leaves [0, 1].
 
     Source: Yang, Chou and Chaudhuri (2022), Eq. 1; 0.1 as in their notebooks.
     """
+    check_share("threshold", threshold, error=MeasureError)
     clean, stamped = _of_target(predict, images, pattern, target)
     return _score(clean, stamped, threshold)
 
@@ -123,6 +126,7 @@ def normalised_spurious_score(
 
     Source: Yang, Chou and Chaudhuri (2022), Eq. 5, restored.
     """
+    check_share("threshold", threshold, error=MeasureError)
     clean, stamped = _of_target(predict, images, pattern, target)
     return _normalised_score(clean, stamped, threshold)
 
@@ -211,6 +215,7 @@ def measure(
         MeasureError: there are no images besides those of the target class, no such class, or
             `predict` does not return probabilities.
     """
+    check_share("threshold", threshold, error=MeasureError)
     others = split.labels != target
     if not others.any():
         raise MeasureError(f"all {len(split)} images are of class {target}; a score needs images of others")
@@ -315,6 +320,7 @@ def pixel_removal_sensitivity(
         raise MeasureError(f"shares of removed pixels lie between 0 and 1, got {steps.tolist()}")
     images = as_asked(images, error=MeasureError)
     labels = _labels(labels, images)
+    check_seed("seed", seed, error=MeasureError)
     generator = torch.Generator().manual_seed(seed)
     draws = torch.rand((len(images), 1, *images.shape[2:]), generator=generator)
     floats = unit_float(images)

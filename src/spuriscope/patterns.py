@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from spuriscope.checked import checked
+from spuriscope.checks import check_seed
 from spuriscope.data.image_set import unit_float
 from spuriscope.data.pixels import Images, as_asked, channels_first
 from spuriscope.errors import DataError, PatternError
@@ -155,6 +156,7 @@ def pattern(name: str | Path, shape: Sequence[int], *, seed: int = 0) -> Pattern
         raise PatternError(
             f"shape must be (channels, height, width) of the images, got {tuple(shape)}; data.shape has it"
         )
+    check_seed("seed", seed, error=PatternError)
     channels, height, width = shape
     key = str(name).lower()
     key = AUTHORS_NAMES.get(key, key)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spuriscope.checked import checked
+from spuriscope.checks import LARGEST_COUNT, LARGEST_SEED, check_whole
 from spuriscope.errors import PlantingError
 from spuriscope.patterns import AUTHORS_NAMES, Pattern, pattern
 
@@ -33,7 +34,7 @@ class Plant:
         seed: chooses which.
 
     Raises:
-        PlantingError: a number is negative.
+        PlantingError: a number is negative, or none.
     """
 
     pattern: Pattern
@@ -43,8 +44,8 @@ class Plant:
 
     def __post_init__(self) -> None:
         for name in ("target", "n_planted", "seed"):
-            if getattr(self, name) < 0:
-                raise PlantingError(f"{name} cannot be negative, got {getattr(self, name)}")
+            most = LARGEST_SEED if name == "seed" else LARGEST_COUNT
+            check_whole(name, getattr(self, name), most=most, error=PlantingError)
 
     def planted_indices(self, labels: Tensor | NDArray[np.int64]) -> Tensor:
         """Positions (n_planted,) of the images that carry the pattern, in the order drawn.

@@ -1,11 +1,12 @@
 """A run: the folder that `spuriscope train` writes, and what can be asked of it.
 
 A run holds `model.safetensors`, `clean-twin.safetensors` unless that was left out, and `run.json`, which
-says where the data was found. It is written beside its place and moved there once complete.
+says where the data was found and has the hashes of these files and of itself. It is written beside its place
+and moved there once complete. A file that was changed, or is another run's, is refused.
 """
 
+import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from spuriscope.checked import checked
+from spuriscope.checks import check_share, strict_json
 from spuriscope.data import ImageSet, Reading, read
-from spuriscope.errors import CheckpointError, ConfigError, TrainingError
+from spuriscope.errors import CheckpointError, ConfigError, SpuriscopeError, TrainingError
 from spuriscope.measures import Predict, accuracy, measure
 from spuriscope.planting import Plant
 from spuriscope.training import (
@@ -31,7 +33,8 @@ from spuriscope.training import (
 
 __all__ = ["Run", "check_out", "load_run", "save_run", "train_run"]
 
-FORMAT = 1
+FORMAT = 2
+FIRST_FORMAT = 1  # has no hashes
 MODEL, TWIN, ABOUT = "model.safetensors", "clean-twin.safetensors", "run.json"
 
 
@@ -68,11 +71,10 @@ class Run:
         old_root = Path(self.root) if self.root is not None else None
         source = self.source if source is None else source
         data = read(source, reading or self.reading, root=root or old_root)
-        if data.fingerprint != self.model.cell.data.fingerprint:
-            raise CheckpointError(
-                f"the model was trained on data with fingerprint {self.model.cell.data.fingerprint[:12]}, "
-                f"{data.name} has {data.fingerprint[:12]} now; give the data it was trained on with --data"
-            )
+        try:
+            self.model.cell.data.check(data, "the model was trained on")
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}, with --data") from None
         return data
 
     def score(
@@ -118,6 +120,7 @@ def score_models(
     Raises:
         MeasureError: a model does not answer with probabilities, or has no such class.
     """
+    check_share("threshold", threshold)
     test = data.test
     scores: dict[str, Any] = {"data": data.name, "threshold": threshold}
     for prefix, predict in models.items():
@@ -185,14 +188,19 @@ def check_out(folder: str | Path, *, overwrite: bool = False) -> None:
     """Refuse, before anything is trained, a place where a run could not be written.
 
     Raises:
-        ConfigError: something is there already, or its parent folder cannot be written to.
+        ConfigError: something is there already, or its parent folder cannot be written to. A run may be
+            overwritten; one with other files beside its own, or what is no run, may not.
     """
     folder = Path(folder)
     if folder.is_file():
         raise ConfigError(f"{folder} is a file; choose another folder with --out")
     if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / ABOUT).is_file():
-            raise ConfigError(f"{folder} holds other files; choose an empty or a new folder with --out")
+        others = sorted(path.name for path in folder.iterdir() if path.name not in (MODEL, TWIN, ABOUT))
+        if others or not _is_run(folder):
+            named = f" ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''})" if others else ""
+            raise ConfigError(
+                f"{folder} holds other files{named}; choose an empty or a new folder with --out"
+            )
         if not overwrite:
             raise ConfigError(f"{folder} holds a run already; choose another folder, or add --overwrite")
     try:
@@ -220,17 +228,25 @@ def save_run(folder: str | Path, run: Run, *, overwrite: bool = False) -> None:
         run.model.save(partial / MODEL)
         if run.twin is not None:
             run.twin.save(partial / TWIN)
-        about = {
+        about: dict[str, Any] = {
             "format": FORMAT,
             "source": run.source,
             "root": run.root,
             "reading": asdict(run.reading),
             "cell": run.model.cell.to_json(),
+            "files": {path.name: _sha256(path.read_bytes()) for path in sorted(partial.iterdir())},
         }
-        (partial / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        about["checksum"] = _checksum(about)
+        (partial / ABOUT).write_text(strict_json(about) + "\n", encoding="utf-8")
+        old = Path(beside) / "old"
         if folder.is_dir():
-            shutil.move(folder, Path(beside) / "old")
-        partial.rename(folder)
+            folder.rename(old)
+        try:
+            partial.rename(folder)
+        except OSError as error:
+            if old.is_dir():
+                old.rename(folder)
+            raise ConfigError(f"cannot write {folder} ({error.strerror}); choose another --out") from None
 
 
 @checked(CheckpointError)
@@ -238,12 +254,14 @@ def load_run(folder: str | Path) -> Run:
     """The run that `save_run` wrote.
 
     Raises:
-        CheckpointError: the folder holds no run, or a damaged one.
+        CheckpointError: the folder holds no run, a damaged one, or files of several runs.
     """
     folder = Path(folder)
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        source, root = about["source"], about["root"]
+        source, root, version = about["source"], about["root"], about["format"]
+        files = dict(about["files"]) if version == FORMAT else {}
+        cell = about["cell"]
         reading = Reading.from_json(about.get("reading", {}))  # older runs have none
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
@@ -251,5 +269,63 @@ def load_run(folder: str | Path) -> Run:
         ) from None
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{folder / ABOUT} is damaged ({error!r}); train the run again") from None
-    twin = load_model(folder / TWIN) if (folder / TWIN).is_file() else None
-    return Run(load_model(folder / MODEL), twin, source, root, reading)
+    if version not in (FORMAT, FIRST_FORMAT):
+        raise CheckpointError(
+            f"{folder} was written by another version of spuriscope (format {version!r}, this one knows "
+            f"{FIRST_FORMAT} and {FORMAT}); train the run again"
+        )
+    if version == FORMAT and about.pop("checksum", None) != _checksum(about):
+        raise CheckpointError(f"{folder / ABOUT} was changed, its checksum differs; train the run again")
+    for name, expected in files.items():
+        path = folder / name
+        if path.is_file() and _sha256(path.read_bytes()) != expected:
+            raise CheckpointError(
+                f"{path} is not the file that was written with this run: it is damaged, or another run's; "
+                "put its own file back, or train the run again"
+            )
+    has_twin = (folder / TWIN).is_file()
+    if version == FORMAT and has_twin != (TWIN in files):
+        there, expected = ("is", "without") if has_twin else ("is not", "with")
+        raise CheckpointError(
+            f"{folder / TWIN} {there} there, but the run was written {expected} one; train the run again"
+        )
+    model = load_model(folder / MODEL)
+    twin = load_model(folder / TWIN) if has_twin else None
+    _check_parts(folder, cell, model, twin)
+    return Run(model, twin, source, root, reading)
+
+
+def _check_parts(folder: Path, content: Any, model: TrainedModel, twin: TrainedModel | None) -> None:
+    """Raise unless the files of a run belong together, in one of any format."""
+    try:
+        is_own = Cell.from_json(content, model.cell.patterns, model.cell.part) == model.cell
+    except SpuriscopeError:  # other patterns, or another part
+        is_own = False
+    if not is_own:
+        raise CheckpointError(
+            f"{folder / MODEL} is another training than {ABOUT} tells of; put the run's own file back, or "
+            "train the run again"
+        )
+    if twin is not None and twin.cell != model.cell.clean_twin:
+        raise CheckpointError(
+            f"{folder / TWIN} is not the clean twin of {MODEL}, but {twin!r}; put the run's own file back, "
+            "or train the run again"
+        )
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder's `run.json` was written here."""
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and {"format", "source", "root", "cell"} <= set(about)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _checksum(about: Mapping[str, Any]) -> str:
+    """SHA-256 of what `run.json` says, but for this."""
+    return _sha256(json.dumps(about, sort_keys=True).encode())

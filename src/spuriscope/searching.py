@@ -78,7 +78,7 @@ def search_model(
 def check_new(folder: Path) -> None:
     """Raise ConfigError unless a folder is empty or not there, so that nothing of the user's is replaced."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is there and not an empty folder; give a new one for the images")
+        raise ConfigError(f"{folder} is there and not an empty folder; give a new one")
 
 
 def save_suspects(

@@ -24,6 +24,7 @@ from spuriscope.auditing.doses import train_doses
 from spuriscope.auditing.membership import membership
 from spuriscope.auditing.plan import AuditPlan, plan_audit
 from spuriscope.checked import checked
+from spuriscope.checks import strict_json
 from spuriscope.data.given import Given, as_image_set
 from spuriscope.data.image_set import ImageSet
 from spuriscope.data.pixels import ChannelOrder
@@ -149,9 +150,15 @@ def check_folder(folder: str | Path) -> None:
     """Refuse, before anything is trained, a folder that could not be written to.
 
     Raises:
-        ConfigError: it is a file, or cannot be made or written to.
+        ConfigError: it is a file, cannot be made or written to, or a file that would be replaced is no
+            audit's.
     """
     folder = Path(folder)
+    for name in ("audit.json", "report.html"):
+        if (folder / name).exists() and not _is_audit(folder / "audit.json"):
+            raise ConfigError(
+                f"{folder} holds {name}, which is of no audit; choose another folder with --out"
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -170,13 +177,22 @@ def write_audit(document: Audit, folder: str | Path) -> Path:
         The path of the page.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
     page = render(document)
-    for name, text in (("audit.json", json.dumps(document, indent=1) + "\n"), ("report.html", page)):
+    for name, text in (("audit.json", strict_json(document) + "\n"), ("report.html", page)):
         partial = folder / f".{name}.{os.getpid()}.partial"
         partial.write_text(text, encoding="utf-8")
         partial.replace(folder / name)
     return folder / "report.html"
+
+
+def _is_audit(path: Path) -> bool:
+    """Whether a file is the document of an audit."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"format", "spuriscope", "dose_response"} <= set(found)
 
 
 def _describe_data(data: ImageSet) -> dict[str, Any]:

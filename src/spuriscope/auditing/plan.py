@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from spuriscope.adapters import Fit
 from spuriscope.checked import checked
+from spuriscope.checks import check_number, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.verdict import SEEDS_TO_BE_GONE
 from spuriscope.errors import ConfigError, PatternError, PlantingError
@@ -19,6 +20,7 @@ Place = tuple[str, int, int]  # name of the pattern, number planted, seed
 
 COUNTS = (1, 3, 10, 30, 100)
 N_SEEDS = 5
+MOST_SEEDS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +127,8 @@ def plan_audit(
     target = data.label(target)
     if fit is not None and epochs is not None:
         raise ConfigError("how long to train is up to fit; leave out epochs")
-    if n_seeds < 1:
-        raise ConfigError(f"an audit needs at least one seed, got {n_seeds}")
-    if not 0 < threshold < 1:
-        raise ConfigError(f"threshold is a rise of a probability, between 0 and 1, got {threshold}")
+    check_whole("n_seeds", n_seeds, least=1, most=MOST_SEEDS)
+    check_number("threshold", threshold, above=0, below=1)
     n_class = int((data.train.labels == target).sum())
     if counts is None:
         counts = [n for n in COUNTS if n <= n_class]

@@ -15,6 +15,7 @@ from spuriscope.cli.audit import audit
 from spuriscope.cli.data import data_app
 from spuriscope.cli.discover import discover
 from spuriscope.cli.forget import forget
+from spuriscope.cli.gate import Command
 from spuriscope.cli.known import models, patterns
 from spuriscope.cli.studies import study_app
 from spuriscope.cli.theory import theory
@@ -31,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (audit, train, score, discover, attack, forget, theory, patterns, models):
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spuriscope.cli.gate import Command
 from spuriscope.cli.output import DataArgument, JsonOption, RootOption, print_json, print_table
 from spuriscope.cli.reading import (
     BackgroundOption,
@@ -24,7 +25,7 @@ __all__ = ["data_app"]
 data_app = typer.Typer(help="The data sets known by name.", no_args_is_help=True)
 
 
-@data_app.command("list")
+@data_app.command("list", cls=Command)
 def data_list(root: RootOption = None, as_json: JsonOption = False) -> None:
     """The data sets known by name, and where they were found.
 
@@ -43,7 +44,7 @@ def data_list(root: RootOption = None, as_json: JsonOption = False) -> None:
         print_table(["name", "shows", "train + test", "found in"], rows)
 
 
-@data_app.command("verify")
+@data_app.command("verify", cls=Command)
 def data_verify(
     data: DataArgument,
     *,
@@ -67,7 +68,7 @@ def data_verify(
         _print_verification(found)
 
 
-@data_app.command("prepare")
+@data_app.command("prepare", cls=Command)
 def data_prepare(
     source: Annotated[Path, typer.Argument(help="Folder CONTEXT/CLASS/*.jpg, or a .tar of it.")],
     *,
@@ -110,7 +111,7 @@ def data_prepare(
         typer.echo(f"written to {out}")
 
 
-@data_app.command("cache")
+@data_app.command("cache", cls=Command)
 def data_cache(
     clear: Annotated[bool, typer.Option("--clear", help="Delete what it holds.")] = False,
     as_json: JsonOption = False,

@@ -64,7 +64,7 @@ def discover(
         ),
     ] = None,
     patterns: Annotated[
-        Path | None, typer.Option(help="Folder for the reconstructed patterns, as found-1.png and so on.")
+        Path | None, typer.Option(help="New folder for the reconstructed patterns, as found-1.png and so on.")
     ] = None,
     level: Annotated[float, typer.Option(help="Chance that anything is reported falsely.")] = 0.05,
     threshold: ThresholdOption = 0.1,
@@ -84,6 +84,8 @@ def discover(
     from spuriscope.progress import class_progress
     from spuriscope.searching import check_new, images_seen, save_suspects, search_model
 
+    if patterns is not None:
+        check_new(patterns)
     if is_model_file(run) and (data is None or prove):
         raise ConfigError(f"{run} is searched with --data, its training images, and without --prove")
     if save is not None:

@@ -1,10 +1,11 @@
 """What commands print, and the options that several share."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from spuriscope.checks import strict_json
 
 __all__ = [
     "DataArgument",
@@ -56,8 +57,8 @@ def echo_default_model(shape: tuple[int, int, int]) -> None:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print one JSON document on stdout."""
-    typer.echo(json.dumps(document, indent=1, default=str))
+    """Print one JSON document on stdout; it never holds NaN or infinity."""
+    typer.echo(strict_json(document))
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:

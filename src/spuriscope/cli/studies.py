@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spuriscope.cli.gate import Command
 from spuriscope.cli.output import (
     DeviceOption,
     JsonOption,
@@ -40,7 +41,7 @@ DrawnArgument = Annotated[
 ]
 
 
-@study_app.command("run")
+@study_app.command("run", cls=Command)
 def study_run(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A study of the paper, or a .yaml file.")],
     *,
@@ -114,7 +115,7 @@ def study_run(
         typer.echo(f"failed: {cell}: {reason}")
 
 
-@study_app.command("list")
+@study_app.command("list", cls=Command)
 def study_list(as_json: JsonOption = False) -> None:
     """The studies of the paper, and their sizes.
 
@@ -130,7 +131,7 @@ def study_list(as_json: JsonOption = False) -> None:
         typer.echo(f"sizes: {', '.join(SIZES)}")
 
 
-@study_app.command("status")
+@study_app.command("status", cls=Command)
 def study_status(store: StoreOption = Path("store"), as_json: JsonOption = False) -> None:
     """What is done, failed and left in a store.
 
@@ -163,7 +164,7 @@ def study_status(store: StoreOption = Path("store"), as_json: JsonOption = False
     )
 
 
-@study_app.command("export")
+@study_app.command("export", cls=Command)
 def study_export(
     name: NameArgument,
     *,
@@ -183,7 +184,7 @@ def study_export(
     typer.echo(f"{n_rows:,} rows written to {out}")
 
 
-@study_app.command("draw")
+@study_app.command("draw", cls=Command)
 def study_draw(
     name: DrawnArgument,
     *,
@@ -207,7 +208,7 @@ def study_draw(
         typer.echo(str(path))
 
 
-@study_app.command("check")
+@study_app.command("check", cls=Command)
 def study_check(
     store: StoreOption = Path("store"),
     data: Annotated[

@@ -89,7 +89,7 @@ class Verification:
         shape: shape of one image: (channels, height, width).
         train_counts: number of training images of each class, by class name.
         test_counts: number of test images of each class, by class name.
-        fingerprint: SHA-256 of pixels and labels, see `ImageSet.fingerprint`.
+        fingerprint: SHA-256 of pixels, labels and number of classes, see `ImageSet.fingerprint`.
         files: the files that were read, if the data set has a published form.
         context_counts: number of images, training and test, of each context, where there are contexts.
         near_duplicates: test images that are all but equal to a training image, by position in the test
@@ -298,8 +298,8 @@ def _with_contexts(found: Verification, data_set: ImageSet, contexts: Contexts) 
     """
     from spuriscope.data.duplicates import near_duplicates
 
-    reckoned = replace(data_set).fingerprint  # a copy has not been told
-    if reckoned != data_set.fingerprint:
+    reckoned = replace(data_set).content_fingerprint  # a copy has not been told
+    if reckoned != data_set.content_fingerprint:
         raise DataError(f"{data_set.name} was changed after it was prepared; prepare the images again")
     train, test = (_counts(codes, contexts.names) for codes in (contexts.train, contexts.test))
     return replace(

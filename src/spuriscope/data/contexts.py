@@ -15,6 +15,7 @@ from typing import get_args
 import numpy as np
 
 from spuriscope.checked import checked
+from spuriscope.checks import check_seed
 from spuriscope.data.duplicates import near_duplicates
 from spuriscope.data.folder import source_name
 from spuriscope.data.image_set import ImageSet
@@ -96,6 +97,7 @@ def prepare_contexts(
     source, out = Path(source), Path(out)
     check_choice("missing", missing, get_args(Missing))
     check_choice("duplicates", duplicates, get_args(Duplicates))
+    check_seed("seed", seed)
     reading = Reading(image_size=image_size, unreadable=unreadable, background=background)
     arranged = arrange_contexts(read_tree(source), seed=seed, missing=missing)
     called = name if name is not None else source_name(source)

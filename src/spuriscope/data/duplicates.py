@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from spuriscope.checks import check_number
 from spuriscope.data.image_set import PIECE, ImageSet, unit_float
 
 __all__ = ["NearDuplicate", "near_duplicates"]
@@ -46,6 +47,7 @@ def near_duplicates(data: ImageSet, *, threshold: float = THRESHOLD) -> list[Nea
         data: its two parts are compared.
         threshold: least correlation of thumbnails that counts.
     """
+    check_number("threshold", threshold, least=-1, most=1)
     train = torch.cat(list(_thumbnails(data.train.images)))
     found: list[NearDuplicate] = []
     start = 0

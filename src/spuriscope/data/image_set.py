@@ -199,11 +199,20 @@ class ImageSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over pixels, labels and shapes of both parts: equal content, equal fingerprint.
+        """SHA-256 of all that a training depends on: pixels, labels, shapes, and the number of classes.
 
-        The names, the class names, the contexts and the file format do not enter: MNIST read from plain or
-        from compressed files is the same data.
+        Where the largest label tells the number of classes, and so in every data set that has images of its
+        last class, this is `content_fingerprint`. The names, the class names, the contexts and the file
+        format do not enter: MNIST read from plain or from compressed files is the same data.
         """
+        largest = max(int(split.labels.max()) for split in (self.train, self.test))
+        if self.n_classes == largest + 1:
+            return self.content_fingerprint
+        return hashlib.sha256(f"{self.content_fingerprint} {self.n_classes} classes".encode()).hexdigest()
+
+    @cached_property
+    def content_fingerprint(self) -> str:
+        """SHA-256 over pixels, labels and shapes of both parts."""
         digest = hashlib.sha256()
         for split in (self.train, self.test):
             digest.update(repr(tuple(split.images.shape)).encode())

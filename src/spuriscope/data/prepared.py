@@ -190,7 +190,7 @@ def load_prepared(folder: Path, *, name: str | None = None, untouched: bool = Fa
         if untouched and about["written"] != [status.st_size, status.st_mtime_ns]:
             raise DataError(f"{folder / IMAGES} was changed; prepare the images again")
         data = _map(folder / IMAGES, about | ({} if name is None else {"name": name}), tensors)
-        data.__dict__["fingerprint"] = about["fingerprint"]  # reckoned when it was written
+        data.__dict__["content_fingerprint"] = about["fingerprint"]  # reckoned when it was written
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{folder} is damaged ({error}); prepare the images again") from error
     return data

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from spuriscope.adapters.consistency import check_answers
 from spuriscope.checked import checked
+from spuriscope.checks import check_number, check_seed, check_share, check_whole
 from spuriscope.data.given import Given, as_splits
 from spuriscope.data.image_set import Split
 from spuriscope.discovery.confirm import ClassPatterns, Intervention
@@ -122,8 +123,10 @@ class _Settings:
 
     def __post_init__(self) -> None:
         for name, value in (("level", self.level), ("least_score", self.least_score)):
-            if not 0 < value < 1:
-                raise ConfigError(f"{name} must lie between 0 and 1, got {value}")
+            check_number(name, value, above=0, below=1)
+        check_share("threshold", self.threshold)
+        check_whole("least_images", self.least_images)
+        check_seed("seed", self.seed)
         if self.n_fresh < 1 or self.n_controls < 19:
             raise ConfigError(
                 f"give n_fresh of 1 or more and n_controls of 19 or more, got {self.n_fresh}, "

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spuriscope.checks import check_number, check_seed, check_whole
 from spuriscope.data.image_set import ImageSet, Split
-from spuriscope.errors import ConfigError, MembershipError, TrainingError
+from spuriscope.errors import MembershipError, TrainingError
 from spuriscope.measures import Predict, probabilities
 from spuriscope.patterns import Pattern, pattern
 from spuriscope.training import Cell, DataKey, OnProgress, Recipe, TrainedModel, train_many
@@ -144,14 +145,15 @@ def attack_canaries(
         What docs/audit-json.md calls `canaries`.
 
     Raises:
-        ConfigError: delta is no probability.
+        ConfigError: delta is no probability below 1, or the seed is out of range.
         MembershipError: there are fewer than 4 canaries, or more than training images.
         TrainingError: the model could not be trained.
     """
-    if not 0 <= delta < 1:
-        raise ConfigError(f"delta is a probability below 1, such as 1e-5, got {delta}")
+    check_number("delta", delta, least=0, below=1)
+    check_seed("seed", seed)
     if n_canaries < 4:
         raise MembershipError(f"a one-run audit needs at least 4 canaries, got {n_canaries}; give 100")
+    check_whole("n_canaries", n_canaries, most=len(data.train), error=MembershipError)
     first = N_SEEDS * seed
     patterns = [pattern(NOISE, data.shape, seed=(first + number) % 2**32) for number in range(n_canaries)]
     canaries = plant_canaries(data, patterns, seed)
@@ -212,6 +214,8 @@ def epsilon_bound(
     Raises:
         MembershipError: not 0 <= n_right <= n_guesses <= n_canaries.
     """
+    check_number("delta", delta, least=0, below=1)
+    check_number("confidence", confidence, above=0, below=1)
     if not 0 <= n_right <= n_guesses <= n_canaries:
         raise MembershipError(
             f"right guesses, guesses and canaries must rise from 0, got {n_right}, {n_guesses}, {n_canaries}"

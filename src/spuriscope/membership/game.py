@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from spuriscope.checked import checked
+from spuriscope.checks import check_seed, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import MembershipError, PlantingError, TrainingError
 from spuriscope.membership.attacks import ATTACKS, Attack, Knowledge, Rehearsal
@@ -62,7 +63,7 @@ class Game:
         seed: draws the parts, the stamped images, the halves and the trainings.
 
     Raises:
-        MembershipError: `n_models` is odd or below 6.
+        MembershipError: `n_models` is odd, below 6 or above 999, or a number is negative.
         PlantingError: there is no such class.
     """
 
@@ -77,6 +78,9 @@ class Game:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed("seed", self.seed, error=MembershipError)
+        check_whole("n_planted", self.n_planted, error=MembershipError)
+        check_whole("n_models", self.n_models, most=N_SEEDS - 1, error=MembershipError)
         if self.n_models < 6 or self.n_models % 2:
             raise MembershipError(
                 "models come in pairs, and a target needs four shadow models: give an even number "

@@ -8,7 +8,7 @@ from typing import Any
 from spuriscope.data import ImageSet
 from spuriscope.studies.results import Result, images_of
 from spuriscope.studies.store import Store
-from spuriscope.training import TrainedModel, load_model
+from spuriscope.training import TrainedModel
 
 __all__ = ["Drawn"]
 
@@ -32,9 +32,9 @@ class Drawn:
     def models(self, **wanted: Any) -> Iterator[tuple[Result, TrainedModel]]:
         """Each row with these labels, with the model it is of, whose weights were kept."""
         for result in self.found:
-            path = self.store.checkpoints / f"{result.cell}.safetensors"
-            if result.is_at(wanted) and path.is_file():
-                yield result, load_model(path)
+            model = self.store.load_hash(result.cell) if result.is_at(wanted) else None
+            if model is not None:
+                yield result, model
 
     def images(self) -> ImageSet:
         """The data set the models were trained on; raises as `images_of`."""

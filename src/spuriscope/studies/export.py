@@ -16,7 +16,7 @@ def export(rows: list[dict[str, Any]], path: Path, form: str = "csv") -> int:
 
     Args:
         rows: one for each cell and measure.
-        path: the file.
+        path: the file; an earlier export is replaced, another file is not.
         form: "csv" or "parquet".
 
     Returns:
@@ -25,6 +25,10 @@ def export(rows: list[dict[str, Any]], path: Path, form: str = "csv") -> int:
     Raises:
         ConfigError: the form is unknown, what it needs is not installed, or the file cannot be written.
     """
+    if form not in ("csv", "parquet"):
+        raise ConfigError(f"there is no format {form!r}; choose csv or parquet")
+    if path.is_file() and not _is_export(path):
+        raise ConfigError(f"{path} is there and is no export of a study; move it away, or give another --out")
     columns = list(dict.fromkeys(column for row in rows for column in row))
     partial = path.parent / f".{path.name}.{os.getpid()}.partial"
     try:
@@ -33,10 +37,8 @@ def export(rows: list[dict[str, Any]], path: Path, form: str = "csv") -> int:
                 writer = csv.DictWriter(file, columns)
                 writer.writeheader()
                 writer.writerows(rows)
-        elif form == "parquet":
-            _write_parquet(rows, columns, partial)
         else:
-            raise ConfigError(f"there is no format {form!r}; choose csv or parquet")
+            _write_parquet(rows, columns, partial)
         partial.replace(path)
     except OSError as error:
         raise ConfigError(f"cannot write {path} ({error.strerror}); give another --out") from None
@@ -44,6 +46,25 @@ def export(rows: list[dict[str, Any]], path: Path, form: str = "csv") -> int:
         with suppress(OSError):  # not there: it has its name now, or could not be made
             partial.unlink()
     return len(rows)
+
+
+def _is_export(path: Path) -> bool:
+    """Whether a file is what `export` writes, in either form: its first column is the cell."""
+    with path.open("rb") as file:
+        start = file.read(5)
+    if start == b"cell,":
+        return True
+    if not start.startswith(b"PAR1"):
+        return False
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        return False
+    try:
+        return bool(pyarrow.parquet.read_schema(path).names[:1] == ["cell"])
+    except pyarrow.ArrowInvalid:
+        return False
 
 
 def _write_parquet(rows: list[dict[str, Any]], columns: list[str], path: Path) -> None:

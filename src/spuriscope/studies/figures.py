@@ -19,6 +19,8 @@ from spuriscope.studies.theory_sheets import SHEETS as THEORY_SHEETS
 
 __all__ = ["draw", "draw_theory"]
 
+MAKER = "spuriscope"  # in the files, by which they are known again
+
 
 def draw(store: Store, name: str, out: Path, *, root: Path | None = None) -> list[Path]:
     """Draw a study of a store; returns the files written into `out`.
@@ -61,7 +63,10 @@ def _write_all(name: str, sheets: Iterable[tuple[str, Content]], out: Path) -> l
     try:
         out.mkdir(parents=True, exist_ok=True)
         with figure_style(name):
-            return [file for ending, content in sheets for file in _write(content, out / f"{name}{ending}")]
+            drawn = [(content, out / f"{name}{ending}") for ending, content in sheets]
+            for content, path in drawn:
+                _refuse_others(content, path)
+            return [file for content, path in drawn for file in _write(content, path)]
     except OSError as error:
         raise ConfigError(f"cannot write in {out} ({error.strerror}); give another --out") from None
 
@@ -88,11 +93,27 @@ def _rows(store: Store, name: str) -> tuple[str, str, list[Result]]:
 
 def _write(content: Content, path: Path) -> list[Path]:
     if isinstance(content, list):
-        table = path.with_name(f"{path.name}.csv")
+        (table,) = _files(content, path)
         with table.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(content)
         return [table]
-    svg, png = (path.with_name(f"{path.name}.{kind}") for kind in ("svg", "png"))
-    content.savefig(svg, metadata={"Date": None})
-    content.savefig(png, dpi=144)
+    svg, png = _files(content, path)
+    content.savefig(svg, metadata={"Date": None, "Creator": MAKER})
+    content.savefig(png, dpi=144, metadata={"Software": MAKER})
     return [svg, png]
+
+
+def _files(content: Content, path: Path) -> list[Path]:
+    kinds = ("csv",) if isinstance(content, list) else ("svg", "png")
+    return [path.with_name(f"{path.name}.{kind}") for kind in kinds]
+
+
+def _refuse_others(content: Content, path: Path) -> None:
+    """Raise where a file would be overwritten that is no earlier drawing."""
+    for file in _files(content, path):
+        if not file.is_file():
+            continue
+        start = file.read_bytes()[:4000]
+        mark = ",".join(map(str, content[0])) if isinstance(content, list) else MAKER
+        if mark.encode() not in start:
+            raise ConfigError(f"{file} is there and was not drawn here; move it away, or give another --out")

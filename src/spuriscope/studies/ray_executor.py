@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from spuriscope.checks import check_number
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.errors import ConfigError
 from spuriscope.training import Cell, FailedCell, OnProgress, Progress, TrainedModel, train_many
@@ -59,8 +60,8 @@ class RayExecutor:
     def __post_init__(self) -> None:
         if self.cells_per_task < 1:
             raise ConfigError(f"cells_per_task must be 1 or more, got {self.cells_per_task}")
-        if self.n_gpus_per_task is not None and self.n_gpus_per_task < 0:
-            raise ConfigError(f"n_gpus_per_task must be 0 or more, got {self.n_gpus_per_task}")
+        if self.n_gpus_per_task is not None:
+            check_number("n_gpus_per_task", self.n_gpus_per_task, least=0)
         if self.max_retries < 0:
             raise ConfigError(f"max_retries must be 0 or more, got {self.max_retries}")
         _ray()  # missing, it is said before a store is made
@@ -214,11 +215,13 @@ class _Shipped:
     labels: np.ndarray
     class_names: tuple[str, ...]
     fingerprint: str
+    content_fingerprint: str
 
     @classmethod
     def of(cls, data: ImageSet) -> "_Shipped":
         images, labels = data.train.images.contiguous().numpy(), data.train.labels.contiguous().numpy()
-        return cls(data.name, images, labels, data.class_names, data.fingerprint)
+        key = data.fingerprint, data.content_fingerprint
+        return cls(data.name, images, labels, data.class_names, *key)
 
     def unpacked(self) -> ImageSet:
         """The data set as a task sees it. Trainings do not touch the test part: it is one image."""
@@ -227,6 +230,7 @@ class _Shipped:
             train = Split(torch.from_numpy(self.images), torch.from_numpy(self.labels))
         data = ImageSet(self.name, train, Split(train.images[:1], train.labels[:1]), self.class_names)
         data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the driver
+        data.__dict__["content_fingerprint"] = self.content_fingerprint
         return data
 
 

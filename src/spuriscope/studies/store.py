@@ -7,7 +7,6 @@ brought up to date when it is opened.
 """
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,51 +17,21 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from spuriscope.errors import StoreError
+from spuriscope.errors import CheckpointError, StoreError
+from spuriscope.studies.store_file import (
+    CHECKPOINTS,
+    FILE,
+    LOCK,
+    MIGRATIONS,
+    bring_to_disk,
+    refuse_another,
+    refuse_foreign,
+    told_when_full,
+)
 from spuriscope.studies.study import Entry, Study
 from spuriscope.training import Cell, TrainedModel, load_model
 
 __all__ = ["Store"]
-
-# Each step brings a store from one version to the next; a new store takes them all.
-MIGRATIONS = (
-    """
-    CREATE TABLE cells (
-        hash TEXT PRIMARY KEY,
-        content TEXT NOT NULL,        -- the cell, JSON
-        error TEXT,                   -- NULL: trained and measured; else why not
-        n_seconds REAL,               -- of training
-        losses TEXT,                  -- mean training loss of each epoch, JSON
-        finished TEXT NOT NULL        -- when, ISO 8601, UTC
-    ) STRICT;
-    CREATE TABLE measures (
-        cell TEXT NOT NULL REFERENCES cells (hash) ON DELETE CASCADE,
-        pattern TEXT NOT NULL,        -- fingerprint of the pattern stamped on the test images
-        target INTEGER NOT NULL,      -- the class it might lead to
-        name TEXT NOT NULL,           -- of the measure
-        value REAL NOT NULL,
-        PRIMARY KEY (cell, pattern, target, name)
-    ) STRICT, WITHOUT ROWID;
-    """,
-    """
-    CREATE TABLE studies (
-        name TEXT PRIMARY KEY,
-        title TEXT NOT NULL,
-        figure TEXT NOT NULL
-    ) STRICT;
-    CREATE TABLE entries (
-        study TEXT NOT NULL REFERENCES studies (name) ON DELETE CASCADE,
-        position INTEGER NOT NULL,
-        cell TEXT NOT NULL,           -- hash; in `cells` once it is done
-        pattern TEXT NOT NULL,        -- fingerprint
-        target INTEGER NOT NULL,
-        labels TEXT NOT NULL,         -- where the row stands in the study, JSON
-        PRIMARY KEY (study, position)
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX entries_cell ON entries (cell);
-    ALTER TABLE cells ADD COLUMN environment TEXT;  -- versions and hardware, JSON
-    """,
-)
 
 Rows = list[dict[str, Any]]
 
@@ -75,19 +44,23 @@ class Store:
         writes: False to look only; any number of processes may.
 
     Raises:
-        StoreError: another process writes to it, it is damaged, or a newer version made it.
+        StoreError: another process writes to it, it is damaged, a newer version made it, or the folder holds
+            other files and no store. Nothing is written then.
     """
 
     def __init__(self, folder: Path, *, writes: bool = True) -> None:
         self.folder = folder
-        self.path = folder / "store.sqlite"
-        self.checkpoints = folder / "checkpoints"
-        self.lock = FileLock(folder / "store.lock", timeout=0)
+        self.path = folder / FILE
+        self.checkpoints = folder / CHECKPOINTS
+        self.lock = FileLock(folder / LOCK, timeout=0)
         if not writes and not self.path.is_file():
             raise StoreError(
                 f"{folder} holds no store; `spuriscope study run ... --store {folder}` makes one"
             )
+        if self.path.is_file():
+            refuse_another(self.path)
         if writes:
+            refuse_foreign(folder)
             try:
                 self.checkpoints.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -144,12 +117,17 @@ class Store:
         cell = model.cell
         if keep_checkpoint:
             path = self.checkpoint_path(cell)
-            with _told_when_full(self.folder):
+            self._begin(path, cell)
+            with told_when_full(self.folder):
                 model.save(path)
-                _bring_to_disk(path)
+                bring_to_disk(path)
         with self._transaction() as write:
+            privacy = cell.recipe.privacy
+            if privacy is not None and privacy.randomness == "system":
+                write("DELETE FROM measures WHERE cell = ?", (cell.hash,))  # of another model of this cell
             self._write_cell(write, cell, environment, n_seconds=model.n_seconds, losses=model.losses)
             self._write_measures(write, measures)
+            write("DELETE FROM begun WHERE hash = ?", (cell.hash,))
 
     def add_measures(self, measures: Iterable[tuple[Entry, Mapping[str, float]]]) -> None:
         """Add measures, by name, to rows whose cells are in the store."""
@@ -172,6 +150,12 @@ class Store:
     def missing(self, study: Study) -> list[Cell]:
         """Cells of a study that are neither failed nor measured under every pattern and target asked for."""
         failed = {row["hash"] for row in self.query("SELECT hash FROM cells WHERE error IS NOT NULL")}
+        heads = {
+            row["hash"]: row["n_classes"]
+            for row in self.query(
+                "SELECT hash, json_array_length(content, '$.data.class_names') AS n_classes FROM cells"
+            )
+        }
         measured = {
             (row["cell"], row["pattern"], row["target"])
             for row in self.query("SELECT DISTINCT cell, pattern, target FROM measures")
@@ -179,7 +163,12 @@ class Store:
         missing = {
             entry.cell: None
             for entry in study.entries
-            if entry.cell.hash not in failed and (entry.cell.hash, *_place(entry)) not in measured
+            if entry.cell.hash not in failed
+            and (
+                (entry.cell.hash, *_place(entry)) not in measured
+                # older versions gave cells with other numbers of classes one hash
+                or heads[entry.cell.hash] != len(entry.cell.data.class_names)
+            )
         }
         return list(missing)
 
@@ -239,16 +228,49 @@ class Store:
         return self.checkpoints / f"{cell.hash}.safetensors"
 
     def load(self, cell: Cell) -> TrainedModel | None:
-        """The model of a cell, None if its weights were not kept."""
-        path = self.checkpoint_path(cell)
-        return load_model(path) if path.is_file() else None
+        """The model of a cell, None if its weights were not kept.
+
+        Raises:
+            CheckpointError: the file is damaged, or of another cell.
+        """
+        model = self.load_hash(cell.hash)
+        if model is None:
+            return None
+        n_classes, expected = len(model.cell.data.class_names), len(cell.data.class_names)
+        if n_classes != expected:  # older versions gave both one hash
+            raise CheckpointError(f"the model of cell {cell.hash} has {n_classes} classes, not {expected}")
+        return model
+
+    def load_hash(self, hash_: str) -> TrainedModel | None:
+        """The model of the cell with this hash; see `load`."""
+        path = self.checkpoints / f"{hash_}.safetensors"
+        if not path.is_file():
+            return None
+        model = load_model(path)
+        if model.cell.hash != hash_:
+            raise CheckpointError(f"{path} is not of cell {hash_}, but of {model.cell.hash}; move it away")
+        return model
 
     def query(self, sql: str, values: Iterable[Any] = ()) -> Rows:
         """Rows of a query, as dictionaries."""
-        with _told_when_full(self.folder):
+        with told_when_full(self.folder):
             return [dict(row) for row in self.connection.execute(sql, tuple(values))]
 
     # --- inside ----------------------------------------------------------------------------------
+
+    def _begin(self, path: Path, cell: Cell) -> None:
+        """Write down that a checkpoint is about to be written, so that what is half done is known as ours."""
+        is_known = self.query(
+            "SELECT hash FROM cells WHERE hash = ?1 UNION SELECT hash FROM begun WHERE hash = ?1",
+            (cell.hash,),
+        )
+        if path.is_file() and not is_known:
+            try:
+                load_model(path)
+            except CheckpointError:
+                raise StoreError(f"{path} was not written by this store; move it away") from None
+        with self._transaction() as write:
+            write("INSERT OR IGNORE INTO begun VALUES (?)", (cell.hash,))
 
     def _take_lock(self) -> None:
         try:
@@ -264,7 +286,7 @@ class Store:
             ) from None
 
     def _open(self) -> sqlite3.Connection:
-        with _told_when_full(self.folder):
+        with told_when_full(self.folder):
             connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
             try:
                 connection.row_factory = sqlite3.Row
@@ -297,16 +319,22 @@ class Store:
             self.lock.release()  # one who writes has taken it twice, and keeps it
 
     def _remove_leftovers(self) -> None:
-        """Checkpoints of cells that were not finished, left by a process that was killed."""
+        """Delete what a killed process of this store left of checkpoints it had begun, and nothing else."""
         done = {row["hash"] for row in self.query("SELECT hash FROM cells WHERE error IS NULL")}
-        with _told_when_full(self.folder):
-            for path in self.checkpoints.iterdir():
-                if path.suffix != ".safetensors" or path.stem not in done:
-                    path.unlink()
+        begun = [row["hash"] for row in self.query("SELECT hash FROM begun")]
+        with told_when_full(self.folder):
+            for hash_ in begun:
+                name = f"{hash_}.safetensors"
+                for partial in self.checkpoints.glob(f".{name}.*.partial"):
+                    partial.unlink()
+                if hash_ not in done:
+                    (self.checkpoints / name).unlink(missing_ok=True)
+        with self._transaction() as write:
+            write("DELETE FROM begun")
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
-        with _told_when_full(self.folder):
+        with told_when_full(self.folder):
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self.connection.execute
@@ -328,7 +356,8 @@ class Store:
     ) -> None:
         write(
             "INSERT INTO cells (hash, content, error, n_seconds, losses, finished, environment) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE SET error = excluded.error, "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE SET content = excluded.content, "
+            "error = excluded.error, "
             "n_seconds = excluded.n_seconds, losses = excluded.losses, finished = excluded.finished, "
             "environment = excluded.environment",
             (
@@ -349,35 +378,3 @@ class Store:
 
 def _place(entry: Entry) -> tuple[str, int]:
     return entry.pattern.fingerprint, entry.target
-
-
-def _bring_to_disk(path: Path) -> None:
-    """Wait until a file and its name are on the disk, so that a power cut loses neither."""
-    for place in (path, path.parent):
-        descriptor = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-@contextmanager
-def _told_when_full(folder: Path) -> Iterator[None]:
-    """Turn a full disk and a damaged file into errors a user can act on."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        name = getattr(error, "sqlite_errorname", "")
-        if name == "SQLITE_FULL":
-            reason = "the disk is full"
-        elif name.startswith("SQLITE_IOERR"):
-            reason = "disk error; is the disk full?"
-        else:
-            raise StoreError(
-                f"the store in {folder} cannot be used ({error}); is it a store, and whole?"
-            ) from None
-    except OSError as error:
-        reason = error.strerror or str(error)
-    else:
-        return
-    raise StoreError(f"cannot write in {folder} ({reason}); make room there and go on, nothing is lost")

@@ -240,7 +240,7 @@ class Grid:
         try:
             recipe = paper_recipe(data.name, model, optimizer=optimizer, epochs=epochs)
             return replace(recipe, **changes)
-        except TypeError as error:
+        except (TypeError, ConfigError) as error:
             raise ConfigError(f"study {self.name}: recipe {dict(changes)} does not fit: {error}") from None
 
 

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spuriscope.errors import ConfigError
+from spuriscope.checks import check_seed, check_whole
 from spuriscope.theory.model import Floats, RidgeModel, Weights
 
 __all__ = ["Simulation", "simulate"]
 
+MOST_SEEDS = 100_000
 CHUNK = 500_000  # draws held at one time
 
 
@@ -43,8 +44,9 @@ def simulate(model: RidgeModel, n: int, *, n_seeds: int = 1, seed: int = 0) -> S
     Raises:
         ConfigError: there are no images or no seeds.
     """
-    if n < 1 or n_seeds < 1:
-        raise ConfigError(f"a simulation takes 1 image and 1 seed at least, got n={n} and n_seeds={n_seeds}")
+    check_whole("n", n, least=1)
+    check_whole("n_seeds", n_seeds, least=1, most=MOST_SEEDS)
+    check_seed("seed", seed)
     rows = [
         [_trial(point, n, np.random.default_rng([seed, number])) for point in model.each()]
         for number in range(n_seeds)

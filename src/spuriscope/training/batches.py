@@ -14,6 +14,7 @@ from torch import Tensor
 from spuriscope.data.image_set import Split, unit_float
 from spuriscope.planting import Plant, draw_planted, stamp
 from spuriscope.training.cell import seeded_generator
+from spuriscope.training.draws import draws_of, uniform
 from spuriscope.training.part import Part
 from spuriscope.training.recipe import Recipe
 
@@ -45,7 +46,7 @@ class Batches:
         self.carries = carries.to(device) if carries.any() else None
         self.part = None if part is None else part.positions.to(device)
         self.n_images = len(split) if part is None else len(part)
-        self.order = seeded_generator(seed, "order")
+        self.order = draws_of(recipe.privacy, seed, "order")
         self.noise = seeded_generator(seed, "noise", device)
         self.augmentation = seeded_generator(seed, "augmentation", device)
 
@@ -66,10 +67,10 @@ class Batches:
         """Positions of the images of each batch of the next epoch, newly drawn."""
         size = self.recipe.batch_size
         batches: tuple[Tensor, ...]
-        if self.recipe.privacy is None:
+        if isinstance(self.order, torch.Generator) and self.recipe.privacy is None:
             batches = torch.randperm(self.n_images, generator=self.order).split(size)
         else:
-            draws = (torch.rand(self.n_images, generator=self.order) for _ in range(len(self)))
+            draws = (uniform(self.n_images, self.order) for _ in range(len(self)))
             batches = tuple((draw < size / self.n_images).nonzero().flatten() for draw in draws)
         batches = tuple(batch.to(self.labels.device) for batch in batches)
         return batches if self.part is None else tuple(self.part[batch] for batch in batches)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from spuriscope.checked import checked
+from spuriscope.checks import check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import CheckpointError, ConfigError, PatternError, PlantingError
 from spuriscope.models import check_model_name
@@ -27,6 +28,7 @@ from spuriscope.training.weights import Weights
 
 __all__ = ["Cell", "DataKey", "Parcel", "pack", "seeded_generator", "unpack"]
 
+LARGEST_CELL_SEED = 2**63 - 1  # games have seeds of their own for each model, beyond those of users
 STREAMS = ("weights", "order", "noise", "augmentation", "dropout", "privacy")
 
 
@@ -51,6 +53,27 @@ class DataKey:
     def of(cls, data: ImageSet) -> "DataKey":
         """The key of a data set."""
         return cls(data.name, data.fingerprint, data.shape, data.class_names)
+
+    def check(self, data: ImageSet, what: str) -> None:
+        """Raise unless `data` is what this is the key of.
+
+        Keys were made of the content alone once, which says the same where the number of classes is equal.
+
+        Args:
+            data: what is at hand.
+            what: begins the message, as "the cell was made for".
+
+        Raises:
+            CheckpointError: it is other data, or has another number of classes.
+        """
+        n_classes = len(self.class_names)
+        is_equal = self.fingerprint in (data.fingerprint, data.content_fingerprint)
+        if not is_equal or n_classes != data.n_classes:
+            raise CheckpointError(
+                f"{what} {self.name} with fingerprint {self.fingerprint[:12]} and {n_classes} classes, this "
+                f"{data.name} has {data.fingerprint[:12]} and {data.n_classes} classes; give the data it was "
+                "made for"
+            )
 
 
 @checked(ConfigError)
@@ -83,8 +106,7 @@ class Cell:
 
     def __post_init__(self) -> None:
         check_model_name(self.model)
-        if self.seed < 0:
-            raise ConfigError(f"seed cannot be negative, got {self.seed}")
+        check_whole("seed", self.seed, most=LARGEST_CELL_SEED)
         for plant in self.plants:
             if plant.pattern.shape != self.data.shape:
                 raise PatternError(

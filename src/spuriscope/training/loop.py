@@ -16,16 +16,16 @@ from torch import Tensor, nn
 
 from spuriscope.checked import checked
 from spuriscope.data.image_set import ImageSet
-from spuriscope.errors import CheckpointError, ConfigError, DivergenceError
+from spuriscope.errors import ConfigError, DivergenceError
 from spuriscope.models import Dropout, build_model, default_model, head_of
 from spuriscope.planting import Plant
 from spuriscope.training.batches import Batches
 from spuriscope.training.cell import Cell, DataKey, seeded_generator
+from spuriscope.training.draws import draws_of
 from spuriscope.training.gradient import set_gradient
 from spuriscope.training.optimizer import Optimizer
 from spuriscope.training.part import Part
-from spuriscope.training.privacy import check_opacus
-from spuriscope.training.private_gradient import SetGradient, private_gradient
+from spuriscope.training.private_gradient import SetGradient, check_private, private_gradient
 from spuriscope.training.recipe import Recipe
 from spuriscope.training.trained import TrainedModel
 from spuriscope.training.weights import Weights
@@ -62,7 +62,8 @@ def train(
     """Train one model on a data set, with patterns planted in it or without.
 
     The same arguments give the same weights to the bit on the same machine: a CPU training runs on one
-    thread, and all chance comes from generators that `seed` fills.
+    thread, and all chance comes from generators that `seed` fills. A private training does so only where its
+    `Privacy` asks for that.
 
     Args:
         data: trained on its training part.
@@ -103,6 +104,8 @@ def train_cell(
     module = initial_model(cell).to(place)
     batches = Batches(data.train, cell.plants, cell.recipe, cell.seed, place, part=cell.part)
     losses = fit(module, batches, cell.recipe, seed=cell.seed, on_epoch=on_epoch)
+    if cell.recipe.privacy is not None:
+        losses = ()  # they are of the images, without noise: the promise does not cover them
     epsilon = cell.recipe.epsilon(batches.n_images)
     seconds = time.perf_counter() - start
     return TrainedModel(cell, module.eval().cpu(), losses, seconds, epsilon=epsilon)
@@ -126,17 +129,12 @@ def check_data(cell: Cell, data: ImageSet) -> None:
 
     Raises:
         CheckpointError: it is other data.
-        ConfigError: the cell's part reaches beyond it, or its recipe needs what is not installed.
+        ConfigError: the cell's part reaches beyond it, or its recipe cannot keep its promise of privacy here.
     """
-    if data.fingerprint != cell.data.fingerprint:
-        raise CheckpointError(
-            f"the cell was made for {cell.data.name} with fingerprint {cell.data.fingerprint[:12]}, "
-            f"this {data.name} has {data.fingerprint[:12]}; give the data it was made for"
-        )
+    cell.data.check(data, "the cell was made for")
     if cell.part is not None:
         cell.part.check(len(data.train))
-    if cell.recipe.privacy is not None:
-        check_opacus()
+    check_private(cell.recipe)
 
 
 def fit(
@@ -212,7 +210,7 @@ def _gradient(module: nn.Module, recipe: Recipe, batches: Epochs, seed: int) -> 
     if recipe.privacy is None:
         yield lambda images, labels: set_gradient(module, images, labels, recipe)
         return
-    noise = seeded_generator(seed, "privacy", batches.labels.device)
+    noise = draws_of(recipe.privacy, seed, "privacy", batches.labels.device)
     with private_gradient(module, recipe, n_images=batches.n_images, noise=noise) as set_it:
         yield set_it
 

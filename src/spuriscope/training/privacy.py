@@ -5,33 +5,44 @@ norm of each image's gradient below a bound, and adds normal noise to their sum.
 changes by little, in the sense of (epsilon, delta), when one image is added or removed. Accountant and
 clipping by ghost norms are Opacus's.
 
-The promise is that of the algorithm with fresh noise. Here a seed fills the noise, so that a training can be
-repeated: whoever knows the seed can take the noise off.
+The promise is that of the algorithm with noise that nobody can draw again, see `Privacy`.
 """
 
 import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
-from math import isfinite
+from typing import Literal, get_args
 
 from spuriscope.checked import checked
+from spuriscope.checks import check_number
 from spuriscope.errors import ConfigError
 
 __all__ = ["Privacy", "check_opacus"]
 
+Randomness = Literal["system", "seed"]
 ORDERS = [1 + step / 50 for step in range(1, 500)] + [*range(11, 64), 80, 128, 256, 512, 1024]  # of Renyi
 
 
 @checked(ConfigError)
 @dataclass(frozen=True, kw_only=True)
 class Privacy:
-    """How much noise, on gradients of which norm.
+    """How much noise, on gradients of which norm, and where it comes from.
+
+    The promise covers the trained weights. A checkpoint holds neither the losses, which are of the images and
+    without noise, nor a seed that draws the noise again. What else it holds is no part of the promise: the
+    fingerprint of the data tells, to one who has all images but one, whether that one was among them, and a
+    part says which were trained on. Give away the weights alone:
+    `safetensors.torch.save_file(model.module.state_dict(), "weights.safetensors")`.
 
     Attributes:
         noise_multiplier: standard deviation of the noise on the sum of gradients, as a multiple of
             `max_grad_norm`.
         max_grad_norm: bound on the norm of each image's gradient.
         delta: chance with which the promise may fail; below 1 / (number of images), as a rule.
+        randomness: "system" draws the noise, and the images of each batch, from the system's randomness:
+            nobody can draw them again, so no training repeats, and a clean twin has draws of its own. "seed"
+            draws them from the cell's seed, which stands in its checkpoint: trainings repeat to the bit, for
+            studies and tests, but whoever has the seed can take the noise off. Do not give such a model away.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -40,14 +51,17 @@ class Privacy:
     noise_multiplier: float
     max_grad_norm: float = 1.0
     delta: float = 1e-5
+    randomness: Randomness = "system"
 
     def __post_init__(self) -> None:
         for name in ("noise_multiplier", "max_grad_norm", "delta"):
-            value = getattr(self, name)
-            if not isfinite(value) or value <= 0:
-                raise ConfigError(f"{name} must be a number above 0, got {value!r}")
+            check_number(name, getattr(self, name), above=0)
         if self.delta >= 1:
             raise ConfigError(f"delta is a chance below 1, got {self.delta}")
+        if self.randomness not in get_args(Randomness):
+            raise ConfigError(
+                f"randomness must be one of {', '.join(get_args(Randomness))}, got {self.randomness!r}"
+            )
 
     def epsilon(self, *, n_images: int, batch_size: int, epochs: int) -> float:
         """The epsilon of a training, an upper bound from Renyi divergences (Mironov, 2017); 0 without steps.

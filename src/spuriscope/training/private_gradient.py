@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spuriscope.errors import ConfigError
+from spuriscope.training.draws import Draws, normal_like
 from spuriscope.training.gradient import precision_of, refuse_batch_norm
+from spuriscope.training.privacy import check_opacus
 from spuriscope.training.recipe import Recipe
 
-__all__ = ["SetGradient", "private_gradient"]
+__all__ = ["SetGradient", "check_private", "private_gradient"]
 
 SetGradient = Callable[
     [Tensor, Tensor], Tensor
@@ -25,7 +27,7 @@ SetGradient = Callable[
 
 @contextmanager
 def private_gradient(
-    module: nn.Module, recipe: Recipe, *, n_images: int, noise: torch.Generator
+    module: nn.Module, recipe: Recipe, *, n_images: int, noise: Draws
 ) -> Iterator[SetGradient]:
     """What puts the noisy gradient of a batch into the parameters of `module`, while the block lasts.
 
@@ -36,11 +38,13 @@ def private_gradient(
         module: returns logits.
         recipe: has `privacy`.
         n_images: that batches are drawn from.
-        noise: draws the noise, on the device of the module.
+        noise: draws the noise; a generator of torch's is on the device of the module.
 
     Raises:
-        ConfigError: the module mixes the images of a batch, or Opacus cannot clip one of its layers.
+        ConfigError: the module mixes the images of a batch, Opacus cannot clip one of its layers, or the
+            recipe shortens products.
     """
+    check_private(recipe)
     from opacus.grad_sample import GradSampleModuleFastGradientClipping
 
     privacy = recipe.privacy
@@ -76,9 +80,8 @@ def private_gradient(
             total = losses.detach().mean()
         for parameter in module.parameters():
             spread = privacy.noise_multiplier * privacy.max_grad_norm
-            noisy = torch.empty_like(parameter).normal_(std=spread, generator=noise)
             clipped = 0.0 if parameter.grad is None else parameter.grad
-            parameter.grad = (clipped + noisy) / mean_size
+            parameter.grad = (clipped + normal_like(parameter, spread, noise)) / mean_size
         return total
 
     try:
@@ -86,6 +89,25 @@ def private_gradient(
     finally:
         wrapped.to_standard_module()
         _lay_out(module, torch.channels_last)
+
+
+def check_private(recipe: Recipe) -> None:
+    """Raise unless a recipe's promise of privacy can be kept here.
+
+    Shortened products round the norms that clipping relies on: in bfloat16 a clipped gradient had norm .1008
+    where the bound was .1 (digits, 20 images one by one), in float32 .1000000.
+
+    Raises:
+        ConfigError: it shortens products, or Opacus is not installed.
+    """
+    if recipe.privacy is None:
+        return
+    if recipe.precision != "float32":
+        raise ConfigError(
+            f"differential privacy needs precision 'float32', got {recipe.precision!r}: rounded norms let "
+            "gradients exceed their bound; leave out the precision, or the privacy"
+        )
+    check_opacus()
 
 
 def _lay_out(module: nn.Module, memory_format: torch.memory_format) -> None:

@@ -7,10 +7,10 @@ after epochs 40, 50 and 60. Fewer epochs keep the shape of that schedule: the mi
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import isfinite
 from typing import Any, Literal, get_args
 
 from spuriscope.checked import checked
+from spuriscope.checks import check_number, check_whole
 from spuriscope.errors import ConfigError
 from spuriscope.training.privacy import Privacy
 
@@ -82,20 +82,18 @@ class Recipe:
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         for name in ("learning_rate", "momentum", "decay", "weight_decay", "input_noise", "clip_at"):
-            value = getattr(self, name)
-            if not isfinite(value) or value < 0:
-                raise ConfigError(f"{name} must be a number of 0 or more, got {value!r}")
+            check_number(name, getattr(self, name), least=0)
         if self.learning_rate == 0:
             raise ConfigError("learning_rate must be above 0; with epochs=0 nothing is trained")
-        if self.epochs < 0:
-            raise ConfigError(f"epochs must be 0 or more, got {self.epochs}")
+        check_whole("epochs", self.epochs)
         if self.milestones is None:
             sevenths = {-(-self.epochs * part // 7) for part in (4, 5, 6)}
             object.__setattr__(self, "milestones", tuple(sorted(sevenths)))
         else:
             object.__setattr__(self, "milestones", tuple(self.milestones))
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size must be 1 or more, got {self.batch_size}")
+        for milestone in self.milestones or ():
+            check_whole("a milestone", milestone)
+        check_whole("batch_size", self.batch_size, least=1)
         given: object = self.privacy  # from JSON or YAML
         if isinstance(given, Mapping):
             object.__setattr__(self, "privacy", _privacy(given))
@@ -147,6 +145,8 @@ class Recipe:
         settings = asdict(self) | {"milestones": list(self.milestones or ())}
         if self.privacy is None:
             del settings["privacy"]
+        elif self.privacy.randomness == "seed":  # all there was, once: those cells keep their hash
+            del settings["privacy"]["randomness"]
         if self.freeze == "none":  # left out: the hashes of cells are older
             del settings["freeze"]
         return settings
@@ -158,6 +158,9 @@ class Recipe:
         Raises:
             ConfigError: a setting is unknown or out of range.
         """
+        privacy = settings.get("privacy")
+        if isinstance(privacy, Mapping):
+            settings = settings | {"privacy": {"randomness": "seed"} | dict(privacy)}
         try:
             return cls(**settings)
         except TypeError as error:

@@ -1,8 +1,8 @@
 """A trained model and its file.
 
 A checkpoint is one safetensors file: the weights, the pixels of the planted patterns, the positions of the
-cell's part if it has one, and in the header the cell in full, so that loading needs nothing else. Nothing
-is unpickled.
+cell's part if it has one, and in the header the cell in full, so that loading needs nothing else, and a
+checksum. Nothing is unpickled.
 """
 
 import json
@@ -22,11 +22,11 @@ from spuriscope.errors import CheckpointError, ConfigError, ModelError
 from spuriscope.models import build_model
 from spuriscope.patterns import Pattern
 from spuriscope.training.cell import Cell
+from spuriscope.training.checkpoint import to_file, to_parts
 from spuriscope.training.part import Part
 
 __all__ = ["TrainedModel", "load_model"]
 
-FORMAT = "1"
 PREDICT_BATCH = 500
 WEIGHTS, PATTERN, PART = "weights.", "pattern.", "part"
 
@@ -38,11 +38,12 @@ class TrainedModel:
     Attributes:
         cell: what was trained on what, and how.
         module: returns logits; in evaluation mode.
-        losses: mean training loss of each epoch.
+        losses: mean training loss of each epoch; none of a private training, see `Privacy`.
         n_seconds: how long the training took; of a model that was made to forget, how long that took.
         deletions: what was done to it since, in order: `method`, its `settings` and the `images` forgotten,
             JSON values. Without any the model is what its cell says.
-        epsilon: what its training promises under differential privacy, see `Privacy`; None without.
+        epsilon: what its training promises under differential privacy, see `Privacy`; None without, and
+            where its precision cannot keep the promise.
     """
 
     cell: Cell
@@ -89,23 +90,21 @@ class TrainedModel:
 
     def to_bytes(self) -> bytes:
         """The checkpoint: a safetensors file, as bytes."""
-        from safetensors.torch import save
-
         tensors = {WEIGHTS + name: value.contiguous() for name, value in self.module.state_dict().items()}
         for number, picture in enumerate(self.cell.patterns):
             tensors[f"{PATTERN}{number}"] = picture.pixels.clone()  # two plants may share one
         if self.cell.part is not None:
             tensors[PART] = self.cell.part.positions
+        is_private = self.cell.recipe.privacy is not None
         header = {
-            "spuriscope": FORMAT,
             "cell": json.dumps(self.cell.to_json()),
-            "losses": json.dumps(self.losses),
+            "losses": json.dumps(() if is_private else self.losses),
             "n_seconds": json.dumps(self.n_seconds),
             "epsilon": json.dumps(self.epsilon),
             "torch": torch.__version__,
             "deletions": json.dumps(self.deletions),
         }
-        return save(tensors, metadata=header)
+        return to_file(header, tensors)
 
     @classmethod
     def from_bytes(cls, content: bytes, *, source: str = "these bytes") -> "TrainedModel":
@@ -114,7 +113,7 @@ class TrainedModel:
         Raises:
             CheckpointError: this is no checkpoint, or a damaged one; the message calls it `source`.
         """
-        header, tensors = _parse(content, source)
+        header, tensors = to_parts(content, source)
         try:
             cell_content = json.loads(header["cell"])
             patterns = [
@@ -124,6 +123,10 @@ class TrainedModel:
             losses, n_seconds = tuple(json.loads(header["losses"])), float(json.loads(header["n_seconds"]))
             deletions = tuple(json.loads(header.get("deletions", "[]")))  # younger than the format
             epsilon = json.loads(header.get("epsilon", "null"))  # likewise
+            if "privacy" in cell_content["recipe"]:
+                losses = ()  # older versions kept them
+                if cell_content["recipe"].get("precision", "float32") != "float32":
+                    epsilon = None  # older versions promised one, with norms rounded too far to keep it
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{source}: the header lacks {error}; train it again") from None
         try:
@@ -162,22 +165,3 @@ def load_model(path: str | Path) -> TrainedModel:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}; `spuriscope train` writes one")
     return TrainedModel.from_bytes(path.read_bytes(), source=str(path))
-
-
-def _parse(content: bytes, source: str) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Header and tensors of a safetensors file."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        tensors = load(content)
-    except (SafetensorError, KeyError) as error:
-        raise CheckpointError(f"{source}: not a whole safetensors file ({error}); train it again") from None
-    n_header = int.from_bytes(content[:8], "little")  # the format: length, JSON, tensors
-    header = json.loads(content[8 : 8 + n_header]).get("__metadata__", {})
-    if header.get("spuriscope") != FORMAT:
-        raise CheckpointError(
-            f"{source}: not a checkpoint of this version of spuriscope (format {header.get('spuriscope')!r}, "
-            f"expected {FORMAT!r}); train it again"
-        )
-    return header, tensors

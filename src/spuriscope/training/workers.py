@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.errors import SpuriscopeError, TrainingError
@@ -30,7 +31,7 @@ from spuriscope.training.loop import train_cell
 
 __all__ = ["EpochDone", "Failed", "SharedData", "Worker", "shared_data"]
 
-PREFIX = "spuriscope-workers-"
+PREFIX, LOCK = "spuriscope-workers-", "lock"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class SharedData:
     name: str
     class_names: tuple[str, ...]
     fingerprint: str
+    content_fingerprint: str
     folder: Path
     shape: tuple[int, ...]
     n_train: int
@@ -76,7 +78,15 @@ class SharedData:
                 f"cannot write {n_megabytes} MB for the workers into {folder.parent} ({error}); "
                 "make room, or name another folder in TMPDIR"
             ) from None
-        return cls(data.name, data.class_names, data.fingerprint, folder, data.shape, len(data.train))
+        return cls(
+            data.name,
+            data.class_names,
+            data.fingerprint,
+            data.content_fingerprint,
+            folder,
+            data.shape,
+            len(data.train),
+        )
 
     def map(self) -> ImageSet:
         """The data set as a worker sees it. Trainings do not touch the test part: it is one image."""
@@ -86,6 +96,7 @@ class SharedData:
         train = Split(images.view(self.n_train, *self.shape), labels)
         data = ImageSet(self.name, train, Split(train.images[:1], labels[:1]), self.class_names)
         data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the parent
+        data.__dict__["content_fingerprint"] = self.content_fingerprint
         return data
 
 
@@ -93,14 +104,24 @@ class SharedData:
 def shared_data(data: ImageSet) -> Iterator[SharedData]:
     """The training part of a data set in a file of its own, which goes when the block ends.
 
-    What a process left that was killed goes when the next one comes.
+    Delete what a killed process left. Its lock tells whether it lives, for it may run in another container,
+    where its number says nothing; a folder without a lock, or with other files in it, is left alone.
     """
     for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        owner = old.name.removeprefix(PREFIX).partition("-")[0]
-        if owner.isdigit() and not _is_alive(int(owner)):
-            shutil.rmtree(old, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as folder:
+        with suppress(OSError):  # somebody else's, or gone meanwhile
+            names = {path.name for path in old.iterdir()}
+            if LOCK in names and names <= {"images", "labels", LOCK}:
+                _remove_if_free(old)
+    prefix = f"{PREFIX}{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder, FileLock(Path(folder) / LOCK):
         yield SharedData.write(data, Path(folder))
+
+
+def _remove_if_free(folder: Path) -> None:
+    owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+    if owner.isdigit() and not _is_alive(int(owner)):  # a live one may be about to take its lock
+        with suppress(Timeout), FileLock(folder / LOCK, timeout=0):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_alive(pid: int) -> bool:

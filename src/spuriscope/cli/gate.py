@@ -1,0 +1,29 @@
+"""The gate of the command line: no command begins with a number that is none, or that nothing can have."""
+
+from typing import Any
+
+from typer.core import TyperCommand
+
+from spuriscope.checks import LARGEST_SEED, check_number, check_whole
+
+__all__ = ["Command"]
+
+
+class Command(TyperCommand):
+    """A command whose numbers are checked before it runs, whether they turn out to be used or not.
+
+    Whole numbers are counts, positions of classes, pixels and seeds: none is negative. Where a number has a
+    range of its own, what it is handed to says so.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Check, and run."""
+        for parameter in self.params:
+            given = ctx.params.get(str(parameter.name))
+            for value in given if isinstance(given, list | tuple) else [given]:
+                name = parameter.opts[0]
+                if isinstance(value, float):
+                    check_number(name, value)
+                elif isinstance(value, int) and not isinstance(value, bool):
+                    check_whole(name, value, most=LARGEST_SEED)
+        return super().invoke(ctx)

@@ -1,0 +1,67 @@
+"""The form of a checkpoint: a safetensors file that knows when it was changed.
+
+Beside the tensors stand texts, in the file's header: what the tensors are of, and a checksum over all of it.
+A file of the first form has no checksum; it is read still. Nothing is unpickled.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from spuriscope.errors import CheckpointError
+
+__all__ = ["to_file", "to_parts"]
+
+FORMAT, FIRST_FORMAT = "2", "1"  # the first has no checksum
+VERSION, CHECKSUM = "spuriscope", "checksum"
+
+
+def to_file(texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> bytes:
+    """The content of the file with these texts and tensors."""
+    from safetensors.torch import save
+
+    header = {**texts, VERSION: FORMAT}
+    return save(dict(tensors), metadata=header | {CHECKSUM: checksum(header, tensors)})
+
+
+def to_parts(content: bytes, source: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The texts and the tensors that `to_file` was given.
+
+    Raises:
+        CheckpointError: this is no checkpoint, or it was changed since; the message calls it `source`.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors = load(content)
+        n_header = int.from_bytes(content[:8], "little")  # the format: length, JSON, tensors
+        header = dict(json.loads(content[8 : 8 + n_header]).get("__metadata__", {}))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{source}: not a whole safetensors file ({error}); train it again") from None
+    version = header.get(VERSION)
+    if version not in (FORMAT, FIRST_FORMAT):
+        raise CheckpointError(
+            f"{source}: not a checkpoint of this version of spuriscope (format {version!r}, "
+            f"expected {FORMAT!r}); train it again"
+        )
+    found = header.pop(CHECKSUM, None)
+    if version == FORMAT and found != checksum(header, tensors):
+        raise CheckpointError(
+            f"{source}: the checksum differs, so this is not what was written: the file is damaged or was "
+            "changed; train it again, or take a good copy"
+        )
+    return header, tensors
+
+
+def checksum(texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the texts, and over name, type, shape and bytes of each tensor, in order of the names."""
+    digest = hashlib.sha256(json.dumps(dict(texts), sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
