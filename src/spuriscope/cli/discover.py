@@ -66,7 +66,7 @@ def discover(
     patterns: Annotated[
         Path | None, typer.Option(help="New folder for the reconstructed patterns, as found-1.png and so on.")
     ] = None,
-    level: Annotated[float, typer.Option(help="Chance that anything is reported falsely.")] = 0.05,
+    level: Annotated[float, typer.Option(help="Level that is held over all suspects.")] = 0.05,
     threshold: ThresholdOption = 0.1,
     seed: Annotated[int, typer.Option(help="Draws the fresh images and the controls.")] = 0,
     as_json: JsonOption = False,

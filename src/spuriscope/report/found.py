@@ -155,8 +155,8 @@ def _sure(result: Document) -> str:
         "twin. A finding needs two lines of evidence: a group that stands out further than the crowd of its "
         "class lets expect, "
         f"and a pattern that moves many of {wording.count(result['n_fresh'])} fresh images, compared with "
-        f"those of up to {wording.count(result['n_controls'])} control groups, natural look-alikes. The "
-        f"chance that a search reports anything falsely is held at {wording.percent(result['level'])}."
+        f"those of up to {wording.count(result['n_controls'])} control groups, natural look-alikes. Both "
+        f"claims have to hold; the level, {wording.percent(result['level'])}, is held over all suspects."
     )
 
 
