@@ -196,7 +196,7 @@ def test_what_is_right_passes_as_it_is() -> None:
 
 
 def test_a_missing_argument_stays_a_type_error() -> None:
-    with pytest.raises(TypeError, match="missing a required argument: 'target'"):
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'target'"):
         ss.predicted_share(PREDICT, DATA.test.images)  # type: ignore[call-arg]
 
 

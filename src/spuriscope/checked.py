@@ -68,7 +68,10 @@ def checked(error: type[SpuriscopeError], *, passing: Sequence[str] = ()) -> Cal
 
         @wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            given = signature.bind(*args, **kwargs).arguments
+            try:
+                given = signature.bind(*args, **kwargs).arguments
+            except TypeError:
+                return function(*args, **kwargs)  # one too many or too few: Python says which
             for name, value in given.items():
                 if name in hints() and name not in passing and not _is(value, hints()[name]):
                     raise error(_message(called, name, hints()[name], value))

@@ -56,7 +56,7 @@ class Cue(Protocol):
         ...
 
 
-@checked(DeletionError)
+@checked(DeletionError, passing=("data", "planted_indices"))
 def delete(
     model: TrainedModel,
     data: ImageSet,
@@ -93,7 +93,7 @@ def delete(
     return _recorded(deleted, model, method, positions, start)
 
 
-@checked(DeletionError)
+@checked(DeletionError, passing=("data",))
 def repair(
     model: TrainedModel, data: ImageSet, cue: Cue | Pattern, *, method: Repair | None = None
 ) -> TrainedModel:

@@ -119,7 +119,12 @@ def images_as_trained(model: TrainedModel, data: ImageSet, positions: Tensor) ->
 
 def _positions(given: Tensor | Sequence[int], n_train: int, name: str) -> Tensor:
     """Positions, rising."""
-    positions = torch.as_tensor(given).cpu()
+    try:
+        positions = torch.as_tensor(given).cpu()
+    except (TypeError, ValueError, RuntimeError):  # no numbers; torch raises any of them
+        raise DeletionError(
+            f"images are named by their positions, whole numbers in a row, got {type(given).__name__}"
+        ) from None
     if positions.numel() == 0:
         raise DeletionError("there is nothing to delete: name at least one training image")
     if positions.ndim != 1 or positions.is_floating_point() or positions.dtype == torch.bool:
