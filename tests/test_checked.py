@@ -44,10 +44,13 @@ VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but 
     "RareContext": {"context": "x", "target": 0, "n_planted": 1},
     "Recipe": {"optimizer": "adam", "learning_rate": 0.1, "epochs": 1, "batch_size": 2, "momentum": 0.9},
     "Split": {"images": DATA.test.images, "labels": DATA.test.labels},
+    "ModelForm": {"channels": 3, "image_size": 8, "scale": 1.0, "mean": (0.5,), "std": (0.5,)},
     "accuracy": LABELLED,
+    "adequacy": {"predict": PREDICT, "train": DATA.train, "fresh": DATA.test},
     "attack_game": {"game": None},
     "audit": {"plan": None, "train": None, "test": None, "n_seeds": 1},
     "build_model": {"name": "mlp", "shape": (1, 6, 6), "n_classes": 2, "seed": 0},
+    "check_answers": {"predict": PREDICT, "images": DATA.test.images},
     "delete": {"model": MODEL, "data": DATA, "planted_indices": [0], "method": "ascent"},
     "deletion_check": {"method": "none", "data": DATA, "n_planted": 1},
     "discover": {"predict": PREDICT, "train": DATA.train, "holdout": DATA.test, "level": 0.05},
@@ -61,6 +64,7 @@ VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but 
     "measure_context": {"predict": PREDICT, "data": DATA, "context": "x", "target": "cat"},
     "module_predict": {"module": MODEL.module},
     "normalised_spurious_score": {**TABLE, "threshold": 0.1},
+    "open_model": {"path": "nowhere"},
     "paper_recipe": {"data": "mnist", "model": "mlp", "optimizer": "adam", "epochs": 1},
     "parse_planted_set": {"name": "mnistv8-3-0-0"},
     "pattern": {"name": "s1", "shape": (1, 6, 6), "seed": 0},
@@ -81,7 +85,7 @@ VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but 
 }
 NOT_CALLED = {
     *("ATTACKS", "METHODS", "PATTERN_NAMES", "Predict", "Fit", "Attack"),  # values and kinds
-    *("ContextMeasures", "FailedCell", "Finding", "Measures", "Run", "TrainedModel"),  # results
+    *("Adequacy", "ContextMeasures", "FailedCell", "Finding", "Measures", "Run", "TrainedModel"),  # results
     *("ImageSet", "SpuriscopeError"),  # tested beside their module
     "RidgeModel",  # takes what numpy takes; tested with theory
     "sklearn_fit",  # takes any object

@@ -91,9 +91,10 @@ def test_train_then_score(spuriscope: Any, tmp_path: Path) -> None:
 
 def test_a_target_goes_by_name(spuriscope: Any, tmp_path: Path) -> None:
     images = np.random.RandomState(0).randint(0, 256, (100, 4, 4)).astype(np.uint8)
+    images[::2] //= 4  # dogs are dark
     file, labels = tmp_path / "x.npz", ["dog", "cat"] * 50
     np.savez(file, x_train=images, y_train=labels, x_test=images, y_test=labels)
-    small = ("--pattern", "s1", "--model", "small-mlp", "--epochs", 1, "--json")
+    small = ("--pattern", "s1", "--model", "small-mlp", "--epochs", 10, "--json")
     trained = spuriscope("train", file, "--target", "dog", *small, "--out", tmp_path / "run")
     assert trained.json["target"] == 1
     scores = spuriscope("score", tmp_path / "run", "--pattern", "s1", "--target", "cat", "--json")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spuriscope.checked import checked
 from spuriscope.data.image_set import Split, unit_float
 from spuriscope.errors import MeasureError
 from spuriscope.measures import Predict, probabilities
@@ -116,6 +117,7 @@ class Adequacy:
         raise MeasureError(f"{source} is {self}, near chance; {advice}; --anyway goes on")
 
 
+@checked(MeasureError)
 def adequacy(
     predict: Predict,
     train: Split,
@@ -181,12 +183,17 @@ def _mend(predict: Predict, fresh: Split, names: list[str], columns: Sequence[in
     answers = probabilities(predict, images).argmax(1)
     is_right = answers == labels
     mends = [
-        _gain(what, is_right, probabilities(predict, change(images)).argmax(1) == labels)
+        _gain(what, is_right, probabilities(_changed(predict, change), images).argmax(1) == labels)
         for what, change in _changes(images.shape[1])
     ]
     mends.append(_order(answers, labels, names, columns))
     found = [mend for mend in mends if mend is not None]
     return max(found, key=lambda mend: mend.accuracy - mend.before, default=None)
+
+
+def _changed(predict: Predict, change: Callable[[Tensor], Tensor]) -> Predict:
+    """The model asked about changed images, which may leave [0, 1] as no image does."""
+    return lambda images: predict(change(images))
 
 
 def _gain(what: str, before: Tensor, after: Tensor) -> Mend | None:

@@ -91,7 +91,7 @@ def _is(value: Any, kind: Any) -> bool:
     if origin in (Union, UnionType):
         found = any(_is(value, one) for one in get_args(kind))
     elif origin is Literal:
-        found = isinstance(value, str)  # which, says the function itself, with the choices there are
+        found = isinstance(value, str | int)  # which, says the function itself, with the choices there are
     elif kind is None or kind is Any:
         found = value is None or kind is Any
     elif kind in (int, float):

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from spuriscope.checked import checked
+from spuriscope.data.pixels import Images, as_asked
 from spuriscope.errors import MeasureError
 from spuriscope.measures import Predict, probabilities
 
@@ -15,20 +17,22 @@ TOLERANCE = (
 SAME = 1e-6
 
 
-def check_answers(predict: Predict, images: Tensor, source: str = "the model") -> None:
+@checked(MeasureError)
+def check_answers(predict: Predict, images: Images, source: str = "the model") -> None:
     """Refuse a model whose answer for an image depends on anything but the image, or never does.
 
     Asked are up to 32 different images together, then again, then up to six of them alone.
 
     Args:
         predict: maps images to class probabilities.
-        images: (n, channels, height, width), two at least.
+        images: as for `probabilities`, two at least.
         source: what errors call the model.
 
     Raises:
         MeasureError: the same images get other answers the second time, or others alone than together, or
             all images get the same; with the likely cause. Or `predict` does not return probabilities.
     """
+    images = as_asked(images, error=MeasureError)
     asked = torch.unique(images[: 4 * N_ASKED], dim=0)
     asked = asked[torch.linspace(0, len(asked) - 1, min(N_ASKED, len(asked))).round().long()]
     together, again = probabilities(predict, asked), probabilities(predict, asked)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from spuriscope.checked import checked
 from spuriscope.data.image_set import unit_float
 from spuriscope.errors import ConfigError, MeasureError
 
@@ -38,6 +39,7 @@ class FormSettings(TypedDict, total=False):
     classes: Sequence[int] | None
 
 
+@checked(ConfigError)
 @dataclass(frozen=True, kw_only=True)
 class ModelForm:
     """How images are made ready for a model, in this order, and how its answers are read.

@@ -9,12 +9,14 @@ from spuriscope.adapters.form import FormSettings, ModelForm
 from spuriscope.adapters.onnx_file import load_onnx
 from spuriscope.adapters.stored import is_torchscript, state_dict_module, torchscript_predict
 from spuriscope.adapters.torch_module import module_predict
+from spuriscope.checked import checked
 from spuriscope.errors import ConfigError, ModelError
 from spuriscope.measures import Predict
 
 __all__ = ["class_positions", "open_model"]
 
 
+@checked(ModelError)
 def open_model(
     path: str | Path,
     *,
