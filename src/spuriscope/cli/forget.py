@@ -82,27 +82,31 @@ def forget(
 
 def _positions(text: str, names: tuple[str, ...] | None) -> list[int]:
     """Positions, or names of images: in the text with commas between, or one a line in the file it names."""
-    asked = [part for part in text.replace(",", " ").split() if part]
-    if not all(part.isdecimal() for part in asked):
-        known = {name: position for position, name in enumerate(names or ())}
-        asked = [part.strip() for part in text.split(",")]
-        if len(asked) == 1 and text not in known:
-            try:
-                content = Path(text).read_text(encoding="utf-8")
-            except (ValueError, OSError):
-                raise ConfigError(
-                    f"no training image is called {text!r}, nor is it a file with their positions or names; "
-                    "give positions as 1,2,3, or names as `discover` prints them"
-                ) from None
-            asked = [line.strip() for line in content.replace(",", "\n").splitlines() if line.strip()]
-        unknown = [part for part in asked if not part.isdecimal() and part not in known]
-        if unknown:
+    known = {name: position for position, name in enumerate(names or ())}
+    asked = _parts(text)
+    if len(asked) == 1 and not asked[0].isdecimal() and text not in known:
+        try:
+            asked = _parts(Path(text).read_text(encoding="utf-8"))
+        except (ValueError, OSError):
             raise ConfigError(
-                f"no training image is called {unknown[0]!r} ({len(unknown)} of {len(asked)} are unknown); "
+                f"no training image is called {text!r}, nor is it a file with their positions or names; "
                 "give positions as 1,2,3, or names as `discover` prints them"
-            )
-        return [known[part] if part in known else int(part) for part in asked]
-    return [int(part) for part in asked]
+            ) from None
+    unknown = [part for part in asked if not part.isdecimal() and part not in known]
+    if unknown:
+        raise ConfigError(
+            f"no training image is called {unknown[0]!r} ({len(unknown)} of {len(asked)} are unknown); "
+            "give positions as 1,2,3, or names as `discover` prints them"
+        )
+    return [known[part] if part in known else int(part) for part in asked]
+
+
+def _parts(text: str) -> list[str]:
+    """Whole numbers with commas, spaces or lines between; or names, which may hold spaces."""
+    numbers = text.replace(",", " ").split()
+    if all(part.isdecimal() for part in numbers):
+        return numbers
+    return [part.strip() for part in text.replace(",", "\n").splitlines() if part.strip()]
 
 
 def _print(found: dict[str, Any]) -> None:
