@@ -78,7 +78,7 @@ def test_store_figure_and_verdict(data: ImageSet, grid: Grid, tmp_path: Path) ->
         assert case.evidence is not None
 
 
-def results(rises: list[float], *, n_seeds: int = 4) -> list[Result]:
+def results(rises: list[float], *, n_seeds: int = 8) -> list[Result]:
     found = []
     noise = np.random.default_rng(0).normal(0, 0.005, (len(rises), n_seeds))
     for k, rise in enumerate(rises):

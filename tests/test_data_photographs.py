@@ -318,7 +318,12 @@ def test_images_without_classes_are_for_the_probe(folder: Path, tmp_path: Path) 
 
 def test_rows_of_a_store_find_their_images_at_the_size_they_had() -> None:
     data = load("digits", image_size=16)
-    key = {"name": "digits", "fingerprint": data.fingerprint, "shape": list(data.shape)}
+    key = {
+        "name": "digits",
+        "fingerprint": data.fingerprint,
+        "shape": list(data.shape),
+        "class_names": list(data.class_names),
+    }
 
     class OneCell:
         def query(self, *_: object) -> list[dict[str, str]]:

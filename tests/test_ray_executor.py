@@ -229,7 +229,7 @@ def test_what_does_not_fit_is_refused_before_anything_runs(cluster: Any, data: I
     cells = make_cells(data, [Recipe(epochs=1)])
     with pytest.raises(ConfigError, match="cells_per_task must be 1 or more, got 0"):
         RayExecutor(cells_per_task=0)
-    with pytest.raises(ConfigError, match="n_gpus_per_task must be 0 or more, got -1"):
+    with pytest.raises(ConfigError, match="n_gpus_per_task must be a number of 0 or more, got -1"):
         RayExecutor(n_gpus_per_task=-1)
     with pytest.raises(ConfigError, match="max_retries must be 0 or more, got -1"):
         RayExecutor(max_retries=-1)

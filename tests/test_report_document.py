@@ -184,6 +184,7 @@ def explained_image(position: int, picture: str, *, left_over_mean: float) -> di
     """An image of which the autoencoder explains everything and leaves everything."""
     return {
         "position": position,
+        "name": str(position),
         "picture": picture,
         "reconstruction": picture,
         "left_over": picture,
