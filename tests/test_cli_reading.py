@@ -59,7 +59,9 @@ def test_a_folder_of_many_sizes_to_a_trained_model_and_its_score(
     assert about["reading"]["image_size"] == 16
     about = {"format": 1, **{key: about[key] for key in ("source", "root", "cell")}}  # as older versions
     (tmp_path / "run" / "run.json").write_text(json.dumps(about))
-    code, _, err = run(monkeypatch, capsys, "score", tmp_path / "run", "--image-size", "16", "--anyway", "--json")
+    code, _, err = run(
+        monkeypatch, capsys, "score", tmp_path / "run", "--image-size", "16", "--anyway", "--json"
+    )
     assert code == 0, err
     (tmp_path / "run" / "run.json").write_text(json.dumps({**about, "reading": {"image_size": "large"}}))
     code, _, err = run(monkeypatch, capsys, "score", tmp_path / "run", "--anyway")

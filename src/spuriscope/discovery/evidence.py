@@ -12,8 +12,8 @@ whatever the dependence between them. Of Fisher's method nothing of the kind can
    method, at a false discovery rate of the level. So a natural group that does not move others, which most
    suspects are, passes seldom. This takes the two p-values of natural groups to be independent, which they
    are as far as 360 suspects of clean models tell (docs/results/discovery.md).
-2. *One for each cue*. Of those that passed and share images the surest speaks for all, and the screen is done
-   anew with each cue counted once. What did not pass hides nothing.
+2. *One for each cue*. Of those that passed, could still be reported and share images the surest group speaks
+   for all, and the screen is done anew with each cue counted once. What cannot be reported hides nothing.
 3. *Conjunction*. Of what is left, marks that the model ignores among them, both claims have to hold, each
    adjusted for all of these cues, at half the level.
 
@@ -37,14 +37,16 @@ LEAST_P = 1e-12  # what the tail of a crowd says beyond it is not believed
 def one_for_each_cue(
     places: Mapping[int, float], images: Callable[[int], tuple[int, NDArray[np.int64]]]
 ) -> list[int]:
-    """Of suspects that share images of one class the surest; of equals the one of more images.
+    """Of suspects that share images of one class the surest, groups before single images.
+
+    A group says more than each of its images does, and all of these passed the screen.
 
     Args:
         places: suspects with their p-values.
         images: class and positions of the images of a suspect.
     """
     kept: list[int] = []
-    for place in sorted(places, key=lambda one: (places[one], -len(images(one)[1]), one)):
+    for place in sorted(places, key=lambda one: (len(images(one)[1]) == 1, places[one], one)):
         target, own = images(place)
         if not any(
             target == images(other)[0] and np.intersect1d(own, images(other)[1]).size for other in kept
@@ -103,7 +105,11 @@ def judge(
         images: class and positions of the images of a suspect.
     """
     all_p = screen(p_group, p_effect)
-    significant = {place: p for place, p in enumerate(all_p) if p <= level}
+    significant = {
+        place: p
+        for place, p in enumerate(all_p)
+        if p <= level and 2 * max(p_group[place], p_effect[place]) <= level
+    }
     cues = one_for_each_cue(significant, images)
     kept = [place for place in range(len(all_p)) if place in cues or place not in significant]
     screened = screen([p_group[place] for place in kept], [p_effect[place] for place in kept])
