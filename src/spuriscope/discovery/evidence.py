@@ -12,8 +12,9 @@ whatever the dependence between them. Of Fisher's method nothing of the kind can
    method, at a false discovery rate of the level. So a natural group that does not move others, which most
    suspects are, passes seldom. This takes the two p-values of natural groups to be independent, which they
    are as far as 360 suspects of clean models tell (docs/results/discovery.md).
-2. *One for each cue*. Of those that passed, could still be reported and share images the surest group speaks
-   for all, and the screen is done anew with each cue counted once. What cannot be reported hides nothing.
+2. *One for each cue*. Of those that passed and share images one speaks for all: what can still be reported
+   before what cannot, groups before single images, then the surest. The screen is done anew with each cue
+   counted once.
 3. *Conjunction*. Of what is left, marks that the model ignores among them, both claims have to hold, each
    adjusted for all of these cues, at half the level.
 
@@ -24,7 +25,7 @@ Source: Berger (1982), "Multiparameter hypothesis testing and acceptance samplin
 (2008), "Screening for partial conjunction hypotheses"; Benjamini and Hochberg (1995).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,18 +36,25 @@ LEAST_P = 1e-12  # what the tail of a crowd says beyond it is not believed
 
 
 def one_for_each_cue(
-    places: Mapping[int, float], images: Callable[[int], tuple[int, NDArray[np.int64]]]
+    places: Mapping[int, float],
+    images: Callable[[int], tuple[int, NDArray[np.int64]]],
+    hopeless: Container[int] = (),
 ) -> list[int]:
-    """Of suspects that share images of one class the surest, groups before single images.
+    """Of suspects that share images of one class the one that speaks for all of them.
 
-    A group says more than each of its images does, and all of these passed the screen.
+    A group says more than each of its images does, and all of these passed the screen. Ties go to the surest.
 
     Args:
         places: suspects with their p-values.
         images: class and positions of the images of a suspect.
+        hopeless: suspects that cannot be reported, and speak only where no other does.
     """
+
+    def order(one: int) -> tuple[bool, bool, float, int]:
+        return one in hopeless, len(images(one)[1]) == 1, places[one], one
+
     kept: list[int] = []
-    for place in sorted(places, key=lambda one: (len(images(one)[1]) == 1, places[one], one)):
+    for place in sorted(places, key=order):
         target, own = images(place)
         if not any(
             target == images(other)[0] and np.intersect1d(own, images(other)[1]).size for other in kept
@@ -105,12 +113,9 @@ def judge(
         images: class and positions of the images of a suspect.
     """
     all_p = screen(p_group, p_effect)
-    significant = {
-        place: p
-        for place, p in enumerate(all_p)
-        if p <= level and 2 * max(p_group[place], p_effect[place]) <= level
-    }
-    cues = one_for_each_cue(significant, images)
+    significant = {place: p for place, p in enumerate(all_p) if p <= level}
+    hopeless = {place for place in significant if 2 * max(p_group[place], p_effect[place]) > level}
+    cues = one_for_each_cue(significant, images, hopeless)
     kept = [place for place in range(len(all_p)) if place in cues or place not in significant]
     screened = screen([p_group[place] for place in kept], [p_effect[place] for place in kept])
     again = dict(zip(kept, screened, strict=True))
