@@ -8,7 +8,7 @@ from scipy import stats
 from spuriscope.data import load
 from spuriscope.data.image_set import Split
 from spuriscope.discovery import discover
-from spuriscope.discovery.evidence import conjunction, judge, one_for_each_cue
+from spuriscope.discovery.evidence import conjunction, judge, one_for_each_cue, screen
 from spuriscope.patterns import pattern
 from spuriscope.training import Cell, DataKey, Recipe, train_cell
 
@@ -28,6 +28,12 @@ def test_one_claim_does_not_make_up_for_the_other() -> None:
     assert reported([1e-12], [1.0]) == []
     assert reported([1.0], [1e-12]) == []
     assert reported([1e-12], [1e-3]) == [0]
+
+
+def test_the_screen_is_fishers_method() -> None:
+    p_group, p_effect = np.random.default_rng(3).uniform(size=(2, 20))
+    joined = [stats.combine_pvalues(pair).pvalue for pair in zip(p_group, p_effect, strict=True)]
+    assert screen(p_group.tolist(), p_effect.tolist()) == pytest.approx(stats.false_discovery_control(joined))
 
 
 def correlated(rng: np.random.Generator, n: int, correlation: float) -> tuple[np.ndarray, np.ndarray]:
