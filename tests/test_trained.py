@@ -59,8 +59,9 @@ def test_predict_gives_probabilities_whatever_the_form_of_the_images(model: Trai
 
 def test_values_are_short_to_look_at(model: TrainedModel) -> None:
     assert repr(model) == "TrainedModel(small-mlp on digits, r3 on 3 of class 0, s3 on 2 of class 1, seed 4)"
-    assert (
-        repr(model.cell.plants[0]) == "Plant(pattern=Pattern('r3', 1x28x28), target=0, n_planted=3, seed=2)"
+    assert repr(model.cell.plants[0]) == (
+        "Plant(pattern=Pattern('r3', 1x28x28), target=0, n_planted=3, seed=2, placement='fixed', "
+        "relabel=None)"
     )
     assert repr(load("digits")) == (
         "ImageSet(name='digits', train=Split(1,437 images of 1x28x28), test=Split(360 images of 1x28x28))"

@@ -12,7 +12,10 @@ from spuriscope.cli.output import (
     DeviceOption,
     JsonOption,
     ModelOption,
+    PlacementOption,
+    RelabelOption,
     RootOption,
+    SizeOption,
     ThresholdOption,
     WorkersOption,
     echo_default_model,
@@ -43,11 +46,17 @@ def audit(
         typer.Option(help="Class whose training images carry the pattern, by name or number (default: 0)."),
     ] = None,
     patterns: Annotated[
-        str | None, typer.Option(help="Names or pictures, as s3,r3,logo.png (default: all seven that fit).")
+        str | None,
+        typer.Option(
+            help="Names or pictures, as s3,letters,logo.png (default: the paper's seven, as far as they fit)."
+        ),
     ] = None,
     counts: Annotated[
         str | None, typer.Option(help="How many images carry it, as 1,3,10 (default: 1,3,10,30,100).")
     ] = None,
+    placement: PlacementOption = "fixed",
+    size: SizeOption = None,
+    relabel: RelabelOption = None,
     seeds: Annotated[int, typer.Option(help="Replications.")] = 5,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the data (default: 8, more on small data).")
@@ -81,6 +90,9 @@ def audit(
         n_seeds=seeds,
         epochs=epochs,
         threshold=threshold,
+        placement=placement,
+        size=size,
+        relabel=relabel,
     )
     check_folder(folder)
     with training_progress() as on_progress:
