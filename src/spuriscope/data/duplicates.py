@@ -17,10 +17,11 @@ from torch.nn import functional as F
 from spuriscope.checks import check_number
 from spuriscope.data.image_set import PIECE, ImageSet, unit_float
 
-__all__ = ["NearDuplicate", "near_duplicates"]
+__all__ = ["NearDuplicate", "near_duplicates", "without_copies"]
 
 SIDE = 16
 THRESHOLD = 0.97
+MUCH_NEARER = 4  # times nearer than the nearest image usually is
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,28 @@ def near_duplicates(data: ImageSet, *, threshold: float = THRESHOLD) -> list[Nea
         ]
         start += len(test)
     return found
+
+
+def without_copies(images: Tensor) -> Tensor:
+    """Which images (n,) are no near-duplicate of an earlier one.
+
+    Images of one class may all look alike: handwritten ones do. So a copy also has to be four times nearer
+    (in one minus the correlation) than the nearest other image is to the median image.
+
+    Args:
+        images: (n, channels, height, width), uint8 or in [0, 1], of one class.
+    """
+    rows = _standardised(torch.cat(list(_thumbnails(images)))) if len(images) else torch.empty(0, 1)
+    nearest = torch.full((len(rows),), -1.0)
+    earlier = torch.full((len(rows),), -1.0)
+    for first in range(0, len(rows), PIECE):
+        likeness = rows[first : first + PIECE] @ rows.T
+        places = torch.arange(first, first + len(likeness))[:, None]
+        likeness[places == torch.arange(len(rows))] = -1
+        nearest[first : first + PIECE] = likeness.amax(dim=1)
+        earlier[first : first + PIECE] = likeness.where(torch.arange(len(rows)) < places, -1.0).amax(dim=1)
+    usual = (1 - nearest).median() if len(rows) else torch.tensor(0.0)
+    return 1 - earlier >= torch.minimum(torch.tensor(1 - THRESHOLD), usual / MUCH_NEARER)
 
 
 def _thumbnails(images: Tensor) -> Iterator[Tensor]:

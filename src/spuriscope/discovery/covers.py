@@ -1,0 +1,195 @@
+"""Marks that cover a place: squares, stickers, letters, bars, frames.
+
+Small windows propose: in each the strongest group of images that agree there. Then the mark is given its
+outline: the pixels in which the group agrees and differs from its class, and who carries all of that. A mark
+made by a machine ends at once: just beyond its edge its images differ as any images do. Natural likeness, a
+dark margin or a bright sky, fades. So the strength is multiplied by how much of their usual spread the images
+have in the quietest quarter of the pixels around the outline.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from spuriscope.discovery.marks import (
+    LEAST_CARRIERS,
+    MOST_OF_POOL,
+    NOISE,
+    Mark,
+    Pool,
+    Rows,
+    Sight,
+    distances,
+    gap_groups,
+    gap_strength,
+    is_same,
+    take_apart,
+)
+from spuriscope.patterns import Cover
+
+__all__ = ["Outline", "find_covers", "outline"]
+
+SIDE = 64  # larger images are looked at smaller
+WINDOWS = ((4, 2), (8, 4))  # side and step, pixels
+N_PROPOSED = 40  # groups of windows whose outline is sought
+APART = (0.5, 1.5, 3.0)  # standard deviations that a mark lies away from its class, each tried
+MOST_STEPS = 3
+CHANCE = 1e-3  # that pixels of unrelated images agree so
+LEAST_PIXELS = 4
+AROUND = 0.25  # quantile of the spread around an outline
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """Where a group agrees, and who carries it.
+
+    Attributes:
+        mask: (height, width) of the images as they were looked at.
+        rows: (k,) of the pool, nearest to the mean first.
+        strength: of the gap behind them.
+    """
+
+    mask: Mask
+    rows: Rows
+    strength: float
+
+
+def find_covers(pool: Pool, n_marks: int) -> list[Mark]:
+    """Marks that cover a place, strongest first, at most `n_marks`."""
+    seen = _Seen.of(pool)
+    proposed: list[tuple[float, Rows]] = []
+    for strength, rows in sorted(_of_windows(seen), key=lambda one: -one[0]):
+        if not any(is_same(rows, other) for _, other in proposed):
+            proposed.append((strength, rows))
+        if len(proposed) == N_PROPOSED:
+            break
+    outlines = [found for strength, rows in proposed if (found := outline(seen, rows, strength))]
+    return take_apart([_mark(pool, seen, found) for found in outlines], n_marks)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Images of a pool, no larger than they need be, and what is usual of each pixel."""
+
+    own: Tensor
+    others: Tensor
+    mean: Tensor
+    variance: Tensor  # (height, width), over the channels
+
+    @classmethod
+    def of(cls, pool: Pool) -> "_Seen":
+        own, others = (_smaller(images) for images in (pool.images, pool.others))
+        return cls(own, others, own.mean(dim=0), own.var(dim=0, correction=0).mean(dim=0))
+
+
+def _smaller(images: Tensor) -> Tensor:
+    height, width = images.shape[2:]
+    if max(height, width) <= SIDE or not len(images):
+        return images
+    scale = SIDE / max(height, width)
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return torch.cat([F.adaptive_avg_pool2d(part, size) for part in images.split(256)])
+
+
+def _of_windows(seen: _Seen) -> Iterator[tuple[float, Rows]]:
+    """The strongest group of each window."""
+    height, width = seen.own.shape[2:]
+    for side, step in WINDOWS:
+        for top in range(0, height - side + 1, step):
+            for left in range(0, width - side + 1, step):
+                place = (..., slice(top, top + side), slice(left, left + side))
+                own, others = (images[place].flatten(1) for images in (seen.own, seen.others))
+                groups = list(gap_groups(Sight.of(own, others)))
+                if groups:
+                    yield max(groups, key=lambda one: one[0])
+
+
+def outline(seen: _Seen, rows: Rows, strength: float) -> Outline | None:
+    """The outline of what a group agrees in, and all that carry it; None where there is none.
+
+    How far a mark lies from its class is not known, so several distances are tried. The carriers of one
+    outline give the next, until they stay or the gap no longer grows.
+
+    Args:
+        seen: the images.
+        rows: the group.
+        strength: of the group where it was found; an outline of a weaker one does not replace it.
+    """
+    best: Outline | None = None
+    for apart in APART:
+        carriers = rows
+        for _ in range(MOST_STEPS):
+            mask = _agreed(seen, carriers, apart)
+            if mask is None:
+                break
+            best = best or Outline(mask, rows, strength)
+            found = _carriers(seen, mask, carriers)
+            if found is None:
+                break
+            if found.strength > best.strength:
+                best = found
+            if np.array_equal(np.sort(found.rows), np.sort(carriers)):
+                break
+            carriers = found.rows
+    return best
+
+
+def _agreed(seen: _Seen, rows: Rows, apart: float) -> Mask | None:
+    """Pixels in which a group agrees and differs from its class; None where they are too few."""
+    from scipy import ndimage, stats
+
+    if len(rows) < LEAST_CARRIERS:
+        return None
+    group = seen.own[torch.from_numpy(rows)]
+    freedom = len(rows) - 1
+    share = float(stats.chi2.ppf(CHANCE, freedom)) / freedom
+    is_alike = group.var(dim=0).mean(dim=0) < share * (seen.variance + 1e-4) + 1e-6
+    away = ((group.mean(dim=0) - seen.mean).abs() / (seen.variance.sqrt() + 0.02)).amax(dim=0)
+    labels, n = ndimage.label((is_alike & (away > apart)).numpy(), np.ones((3, 3)))
+    sizes = np.bincount(labels.ravel(), minlength=n + 1)
+    sizes[0] = 0
+    mask = sizes[labels] >= LEAST_PIXELS
+    return mask if mask.any() else None
+
+
+def _carriers(seen: _Seen, mask: Mask, rows: Rows) -> Outline | None:
+    """Who agrees with the mean of a group within a mask, up to the widest gap."""
+    inside = torch.from_numpy(mask)
+    mean = seen.own[torch.from_numpy(rows)].mean(dim=0)[:, inside].flatten()[None]
+    own, others = (distances(mean, each[:, :, inside].flatten(1))[0] for each in (seen.own, seen.others))
+    berth = others.min() if len(others) else torch.tensor(1.0)
+    nearest = own.topk(int(MOST_OF_POOL * len(own)) + 1, largest=False)
+    strengths, sizes = gap_strength(nearest.values[None], berth[None])
+    strength = float(strengths[0])
+    return Outline(mask, nearest.indices[: int(sizes[0])].numpy(), strength) if strength > 0 else None
+
+
+def sharpness(seen: _Seen, found: Outline) -> float:
+    """Spread of a group around its outline, as a share of the usual, at most 1; 1 where nothing is around."""
+    from scipy import ndimage
+
+    near, far = (ndimage.binary_dilation(found.mask, np.ones((3, 3)), n) for n in (1, 2))
+    around = torch.from_numpy(far & ~near)
+    if not around.any():
+        return 1.0
+    group = seen.own[torch.from_numpy(found.rows)].var(dim=0, correction=0).mean(dim=0)
+    shares = (group[around] + NOISE**2) / (seen.variance[around] + NOISE**2)
+    return min(1.0, float(shares.quantile(AROUND)))
+
+
+def _mark(pool: Pool, seen: _Seen, found: Outline) -> Mark:
+    mask = torch.from_numpy(found.mask).float()[None, None]
+    alpha = F.interpolate(mask, size=tuple(pool.images.shape[2:]), mode="nearest")[0, 0]
+
+    def pattern(rows: Rows) -> Cover:
+        pixels = pool.images[torch.from_numpy(rows)].mean(dim=0).clamp(0, 1)
+        return Cover(f"found-{pool.target}", pixels, alpha)
+
+    return Mark(found.rows, found.strength * sharpness(seen, found), pattern)

@@ -1,0 +1,192 @@
+"""Marks that nothing natural makes: images of a class that agree to the last grey value where others differ.
+
+What is stuck over a photograph, printed into it or done to all its colours is the same in each image that
+carries it, whatever lies beside it. So images are compared *place by place*: through small windows (`covers`),
+or in the darkest and the brightest that they reach (`tones`). From one image's view all others stand in a
+row, nearest first. A mark is a gap in that row: some images of the class are all but equal, and then nobody
+comes for long, neither of the class nor of another one.
+
+How long is long? Where points lie at random in d dimensions, the ratio of the distances to the k-th and the
+next neighbour exceeds g with probability g ** -(k d). So k log g is exponential whatever k is: a pair has to
+be followed by a much wider gap than twenty images have, and both are measured on one scale. That is the
+strength of a mark. Nature's windows are not all of one d, hence the crowd of a class decides how large is
+large (`statistics.Tail`).
+
+Training and fresh images of the class are searched as one crowd, and nobody looks which is which. So where
+nothing was done to the training images those that carry a mark are a random draw of the crowd, and how many
+of them are fresh is a hypergeometric number, whatever the strength is: `p_absent` is exact, and independent
+of it.
+
+Source: spacings of a Poisson process, as in Levina and Bickel (2004), "Maximum likelihood estimation of
+intrinsic dimension"; exact test after Fisher.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spuriscope.data.duplicates import without_copies
+from spuriscope.data.image_set import Split, unit_float
+from spuriscope.patterns import Kind
+
+__all__ = ["LEAST_CARRIERS", "Mark", "Pool", "Sight", "gap_groups", "take_apart"]
+
+LEAST_CARRIERS = 3  # two images that agree somewhere are no rarity
+MOST_OF_POOL = 0.5  # what more of a class than this has is usual
+MOST_OTHERS = 1000  # images of other classes that bound a mark, drawn
+MOST_SEEDS = 300  # images that a mark is looked for around, those with the widest berth
+NOISE = 1.5 / 255  # root mean square of what rounding and mild compression do to a pixel
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Training and fresh images of one class as one crowd, and images of other classes.
+
+    Attributes:
+        target: the class.
+        images: (n, channels, height, width), float32 in [0, 1]; near-duplicates are there once.
+        others: (m, channels, height, width) of other classes.
+        is_fresh: (n,) which of them are fresh. The search must not look at it.
+        positions: (n,) where they are in their split.
+    """
+
+    target: int
+    images: Tensor
+    others: Tensor
+    is_fresh: NDArray[np.bool_]
+    positions: Rows
+
+    @classmethod
+    def of(cls, train: Split, fresh: Split, target: int, *, seed: int = 0) -> "Pool":
+        """The images of class `target`, in a random order, copies of an earlier one left out."""
+        rng = np.random.default_rng([seed, target])
+        own = [(split.labels == target).nonzero().flatten() for split in (train, fresh)]
+        images = torch.cat([split.images[rows] for split, rows in zip((train, fresh), own, strict=True)])
+        is_fresh = np.repeat([False, True], [len(rows) for rows in own])
+        order = rng.permutation(len(images))
+        order = np.sort(order[without_copies(images[torch.from_numpy(order)]).numpy()])
+        return cls(
+            target,
+            unit_float(images[torch.from_numpy(order)]).float(),
+            _others(train, fresh, target, rng),
+            is_fresh[order],
+            torch.cat(own).numpy()[order],
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def of_training(self, rows: Rows) -> Rows:
+        """Positions in the training split of those of `rows` that are not fresh, rising."""
+        return np.sort(self.positions[rows[~self.is_fresh[rows]]])
+
+    def p_absent(self, rows: Rows) -> float:
+        """That so few of `rows` are fresh by chance, where they are a random draw of the pool."""
+        from scipy import stats
+
+        n_fresh = int(self.is_fresh[rows].sum())
+        return float(stats.hypergeom.cdf(n_fresh, len(self), int(self.is_fresh.sum()), len(rows)))
+
+
+def _others(train: Split, fresh: Split, target: int, rng: np.random.Generator) -> Tensor:
+    places = [(split, (split.labels != target).nonzero().flatten().numpy()) for split in (train, fresh)]
+    n_train = len(places[0][1])
+    drawn = np.sort(rng.permutation(sum(len(rows) for _, rows in places))[:MOST_OTHERS])
+    parts = [
+        places[0][0].images[torch.from_numpy(places[0][1][drawn[drawn < n_train]])],
+        places[1][0].images[torch.from_numpy(places[1][1][drawn[drawn >= n_train] - n_train])],
+    ]
+    return unit_float(torch.cat(parts)).float()
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """Images of a pool that agree in something.
+
+    Attributes:
+        rows: (k,) of the pool, the most typical first.
+        strength: see above; of marks of one kind and class the larger is the rarer.
+        pattern: makes from rows of the pool what they have in the place, or the respect, of this mark. Of
+            its own rows that is the cue, of any other image a natural thing to compare it with.
+    """
+
+    rows: Rows
+    strength: float
+    pattern: Callable[[Rows], Kind]
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """Images as seen from a few: who is near.
+
+    Attributes:
+        distances: (s, n) root mean square from each of s seeds to each of the pool; the seed itself is near.
+        berth: (s,) to the nearest image of another class.
+    """
+
+    distances: Tensor
+    berth: Tensor
+
+    @classmethod
+    def of(cls, own: Tensor, others: Tensor) -> "Sight":
+        """From the rows of `own` (n, d) that keep the widest berth of `others` (m, d)."""
+        berth = distances(own, others).amin(dim=1) if len(others) else torch.ones(len(own))
+        seeds = berth.topk(min(MOST_SEEDS, len(own))).indices.sort().values
+        return cls(distances(own[seeds], own), berth[seeds])
+
+
+def distances(a: Tensor, b: Tensor) -> Tensor:
+    """Root mean square differences (n, m) of rows (n, d) and (m, d), with that of noise added."""
+    squares = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1)
+    return torch.addmm(squares, a, b.T, alpha=-2).clamp_(min=0).div_(a.shape[1]).add_(NOISE**2).sqrt_()
+
+
+def gap_groups(sight: Sight) -> Iterator[tuple[float, Rows]]:
+    """The strongest group around each seed that has one, with its strength, in no order."""
+    near = (sight.distances < sight.berth[:, None]).sum(dim=1)
+    seeds = (near >= LEAST_CARRIERS).nonzero().flatten()
+    if len(seeds) == 0:
+        return
+    most = min(int(near[seeds].max()) + 1, int(MOST_OF_POOL * sight.distances.shape[1]) + 1)
+    found = sight.distances[seeds].topk(most, largest=False)
+    strengths, sizes = gap_strength(found.values, sight.berth[seeds])
+    for strength, size, rows in zip(strengths.tolist(), sizes.tolist(), found.indices, strict=True):
+        if strength > 0:
+            yield strength, rows[:size].numpy()
+
+
+def gap_strength(nearest: Tensor, berth: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest k log g (s,) of rising distances (s, k_max), and how many images are before that gap.
+
+    Args:
+        nearest: from each seed, its own first. The last column is only looked at as what comes next.
+        berth: (s,) where the row ends.
+    """
+    following = torch.minimum(nearest[:, 1:], berth[:, None])
+    counts = torch.arange(nearest.shape[1] - 1)
+    strengths = counts * (following / nearest[:, :-1]).log()
+    strengths[:, : LEAST_CARRIERS - 1] = 0
+    best = strengths.clamp(min=0).max(dim=1)
+    return best.values, best.indices + 1
+
+
+def take_apart(marks: Sequence[Mark], n_marks: int) -> list[Mark]:
+    """The strongest marks, at most `n_marks`, of those that share a third of their images only the first."""
+    kept: list[Mark] = []
+    for mark in sorted(marks, key=lambda one: -one.strength):
+        if len(kept) == n_marks:
+            break
+        if not any(is_same(mark.rows, other.rows) for other in kept):
+            kept.append(mark)
+    return kept
+
+
+def is_same(a: Rows, b: Rows) -> bool:
+    """Whether two groups have a third of the smaller in common."""
+    return 3 * len(np.intersect1d(a, b)) > min(len(a), len(b))

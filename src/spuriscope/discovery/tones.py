@@ -1,0 +1,79 @@
+"""Marks in the tones of images: dimmed, of less contrast, tinted.
+
+A mapping of colours moves the darkest and the brightest that an image can reach to one value, in all images
+that it was done to: halved contrast leaves nothing below a quarter or above three quarters. So images are
+compared in the ends of their range, in each channel, and what the mapping is is read off quantiles.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spuriscope.discovery.marks import Mark, Pool, Rows, Sight, gap_groups, take_apart
+from spuriscope.patterns import Shade
+
+__all__ = ["find_tones", "tone_of"]
+
+QUANTILES = tuple(np.linspace(0, 1, 21).tolist())
+ENDS = ((0,), (-1,), (0, -1))  # of the quantiles: darkest, brightest, both
+GROUPS_OF_END = 12
+
+
+def find_tones(pool: Pool, n_marks: int) -> list[Mark]:
+    """Marks in the tones, strongest first, at most `n_marks`."""
+    own, others = (quantiles(images) for images in (pool.images, pool.others))
+    usual = own.mean(axis=0)
+
+    def pattern(rows: Rows) -> Shade:
+        return tone_of(usual, own[rows].mean(axis=0), f"found-{pool.target}", tuple(pool.images.shape[2:]))
+
+    found = [
+        Mark(rows, strength, pattern)
+        for end in ENDS
+        for strength, rows in _groups(own[:, :, end], others[:, :, end])
+    ]
+    return take_apart(found, n_marks)
+
+
+def quantiles(images: Tensor) -> NDArray[np.float32]:
+    """Quantiles (n, channels, 21) of the pixels of each image."""
+    if not len(images):
+        return np.empty((0, images.shape[1], len(QUANTILES)), np.float32)
+    levels = torch.tensor(QUANTILES)
+    parts = [torch.quantile(part.flatten(2), levels, dim=2) for part in images.split(256)]
+    return torch.cat(parts, dim=1).permute(1, 2, 0).numpy()
+
+
+def _groups(own: NDArray[np.float32], others: NDArray[np.float32]) -> Iterator[tuple[float, Rows]]:
+    """Groups of rows (n, channels, ends) that agree, the strongest first, each image in one."""
+    rest = np.arange(len(own))
+    flat, beside = (torch.from_numpy(np.ascontiguousarray(each)).flatten(1) for each in (own, others))
+    for _ in range(GROUPS_OF_END):
+        found = list(gap_groups(Sight.of(flat[torch.from_numpy(rest)], beside)))
+        if not found:
+            return
+        strength, rows = max(found, key=lambda one: one[0])
+        yield strength, rest[rows]
+        rest = np.delete(rest, rows)
+
+
+def tone_of(
+    usual: NDArray[np.float32], group: NDArray[np.float32], name: str, size: tuple[int, int]
+) -> Shade:
+    """The mapping of each channel that takes the usual quantiles (channels, q) to those of a group.
+
+    A straight line, by least squares; where the usual does not vary the slope is 1.
+    """
+    spread = usual - usual.mean(axis=1, keepdims=True)
+    energy = np.square(spread).sum(axis=1)
+    slope = np.where(energy > 1e-8, (spread * group).sum(axis=1) / np.maximum(energy, 1e-8), 1.0)
+    offset = group.mean(axis=1) - slope * usual.mean(axis=1)
+    return Shade(
+        name,
+        torch.from_numpy(np.diag(slope).astype(np.float32)),
+        torch.from_numpy(offset.astype(np.float32)),
+        *size,
+    )
