@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.checks import LARGEST_COUNT, LARGEST_SEED, check_whole
 from spuriscope.errors import PlantingError
 from spuriscope.patterns import AUTHORS_NAMES, Pattern, pattern

@@ -14,7 +14,7 @@ from typing import SupportsIndex
 import torch
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.errors import DataError, PlantingError
 
 PIECE = 1000  # images hashed at one time: what lies in a file need not fit into memory

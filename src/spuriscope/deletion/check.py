@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.methods import Method, delete, find_method, method_name
 from spuriscope.deletion.request import images_as_trained

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.checks import check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import CheckpointError, ConfigError, PatternError, PlantingError
