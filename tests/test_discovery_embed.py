@@ -136,12 +136,12 @@ def test_one_contract_for_every_embedding(make: type[PCAEmbedding], digits: Tens
         make(3).fit(digits.flatten(1))
     with pytest.raises(DiscoveryError, match="this needs at least . images with pixels in them, got shape"):
         make(3).fit(digits[:1])
-    with pytest.raises(ConfigError, match="n_components must be 1 or more, got 0"):
+    with pytest.raises(ConfigError, match="n_components must be a whole number of 1 or more, got 0"):
         make(0)
 
 
 def test_settings_that_cannot_be() -> None:
-    with pytest.raises(ConfigError, match="n_steps must be above 0, got 0"):
+    with pytest.raises(ConfigError, match="n_steps must be a whole number of 1 or more, got 0"):
         VAEEmbedding(n_steps=0)
     with pytest.raises(DiscoveryError, match="images of 64 values have no 65 principal components"):
         PCAEmbedding(n_components=65).fit(torch.rand(70, 1, 8, 8))
