@@ -15,7 +15,7 @@ from spuriscope.cli.output import (
     RootOption,
     ThresholdOption,
     WorkersOption,
-    echo_default_model,
+    announce_default_model,
     print_json,
 )
 from spuriscope.cli.reading import (
@@ -83,6 +83,8 @@ def audit(
         threshold=threshold,
     )
     check_folder(folder)
+    if model is None:
+        announce_default_model(image_set.shape)
     with training_progress() as on_progress:
         document = run_audit(
             plan, device=device, n_workers=workers, on_progress=on_progress, command=_command_line()
@@ -91,8 +93,6 @@ def audit(
     if as_json:
         print_json(document)
     else:
-        if model is None:
-            echo_default_model(image_set.shape)
         typer.echo(headline(document))
         typer.echo(f"report: {page.resolve()}")
 

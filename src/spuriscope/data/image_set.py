@@ -54,6 +54,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    def called(self, position: int) -> str:
+        """What the image at a position is called: by its name, or by the position where it has none."""
+        return str(position) if self.names is None else self.names[position]
+
     def __repr__(self) -> str:
         return f"Split({len(self):,} images of {'x'.join(map(str, self.images.shape[1:]))})"
 
