@@ -74,7 +74,8 @@ def planted(name: str, seed: int, target: int, n_planted: int, **how: Any) -> Pl
 
 
 def cell(*plants: Plant, **changes: Any) -> Cell:
-    return Cell(**({"data": GREY, "plants": plants, "model": "mlp", "recipe": Recipe()} | changes))
+    settings: dict[str, Any] = {"data": GREY, "plants": plants, "model": "mlp", "recipe": Recipe()}
+    return Cell(**(settings | changes))
 
 
 def test_cells_are_called_as_before_there_were_kinds() -> None:

@@ -1,6 +1,7 @@
 """Kinds of pattern, moved and scaled, against Pillow and loops over pixels."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ SHAPE = (3, 12, 10)
 DRAWN = np.random.RandomState(0)
 
 
-def small(values: np.ndarray) -> torch.Tensor:
+def small(values: Any) -> torch.Tensor:
     """What is there in rows 3 to 6 and columns 2 to 4 only."""
     found = torch.zeros(values.shape)
     found[..., 3:7, 2:5] = torch.from_numpy(values).float()[..., 3:7, 2:5]
@@ -62,7 +63,10 @@ def test_a_cover_is_composited_as_pillow_does(seed: int, height: int, width: int
     whole = Image.alpha_composite(Image.fromarray(below).convert("RGBA"), Image.fromarray(rgba))
     expected = np.asarray(whole)[..., :3].transpose(2, 0, 1) / 255
     unit = rgba.astype(np.float32) / 255
-    made = Cover("logo", torch.from_numpy(unit[..., :3].transpose(2, 0, 1).copy()), unit[..., 3])
+    colours, alpha = (
+        torch.from_numpy(part.copy()) for part in (unit[..., :3].transpose(2, 0, 1), unit[..., 3])
+    )
+    made = Cover("logo", colours, alpha)
     found = made.apply(torch.from_numpy(below.transpose(2, 0, 1).copy())[None])[0]
     np.testing.assert_allclose(found.numpy(), expected, atol=0.51 / 255)  # Pillow rounds
 

@@ -10,6 +10,7 @@ from spuriscope.patterns import Anywhere, pattern
 from spuriscope.planting import (
     Plant,
     PlantedSet,
+    Relabel,
     draw_planted,
     labels_as_trained,
     parse_planted_set,
@@ -107,7 +108,7 @@ def test_places_are_uniform() -> None:
 
 
 @pytest.mark.parametrize("relabel", [3, "all"])
-def test_relabelled_images_are_of_other_classes_and_get_the_targets_label(relabel: int | str) -> None:
+def test_relabelled_images_are_of_other_classes_and_get_the_targets_label(relabel: Relabel) -> None:
     labels = torch.from_numpy(np.random.RandomState(0).randint(0, 5, 200))
     plant = Plant(S3, 1, 20, 7, relabel=relabel)
     classes = labels.numpy()

@@ -19,7 +19,7 @@ from spuriscope.training import TrainedModel
 __all__ = ["reconstruct"]
 
 N_COMPARED = 3000  # other images of the class
-LEAST_GROUPS = 20  # to say what is usual: below, the cue is taken for added
+N_GROUPS = 50  # of other images, drawn to say what is usual
 BRIGHT = 0.995  # quantile of pixels
 DARKER = 0.05  # by which the bright ones must fall below those of every other group
 NEGATIVE = -0.5  # correlation with other images
@@ -51,39 +51,45 @@ def reconstruct(model: TrainedModel, data: ImageSet, planted_indices: Tensor | S
     asked = Request.of(model, data, planted_indices)
     gone, kept = asked.gone.positions, asked.kept.positions
     classes, generator = data.train.labels, torch.Generator().manual_seed(0)
-    compared = []
-    for label in classes[gone].unique():
+    found = {}
+    for label in classes[gone].unique().tolist():
         here, others = gone[classes[gone] == label], kept[classes[kept] == label]
-        others = others[torch.randperm(len(others), generator=generator)][:N_COMPARED]
-        groups = others.split(len(here))
-        whole = [group for group in groups if len(group) == len(here)] or list(groups)
-        compared.append(
-            _Compared.of(asked.images(here).cpu(), (asked.images(group).cpu() for group in whole))
-        )
-    most = max(compared, key=lambda one: len(one.here))
-    if len(most.least) >= LEAST_GROUPS:
-        if most.is_darker or most.is_negative:
-            return most.shade()
-        if most.is_covered:
-            return most.cover()
-    pixels = sum((len(one.here) / len(gone) * one.added() for one in compared), torch.zeros(data.shape))
+        found[label] = here, others[torch.randperm(len(others), generator=generator)][:N_COMPARED]
+    here, others = max(found.values(), key=lambda pair: len(pair[0]))
+    size = min(len(here), len(others) // 4)  # groups that overlap little
+    if size:
+        drawn = (others[torch.randperm(len(others), generator=generator)[:size]] for _ in range(N_GROUPS))
+        compared = _Compared.of(asked.images(here).cpu(), (asked.images(group).cpu() for group in drawn))
+        if compared.is_darker or compared.is_negative:
+            return compared.shade()
+        if compared.is_covered:
+            return compared.cover()
+    pixels = torch.zeros(data.shape)
+    for here, others in found.values():
+        pixels += len(here) / len(gone) * _added(asked, here, others)
     return Pattern("reconstructed", pixels.clamp(0, 1))
+
+
+def _added(asked: Request, here: Tensor, others: Tensor) -> Tensor:
+    """What images of a class have at least, above what as many others have (channels, height, width)."""
+    groups = others.split(len(here))
+    whole = [group for group in groups if len(group) == len(here)] or list(groups)
+    usual = torch.stack([asked.images(group).amin(dim=0) for group in whole]).mean(dim=0)
+    return (asked.images(here).amin(dim=0) - usual).clamp(0, 1).cpu()
 
 
 @dataclass(frozen=True, eq=False)
 class _Compared:
-    """Images of a class that carry the cue, and what is known of groups of as many that do not.
+    """Images of a class that carry the cue, and what is known of groups of others: as many, where there are.
 
     Attributes:
         here: (n, channels, height, width) in [0, 1].
-        least: (groups, channels, height, width), the least value in each group.
         bright: (groups, channels), see `_bright`.
         agree: (groups, height, width), where the images of a group are alike.
         mean: (channels, height, width), over all groups.
     """
 
     here: Tensor
-    least: Tensor
     bright: Tensor
     agree: Tensor
     mean: Tensor
@@ -91,16 +97,12 @@ class _Compared:
     @classmethod
     def of(cls, here: Tensor, groups: Iterable[Tensor]) -> "_Compared":
         """Look at the groups one by one: together they may be too much for the memory."""
-        looks = [
-            (each.amin(dim=0), _bright(each), _agree(each), each.sum(dim=0), len(each)) for each in groups
-        ]
-        least, bright, agree, total, n = zip(*looks, strict=True)
-        mean = torch.stack(total).sum(dim=0) / sum(n)
-        return cls(here, torch.stack(least), torch.stack(bright), torch.stack(agree), mean)
-
-    def added(self) -> Tensor:
-        """What the images have at least, above what others have."""
-        return (self.here.amin(dim=0) - self.least.mean(dim=0)).clamp(0, 1)
+        bright, agree, mean = [], [], torch.zeros(here.shape[1:])
+        for number, group in enumerate(groups, start=1):
+            bright.append(_bright(group))
+            agree.append(_agree(group))
+            mean += (group.mean(dim=0) - mean) / number
+        return cls(here, torch.stack(bright), torch.stack(agree), mean)
 
     @property
     def is_darker(self) -> bool:
@@ -119,7 +121,7 @@ class _Compared:
         if len(self.here) < 2:
             return False
         n_agree = self.agree.sum(dim=0)
-        most = max(int((agree & (n_agree - 1 <= self._few)).sum()) for agree in self.agree)
+        most = int((self.agree & (n_agree == 1)).sum(dim=(1, 2)).max())
         is_white = (self.here[0] >= WHITE).all(dim=0)
         return int((self._covered & ~is_white).sum()) > 2 * most
 
@@ -137,12 +139,8 @@ class _Compared:
 
     @property
     def _covered(self) -> Tensor:
-        """Where the images agree, and next to no group does (height, width)."""
-        return _agree(self.here) & (self.agree.sum(dim=0) <= self._few)
-
-    @property
-    def _few(self) -> int:
-        return len(self.agree) // 100
+        """Where the images agree, and no group does (height, width)."""
+        return _agree(self.here) & ~self.agree.any(dim=0)
 
 
 def _bright(images: Tensor) -> Tensor:

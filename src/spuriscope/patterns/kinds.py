@@ -289,6 +289,11 @@ class Shade(_Kind):
         return {"matrix": self.matrix, "offset": self.offset}
 
     @property
+    def pixels(self) -> Tensor:
+        """Its picture: whoever looks at the pixels of a pattern finds what there is to be seen."""
+        return self.picture
+
+    @property
     def picture(self) -> Tensor:
         """Grey from black to white, and below it what becomes of it."""
         channels, height, width = self.shape
