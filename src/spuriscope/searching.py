@@ -107,7 +107,7 @@ def save_suspects(
         table = csv.writer(file)
         table.writerow(["finding", "class", "score", "p_value", "position", "name", "file"])
         for number, finding in enumerate(findings, start=1):
-            save_picture(finding.pattern.pixels, folder / f"finding-{number}.png")
+            save_picture(finding.pattern.picture, folder / f"finding-{number}.png")
             about = [number, class_names[finding.target], finding.score, finding.p_value]
             for position, name in zip(finding.examples.tolist(), finding.shown, strict=True):
                 picture = f"finding-{number}-image-{position}.png"

@@ -72,7 +72,7 @@ class _Suspect:
         """JSON values; where there is an explainer, with what it explains of the images and what is left."""
         more = [{}] * len(self.images) if explainer is None else explainer.pictures(self.images)
         return self.finding.to_json() | {
-            "picture": data_uri(self.finding.pattern.pixels),
+            "picture": data_uri(self.finding.pattern.picture),
             "null": [round(score, 4) for score in self.finding.null],
             "images": [
                 {"position": int(position), "name": name, "picture": data_uri(image), **explained}

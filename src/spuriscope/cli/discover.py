@@ -164,4 +164,4 @@ def _save_patterns(findings: "list[Finding]", folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     for number, finding in enumerate(findings, start=1):
-        save_picture(finding.pattern.pixels, folder / f"found-{number}.png")
+        save_picture(finding.pattern.picture, folder / f"found-{number}.png")

@@ -18,6 +18,7 @@ from spuriscope.discovery.deviation import Deviation
 from spuriscope.discovery.reconstruct import Brightness, reconstruct
 from spuriscope.errors import DiscoveryError
 from spuriscope.measures import Predict, probabilities
+from spuriscope.patterns import Kind
 
 __all__ = ["ClassPatterns", "Intervention"]
 
@@ -88,5 +89,15 @@ class Intervention:
         for part in patterns.split(max(1, STAMPED_AT_ONCE // n)):
             stamped = (self.fresh[None] + part[:, None]).clamp_(0, 1).flatten(0, 1)
             after = probabilities(self.predict, stamped)[:, self.target].reshape(len(part), n)
+            scores.append((after - self.before > self.threshold).double().mean(dim=1))
+        return torch.cat(scores).numpy()
+
+    def scores_of(self, patterns: Sequence[Kind]) -> NDArray[np.float64]:
+        """Spurious score (k,) of each of some patterns of any kind."""
+        scores = []
+        at_once = max(1, STAMPED_AT_ONCE // len(self.fresh))
+        for first in range(0, len(patterns), at_once):
+            stamped = torch.cat([pattern.apply(self.fresh) for pattern in patterns[first : first + at_once]])
+            after = probabilities(self.predict, stamped)[:, self.target].reshape(-1, len(self.fresh))
             scores.append((after - self.before > self.threshold).double().mean(dim=1))
         return torch.cat(scores).numpy()

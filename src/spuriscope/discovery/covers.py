@@ -25,14 +25,14 @@ from spuriscope.discovery.marks import (
     Rows,
     Sight,
     distances,
-    gap_groups,
     gap_strength,
     is_same,
     take_apart,
+    widest_gap,
 )
 from spuriscope.patterns import Cover
 
-__all__ = ["Outline", "find_covers", "outline"]
+__all__ = ["find_covers"]
 
 SIDE = 64  # larger images are looked at smaller
 WINDOWS = ((4, 2), (8, 4))  # side and step, pixels
@@ -47,7 +47,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Outline:
+class _Outline:
     """Where a group agrees, and who carries it.
 
     Attributes:
@@ -70,7 +70,7 @@ def find_covers(pool: Pool, n_marks: int) -> list[Mark]:
             proposed.append((strength, rows))
         if len(proposed) == N_PROPOSED:
             break
-    outlines = [found for strength, rows in proposed if (found := outline(seen, rows, strength))]
+    outlines = [found for strength, rows in proposed if (found := _outline(seen, rows, strength))]
     return take_apart([_mark(pool, seen, found) for found in outlines], n_marks)
 
 
@@ -106,12 +106,12 @@ def _of_windows(seen: _Seen) -> Iterator[tuple[float, Rows]]:
             for left in range(0, width - side + 1, step):
                 place = (..., slice(top, top + side), slice(left, left + side))
                 own, others = (images[place].flatten(1) for images in (seen.own, seen.others))
-                groups = list(gap_groups(Sight.of(own, others)))
-                if groups:
-                    yield max(groups, key=lambda one: one[0])
+                found = widest_gap(Sight.of(own, others))
+                if found is not None:
+                    yield found
 
 
-def outline(seen: _Seen, rows: Rows, strength: float) -> Outline | None:
+def _outline(seen: _Seen, rows: Rows, strength: float) -> _Outline | None:
     """The outline of what a group agrees in, and all that carry it; None where there is none.
 
     How far a mark lies from its class is not known, so several distances are tried. The carriers of one
@@ -122,14 +122,14 @@ def outline(seen: _Seen, rows: Rows, strength: float) -> Outline | None:
         rows: the group.
         strength: of the group where it was found; an outline of a weaker one does not replace it.
     """
-    best: Outline | None = None
+    best: _Outline | None = None
     for apart in APART:
         carriers = rows
         for _ in range(MOST_STEPS):
             mask = _agreed(seen, carriers, apart)
             if mask is None:
                 break
-            best = best or Outline(mask, rows, strength)
+            best = best or _Outline(mask, rows, strength)
             found = _carriers(seen, mask, carriers)
             if found is None:
                 break
@@ -159,7 +159,7 @@ def _agreed(seen: _Seen, rows: Rows, apart: float) -> Mask | None:
     return mask if mask.any() else None
 
 
-def _carriers(seen: _Seen, mask: Mask, rows: Rows) -> Outline | None:
+def _carriers(seen: _Seen, mask: Mask, rows: Rows) -> _Outline | None:
     """Who agrees with the mean of a group within a mask, up to the widest gap."""
     inside = torch.from_numpy(mask)
     mean = seen.own[torch.from_numpy(rows)].mean(dim=0)[:, inside].flatten()[None]
@@ -168,10 +168,10 @@ def _carriers(seen: _Seen, mask: Mask, rows: Rows) -> Outline | None:
     nearest = own.topk(int(MOST_OF_POOL * len(own)) + 1, largest=False)
     strengths, sizes = gap_strength(nearest.values[None], berth[None])
     strength = float(strengths[0])
-    return Outline(mask, nearest.indices[: int(sizes[0])].numpy(), strength) if strength > 0 else None
+    return _Outline(mask, nearest.indices[: int(sizes[0])].numpy(), strength) if strength > 0 else None
 
 
-def sharpness(seen: _Seen, found: Outline) -> float:
+def _sharpness(seen: _Seen, found: _Outline) -> float:
     """Spread of a group around its outline, as a share of the usual, at most 1; 1 where nothing is around."""
     from scipy import ndimage
 
@@ -184,7 +184,7 @@ def sharpness(seen: _Seen, found: Outline) -> float:
     return min(1.0, float(shares.quantile(AROUND)))
 
 
-def _mark(pool: Pool, seen: _Seen, found: Outline) -> Mark:
+def _mark(pool: Pool, seen: _Seen, found: _Outline) -> Mark:
     mask = torch.from_numpy(found.mask).float()[None, None]
     alpha = F.interpolate(mask, size=tuple(pool.images.shape[2:]), mode="nearest")[0, 0]
 
@@ -192,4 +192,4 @@ def _mark(pool: Pool, seen: _Seen, found: Outline) -> Mark:
         pixels = pool.images[torch.from_numpy(rows)].mean(dim=0).clamp(0, 1)
         return Cover(f"found-{pool.target}", pixels, alpha)
 
-    return Mark(found.rows, found.strength * sharpness(seen, found), pattern)
+    return Mark(found.rows, found.strength * _sharpness(seen, found), "cover", pattern)

@@ -1,16 +1,16 @@
 """Has this model picked up a cue? The search, from training images to findings.
 
-A finding makes two claims. Some training images of one class stand out from it together (`trace`, or the
-`probe`, where unrelated images are given), further than the crowd behind them leads one to expect: a mark.
-And the pattern reconstructed from them pulls fresh images of other classes into that class (`confirm`), more
-than patterns of control groups do, look-alikes that nature made. Both have to hold; `evidence` says how the
-level is held over all suspects of all classes. The search is told nothing but the model's answers and the
-images.
+A finding makes two claims. Some training images of one class stand out from it together, further than the
+crowd behind them leads one to expect: a mark. They share what others do not have (`trace`, or the `probe`,
+where unrelated images are given), or agree to the last grey value (`marks`) and are missing among the fresh
+images. And the pattern reconstructed from them pulls fresh images of other classes into that class
+(`confirm`), more than patterns of control groups do, look-alikes that nature made, or than what natural
+images of the class have in the same place. Both have to hold; `evidence` says how the level is held over all
+suspects of all classes. The search is told nothing but the model's answers and the images.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +22,19 @@ from spuriscope.argument_types import checked
 from spuriscope.checks import check_number, check_seed, check_share, check_whole
 from spuriscope.data.given import Given, as_splits
 from spuriscope.data.image_set import Split
-from spuriscope.discovery.confirm import ClassPatterns, Intervention
-from spuriscope.discovery.deviation import Deviation
+from spuriscope.discovery.confirm import Intervention
+from spuriscope.discovery.controls import ClassControls, ask_controls, natural_in_place
 from spuriscope.discovery.evidence import judge
 from spuriscope.discovery.finding import Finding, Proof
-from spuriscope.discovery.group import Group, Look
+from spuriscope.discovery.group import Group
+from spuriscope.discovery.marks import Pool
 from spuriscope.discovery.proposals import propose
-from spuriscope.discovery.trace import ClassTrace, Side, Trace
+from spuriscope.discovery.suspects import Place, Suspect, suspected_groups, suspected_marks
+from spuriscope.discovery.trace import Trace
 from spuriscope.errors import ConfigError, DiscoveryError
 from spuriscope.measures import Predict, probabilities
-from spuriscope.patterns import Pattern
-from spuriscope.statistics import Tail
+from spuriscope.patterns import Kind, Pattern
+from spuriscope.statistics import sequential_p_value
 
 __all__ = ["OnClass", "Retrain", "discover"]
 
@@ -40,7 +42,7 @@ Retrain = Callable[[NDArray[np.int64]], Predict]
 OnClass = Callable[[int, int], None]  # classes searched, classes in all
 
 LARGE = 0.1  # a group that stands out no further is not tried on the model
-N_SUSPECTS = 3  # strongest groups of a class and look that may be marks; those behind them are the crowd
+N_ASKED_ABOUT_MARK = 100  # fresh images that marks and their controls are put on, at most
 
 
 @checked(DiscoveryError)
@@ -154,14 +156,6 @@ def _check(predict: Predict, train: Split, holdout: Split) -> None:
     check_answers(predict, holdout.images)
 
 
-@dataclass(frozen=True, eq=False)
-class _Suspect:
-    """A group that may be a mark, with the p-value that it stands out so far by chance."""
-
-    group: Group
-    p_group: float
-
-
 class _Search:
     """One search: groups of all classes first, then the effects of those that stand out."""
 
@@ -173,14 +167,22 @@ class _Search:
 
     def findings(self, unrelated: Tensor | None, on_class: OnClass | None) -> list[Finding]:
         """Cues that are marks and move others, the surest first."""
-        suspects, crowds = _suspects(self._groups(unrelated, on_class))
-        suspects = [each for each in suspects if len(each.group) >= self.settings.least_images]
+        groups, marked = self._groups(unrelated, on_class)
+        suspects, crowds = suspected_groups(groups)
+        suspects = [each for each in suspects + marked if len(each.group) >= self.settings.least_images]
         tried: dict[int, Finding] = {}
         asked = [place for place, suspect in enumerate(suspects) if suspect.p_group <= LARGE]
         for target in sorted({suspects[place].group.target for place in asked}):
             of_class = [place for place in asked if suspects[place].group.target == target]
-            effects = self._effects([suspects[place] for place in of_class], crowds[target])
-            tried.update(zip(of_class, effects, strict=True))
+            in_crowd = [place for place in of_class if suspects[place].place is None]
+            if in_crowd:
+                effects = self._effects([suspects[place] for place in in_crowd], crowds[target])
+                tried.update(zip(in_crowd, effects, strict=True))
+            asking = self._intervention(self.predict, target, n_fresh=N_ASKED_ABOUT_MARK)
+            for number in of_class:
+                place = suspects[number].place
+                if place is not None:
+                    tried[number] = self._effect_of_mark(suspects[number], place, asking)
         found = judge(
             [suspect.p_group for suspect in suspects],
             [tried[place].p_effect if place in tried else 1.0 for place in range(len(suspects))],
@@ -192,11 +194,15 @@ class _Search:
 
     def prove(self, finding: Finding, retrain: Retrain) -> Finding:
         """The finding with what is left of it in a model that never saw its images."""
-        again = self._intervention(retrain(finding.examples), finding.target)
-        score = float(again.scores(finding.pattern.pixels[None])[0])
+        n_fresh = self.settings.n_fresh if finding.carriers is None else N_ASKED_ABOUT_MARK
+        again = self._intervention(retrain(finding.examples), finding.target, n_fresh=n_fresh)
+        score = float(again.scores_of([finding.pattern])[0])
         return replace(finding, proof=Proof(score=score, n_left_out=len(finding.examples)))
 
-    def _groups(self, unrelated: Tensor | None, on_class: OnClass | None) -> dict[int, list[Group]]:
+    def _groups(
+        self, unrelated: Tensor | None, on_class: OnClass | None
+    ) -> tuple[dict[int, list[Group]], list[Suspect]]:
+        """Groups of each class from the trace, and the marks of all classes that may be suspected."""
         trace, searched = self.trace.fit(self.fresh), self.searched
         classes = trace.classes(searched)
         proposed = (
@@ -204,114 +210,77 @@ class _Search:
             if unrelated is None
             else propose(self.predict, unrelated, searched, trace.deviation, self.settings.seed)
         )
-        groups = {}
+        groups, marked = {}, []
         for done, target in enumerate(classes, start=1):
             groups[target] = trace.of_class(searched, target).groups(proposed.get(target, ()))
+            marked += suspected_marks(Pool.of(searched, self.fresh, target, seed=self.settings.seed))
             if on_class is not None:
                 on_class(done, len(classes))
-        return groups
+        return groups, marked
 
-    def _intervention(self, predict: Predict, target: int) -> Intervention:
+    def _intervention(self, predict: Predict, target: int, *, n_fresh: int) -> Intervention:
         return Intervention.on(
             predict,
             self.fresh,
             target,
-            n_fresh=self.settings.n_fresh,
+            n_fresh=min(n_fresh, self.settings.n_fresh),
             threshold=self.settings.threshold,
             seed=self.settings.seed + target,
         )
 
-    def _effects(self, suspects: Sequence[_Suspect], crowd: Sequence[Group]) -> list[Finding]:
+    def _effects(self, suspects: Sequence[Suspect], crowd: Sequence[Group]) -> list[Finding]:
         """What the patterns of suspects of one class do, beside what those of control groups do."""
         target = suspects[0].group.target
-        asked = self._intervention(self.predict, target)
-        controls = _Controls(self.trace.deviation, self.trace.of_class(self.searched, target), asked, crowd)
+        asked = self._intervention(self.predict, target, n_fresh=self.settings.n_fresh)
+        seen = self.trace.of_class(self.searched, target)
+        controls = ClassControls(self.trace.deviation, seen, asked, crowd)
         pixels = controls.patterns([suspect.group for suspect in suspects], controls.seen.train)
-        nulls: dict[bool, NDArray[np.float64]] = {}
-        findings = []
-        for suspect, picture, score in zip(suspects, pixels, asked.scores(pixels), strict=True):
-            is_single = suspect.group.look == "single"
-            if is_single not in nulls:
-                nulls[is_single] = controls.scores(
-                    is_single, self.settings.n_controls, self.settings.seed + target
-                )
-            null = nulls[is_single]
-            is_candidate = score >= self.settings.least_score
-            findings.append(
-                Finding(
-                    target=target,
-                    pattern=Pattern(f"found-{target}", picture),
-                    examples=suspect.group.positions,
-                    score=float(score),
-                    null=tuple(null.tolist()),
-                    p_value=1.0,
-                    p_group=suspect.p_group,
-                    p_effect=float((1 + (null >= score).sum()) / (1 + len(null))) if is_candidate else 1.0,
-                    source=suspect.group.source,
-                    names=_names(self.searched, suspect.group.positions),
-                )
+        scores = asked.scores(pixels)
+        findings: list[Finding] = []
+        nulls = {
+            is_single: ask_controls(
+                controls.scores(is_single, self.settings.n_controls, self.settings.seed + target),
+                [
+                    score
+                    for suspect, score in zip(suspects, scores, strict=True)
+                    if (suspect.group.look == "single") == is_single and score >= self.settings.least_score
+                ],
             )
+            for is_single in sorted({suspect.group.look == "single" for suspect in suspects})
+        }
+        for suspect, picture, score in zip(suspects, pixels, scores, strict=True):
+            null = nulls[suspect.group.look == "single"]
+            pattern = Pattern(f"found-{target}", picture)
+            findings.append(self._tried(suspect, pattern, float(score), null))
         return findings
 
+    def _effect_of_mark(self, suspect: Suspect, place: Place, asking: Intervention) -> Finding:
+        """What a mark does, beside what natural images of its class have in its place."""
+        pattern = place.mark.pattern(place.mark.rows)
+        score = float(asking.scores_of([pattern])[0])
+        natural = natural_in_place(
+            asking, place, self.settings.n_controls, self.settings.seed + suspect.group.target
+        )
+        null = ask_controls(natural, [score] if score >= self.settings.least_score else [])
+        return self._tried(suspect, pattern, score, null)
 
-class _Controls:
-    """Control groups of one class: found by the same search among fresh images, or behind the suspects."""
-
-    def __init__(
-        self, deviation: Deviation, seen: ClassTrace, asked: Intervention, crowd: Sequence[Group]
-    ) -> None:
-        self.seen = seen
-        self._deviation, self._asked, self._crowd = deviation, asked, crowd
-        self._natural = seen.controls()
-        self._makers: dict[Side, ClassPatterns] = {}
-
-    def patterns(self, groups: Sequence[Group], side: Side) -> Tensor:
-        """Pixels (k, channels, height, width) of the patterns of groups of one side."""
-        if side not in self._makers:
-            self._makers[side] = ClassPatterns(self._deviation, side.images, side.deviations)
-        return self._makers[side].of([np.searchsorted(side.positions, group.positions) for group in groups])
-
-    def scores(self, is_single: bool, n_controls: int, seed: int) -> NDArray[np.float64]:
-        """What patterns of at most so many control groups score, half of them of each side."""
-        of_look = [
-            [group for group in groups if (group.look == "single") == is_single]
-            for groups in (self._natural, self._crowd)
-        ]
-        rng = np.random.default_rng(seed)
-        scores = [
-            self._asked.scores(self.patterns(_draw(groups, n_controls // 2, rng), side))
-            for groups, side in zip(of_look, (self.seen.fresh, self.seen.train), strict=True)
-            if groups
-        ]
-        return np.concatenate(scores) if scores else np.empty(0)
-
-
-def _suspects(groups: Mapping[int, Sequence[Group]]) -> tuple[list[_Suspect], dict[int, list[Group]]]:
-    """The strongest groups of each class and look with their p-values, and the crowds behind them.
-
-    What the probe proposes is judged against the crowd of whole images.
-    """
-    suspects: list[_Suspect] = []
-    crowds: dict[int, list[Group]] = {target: [] for target in groups}
-    for look in get_args(Look):
-        of_look = {
-            target: [group for group in found if group.look == look and group.source == "trace"]
-            for target, found in groups.items()
-        }
-        for target, found in of_look.items():
-            ranked = sorted(found, key=lambda group: -group.strength)
-            natural = Tail.of([group.strength for group in ranked], n_suspects=N_SUSPECTS)
-            crowds[target] += ranked[N_SUSPECTS:]
-            proposed = [group for group in groups[target] if look == "whole" and group.source == "probe"]
-            for group in [*ranked[:N_SUSPECTS], *proposed]:
-                p_group = 1.0 if natural is None else natural.p_value(group.strength)
-                suspects.append(_Suspect(group, p_group))
-    return suspects, crowds
+    def _tried(self, suspect: Suspect, pattern: Kind, score: float, null: NDArray[np.float64]) -> Finding:
+        """What is known of a suspect once its pattern was tried; whether it is a finding is not said yet."""
+        is_candidate = score >= self.settings.least_score
+        return Finding(
+            target=suspect.group.target,
+            pattern=pattern,
+            examples=suspect.group.positions,
+            score=score,
+            null=tuple(null.tolist()),
+            p_value=1.0,
+            p_group=suspect.p_group,
+            p_effect=sequential_p_value(null, score) if is_candidate else 1.0,
+            source=suspect.group.source,
+            names=_names(self.searched, suspect.group.positions),
+            carriers=None if suspect.place is None else suspect.place.carriers,
+        )
 
 
 def _names(split: Split, positions: NDArray[np.int64]) -> tuple[str, ...] | None:
     return None if split.names is None else tuple(split.names[place] for place in positions)
-
-
-def _draw(groups: list[Group], n: int, rng: np.random.Generator) -> list[Group]:
-    return [groups[k] for k in np.sort(rng.choice(len(groups), min(n, len(groups)), replace=False))]

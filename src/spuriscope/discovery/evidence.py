@@ -30,7 +30,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["conjunction", "judge", "one_for_each_cue", "screen"]
+__all__ = ["conjunction", "judge", "one_for_each_cue", "screen", "stands_out_and_is_absent"]
 
 LEAST_P = 1e-12  # what the tail of a crowd says beyond it is not believed
 
@@ -61,6 +61,21 @@ def one_for_each_cue(
         ):
             kept.append(place)
     return kept
+
+
+def stands_out_and_is_absent(p_stands_out: float, p_absent: float) -> float:
+    """The p-value that a group is no mark, from two lines of evidence for that one claim, by Fisher's method.
+
+    They are independent where nothing was done to the training images: which images of a crowd are fresh is
+    then drawn apart from how they look. Either may carry the claim alone.
+
+    Args:
+        p_stands_out: that natural groups stand out so far.
+        p_absent: that so few of them are fresh.
+    """
+    from scipy import stats
+
+    return float(stats.combine_pvalues([max(p, LEAST_P) for p in (p_stands_out, p_absent)]).pvalue)
 
 
 def screen(p_group: Sequence[float], p_effect: Sequence[float]) -> list[float]:

@@ -1,14 +1,14 @@
 """A finding: a class, the pattern that pulls images into it, and the training images that brought it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spuriscope.patterns import Pattern
+from spuriscope.patterns import Kind
 
-__all__ = ["Finding", "Proof"]
+__all__ = ["Carriers", "Finding", "Proof"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,28 +24,48 @@ class Proof:
     n_left_out: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Carriers:
+    """How many images of a class carry a mark, near-duplicates counted once.
+
+    Attributes:
+        n_train: training images that carry it.
+        of_train: training images of the class.
+        n_fresh: fresh images that carry it.
+        of_fresh: fresh images of the class.
+    """
+
+    n_train: int
+    of_train: int
+    n_fresh: int
+    of_fresh: int
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Finding:
     """A suspected spurious correlation with its evidence.
 
     Attributes:
         target: the class that the pattern pulls to.
-        pattern: as reconstructed from the suspected images.
+        pattern: as reconstructed from the suspected images: added, covering or shading.
         examples: (n,) int64, rising: the suspected training images, positions in the training set.
         score: share of fresh images of other classes whose probability of `target` the pattern raises by more
             than the threshold.
         null: the same score for patterns made alike from control groups: look-alikes of the class among fresh
-            images, and those behind the suspects among the training images.
+            images, and those behind the suspects among the training images. Of a mark, what natural images of
+            the class have in its place; asked one after the other until the answer is clear.
         p_value: that one of both claims is false, adjusted for all suspects of the search, see `evidence`.
-        p_group: that natural groups of a class stand out so far, not adjusted.
+        p_group: that natural groups of a class stand out so far, not adjusted; of a mark, that they do, and
+            are as absent from fresh images.
         p_effect: that the pattern of a control group scores so high, not adjusted.
         names: (n,) of these images, their files or keys; None where they have none.
-        source: the route that led to it, "trace" or "probe".
+        source: the route that led to it, "trace", "probe" or "marks".
+        carriers: how many images carry it; None where no mark was found that could be counted.
         proof: what retraining without the suspected images left, None if that was not asked.
     """
 
     target: int
-    pattern: Pattern
+    pattern: Kind
     examples: NDArray[np.int64]
     score: float
     null: tuple[float, ...]
@@ -54,6 +74,7 @@ class Finding:
     p_effect: float
     source: str
     names: tuple[str, ...] | None = None
+    carriers: Carriers | None = None
     proof: Proof | None = None
 
     def __repr__(self) -> str:
@@ -82,6 +103,8 @@ class Finding:
             "p_group": self.p_group,
             "p_effect": self.p_effect,
             "source": self.source,
+            "kind": self.pattern.kind,
+            "carriers": None if self.carriers is None else asdict(self.carriers),
             "proof": None
             if self.proof is None
             else {"score": self.proof.score, "n_left_out": self.proof.n_left_out},

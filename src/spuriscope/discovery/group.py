@@ -13,7 +13,7 @@ from spuriscope.errors import DiscoveryError
 
 __all__ = ["Group", "Look"]
 
-Look = Literal["whole", "windows", "single"]
+Look = Literal["whole", "windows", "single", "cover", "tone"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,9 +24,9 @@ class Group:
         target: the class: their label (trace), or what the model calls them (probe).
         positions: (n,) int64, rising, their positions in what was searched.
         strength: how much they stand out, larger is more; groups of one source and look are ranked by it.
-        source: the route that found them, "trace" or "probe".
+        source: the route that found them, "trace", "probe" or "marks".
         look: what was compared: "whole" images, the same "windows" of images, or a "single" image with the
-            rest.
+            rest; of marks a place that they "cover", or the "tone" of all pixels.
 
     Raises:
         DiscoveryError: there are no positions, or one stands twice.

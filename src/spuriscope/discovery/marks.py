@@ -1,10 +1,10 @@
 """Marks that nothing natural makes: images of a class that agree to the last grey value where others differ.
 
 What is stuck over a photograph, printed into it or done to all its colours is the same in each image that
-carries it, whatever lies beside it. So images are compared *place by place*: through small windows (`covers`),
-or in the darkest and the brightest that they reach (`tones`). From one image's view all others stand in a
-row, nearest first. A mark is a gap in that row: some images of the class are all but equal, and then nobody
-comes for long, neither of the class nor of another one.
+carries it, whatever lies beside it. So images are compared *place by place*: through small windows
+(`covers`), or in the darkest and the brightest that they reach (`tones`). From one image's view all others
+stand in a row, nearest first. A mark is a gap in that row: some images of the class are all but equal, and
+then nobody comes for long, neither of the class nor of another one.
 
 How long is long? Where points lie at random in d dimensions, the ratio of the distances to the k-th and the
 next neighbour exceeds g with probability g ** -(k d). So k log g is exponential whatever k is: a pair has to
@@ -21,7 +21,7 @@ Source: spacings of a Poisson process, as in Levina and Bickel (2004), "Maximum 
 intrinsic dimension"; exact test after Fisher.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,9 +31,10 @@ from torch import Tensor
 
 from spuriscope.data.duplicates import without_copies
 from spuriscope.data.image_set import Split, unit_float
+from spuriscope.discovery.group import Look
 from spuriscope.patterns import Kind
 
-__all__ = ["LEAST_CARRIERS", "Mark", "Pool", "Sight", "gap_groups", "take_apart"]
+__all__ = ["LEAST_CARRIERS", "Mark", "Pool", "Sight", "gap_strength", "take_apart", "widest_gap"]
 
 LEAST_CARRIERS = 3  # two images that agree somewhere are no rarity
 MOST_OF_POOL = 0.5  # what more of a class than this has is usual
@@ -112,12 +113,14 @@ class Mark:
     Attributes:
         rows: (k,) of the pool, the most typical first.
         strength: see above; of marks of one kind and class the larger is the rarer.
+        look: "cover" or "tone".
         pattern: makes from rows of the pool what they have in the place, or the respect, of this mark. Of
             its own rows that is the cue, of any other image a natural thing to compare it with.
     """
 
     rows: Rows
     strength: float
+    look: Look
     pattern: Callable[[Rows], Kind]
 
 
@@ -147,18 +150,18 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.addmm(squares, a, b.T, alpha=-2).clamp_(min=0).div_(a.shape[1]).add_(NOISE**2).sqrt_()
 
 
-def gap_groups(sight: Sight) -> Iterator[tuple[float, Rows]]:
-    """The strongest group around each seed that has one, with its strength, in no order."""
+def widest_gap(sight: Sight) -> tuple[float, Rows] | None:
+    """The strongest of the groups around all seeds, with its strength; None where there is none."""
     near = (sight.distances < sight.berth[:, None]).sum(dim=1)
     seeds = (near >= LEAST_CARRIERS).nonzero().flatten()
     if len(seeds) == 0:
-        return
-    most = min(int(near[seeds].max()) + 1, int(MOST_OF_POOL * sight.distances.shape[1]) + 1)
-    found = sight.distances[seeds].topk(most, largest=False)
+        return None
+    most = min(int(near[seeds].max()), int(MOST_OF_POOL * sight.distances.shape[1])) + 1
+    found = sight.distances[seeds].topk(min(most, sight.distances.shape[1]), largest=False)
     strengths, sizes = gap_strength(found.values, sight.berth[seeds])
-    for strength, size, rows in zip(strengths.tolist(), sizes.tolist(), found.indices, strict=True):
-        if strength > 0:
-            yield strength, rows[:size].numpy()
+    best = int(strengths.argmax())
+    rows = found.indices[best, : int(sizes[best])].numpy()
+    return (float(strengths[best]), rows) if strengths[best] > 0 else None
 
 
 def gap_strength(nearest: Tensor, berth: Tensor) -> tuple[Tensor, Tensor]:

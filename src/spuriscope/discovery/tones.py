@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spuriscope.discovery.marks import Mark, Pool, Rows, Sight, gap_groups, take_apart
+from spuriscope.discovery.marks import Mark, Pool, Rows, Sight, take_apart, widest_gap
 from spuriscope.patterns import Shade
 
 __all__ = ["find_tones", "tone_of"]
@@ -28,10 +28,11 @@ def find_tones(pool: Pool, n_marks: int) -> list[Mark]:
     usual = own.mean(axis=0)
 
     def pattern(rows: Rows) -> Shade:
-        return tone_of(usual, own[rows].mean(axis=0), f"found-{pool.target}", tuple(pool.images.shape[2:]))
+        height, width = pool.images.shape[2:]
+        return tone_of(usual, own[rows].mean(axis=0), f"found-{pool.target}", (height, width))
 
     found = [
-        Mark(rows, strength, pattern)
+        Mark(rows, strength, "tone", pattern)
         for end in ENDS
         for strength, rows in _groups(own[:, :, end], others[:, :, end])
     ]
@@ -52,10 +53,10 @@ def _groups(own: NDArray[np.float32], others: NDArray[np.float32]) -> Iterator[t
     rest = np.arange(len(own))
     flat, beside = (torch.from_numpy(np.ascontiguousarray(each)).flatten(1) for each in (own, others))
     for _ in range(GROUPS_OF_END):
-        found = list(gap_groups(Sight.of(flat[torch.from_numpy(rest)], beside)))
-        if not found:
+        found = widest_gap(Sight.of(flat[torch.from_numpy(rest)], beside))
+        if found is None:
             return
-        strength, rows = max(found, key=lambda one: one[0])
+        strength, rows = found
         yield strength, rest[rows]
         rest = np.delete(rest, rows)
 

@@ -1,0 +1,89 @@
+"""Controls: what patterns do that nature made, asked one after the other until the answer is clear.
+
+A suspect's pattern is compared with patterns made in the same way of control groups, and a mark with what
+natural images of its class have in its place. Most suspects do no better than nature, and that shows after
+few controls: when ten have done as well, ten out of so many is the p-value, and no more are asked. It is
+valid whatever the number asked (Besag and Clifford, 1991, "Sequential Monte Carlo p-values").
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spuriscope.discovery.confirm import ClassPatterns, Intervention
+from spuriscope.discovery.deviation import Deviation
+from spuriscope.discovery.group import Group
+from spuriscope.discovery.suspects import Place
+from spuriscope.discovery.trace import ClassTrace, Side
+from spuriscope.statistics import ENOUGH_ABOVE
+
+__all__ = ["ClassControls", "ask_controls", "natural_in_place"]
+
+STEP = 10  # controls asked at once
+
+
+def ask_controls(batches: Iterator[NDArray[np.float64]], scores: Sequence[float]) -> NDArray[np.float64]:
+    """Scores (k,) of as many controls as it takes to answer for all suspects, in their order.
+
+    Args:
+        batches: scores of controls in a random order, asked when they are taken.
+        scores: of the suspects.
+    """
+    null = np.empty(0)
+    for batch in batches:
+        null = np.concatenate([null, batch])
+        if all((null >= score).sum() >= ENOUGH_ABOVE for score in scores):
+            break
+    return null
+
+
+def natural_in_place(
+    asking: Intervention, place: Place, n_controls: int, seed: int
+) -> Iterator[NDArray[np.float64]]:
+    """Scores of what images of the pool that do not carry a mark have in its place, in batches."""
+    rng = np.random.default_rng(seed)
+    natural = rng.permutation(np.setdiff1d(np.arange(len(place.pool)), place.mark.rows))[:n_controls]
+    for first in range(0, len(natural), STEP):
+        yield asking.scores_of([place.mark.pattern(rows[None]) for rows in natural[first : first + STEP]])
+
+
+class ClassControls:
+    """Control groups of one class: found by the same search among fresh images, or behind the suspects."""
+
+    def __init__(
+        self, deviation: Deviation, seen: ClassTrace, asked: Intervention, crowd: Sequence[Group]
+    ) -> None:
+        self.seen = seen
+        self._deviation, self._asked, self._crowd = deviation, asked, crowd
+        self._natural = seen.controls()
+        self._makers: dict[Side, ClassPatterns] = {}
+
+    def patterns(self, groups: Sequence[Group], side: Side) -> Tensor:
+        """Pixels (k, channels, height, width) of the patterns of groups of one side."""
+        if side not in self._makers:
+            self._makers[side] = ClassPatterns(self._deviation, side.images, side.deviations)
+        return self._makers[side].of([np.searchsorted(side.positions, group.positions) for group in groups])
+
+    def scores(self, is_single: bool, n_controls: int, seed: int) -> Iterator[NDArray[np.float64]]:
+        """What patterns of control groups score, in batches: at most so many, half of them of each side."""
+        rng = np.random.default_rng(seed)
+        drawn = [
+            (side, groups[k])
+            for side, groups in (
+                (side, [group for group in found if (group.look == "single") == is_single])
+                for side, found in ((self.seen.fresh, self._natural), (self.seen.train, self._crowd))
+            )
+            for k in rng.permutation(len(groups))[: n_controls // 2]
+        ]
+        order = rng.permutation(len(drawn))
+        for first in range(0, len(drawn), STEP):
+            batch = [drawn[k] for k in order[first : first + STEP]]
+            yield np.concatenate(
+                [
+                    self._asked.scores(self.patterns([group for of, group in batch if of is side], side))
+                    for side in (self.seen.fresh, self.seen.train)
+                    if any(of is side for of, _ in batch)
+                ]
+            )
