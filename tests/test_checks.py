@@ -2,13 +2,30 @@
 
 import json
 import math
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 from spuriscope.checks import check_number, check_seed, check_share, check_whole, strict_json
-from spuriscope.errors import ConfigError, DiscoveryError, MeasureError
+from spuriscope.data import load
+from spuriscope.deletion.check import deletion_check
+from spuriscope.deletion.ekfac import Ekfac
+from spuriscope.deletion.influence import Influence
+from spuriscope.deletion.path import PathInfluence
+from spuriscope.deletion.repairing import Repair
+from spuriscope.deletion.retraining import Ascent, Incremental
+from spuriscope.deletion.solvers import ConjugateGradients, Lissa
+from spuriscope.discovery.embed import PCAEmbedding, VAEEmbedding
+from spuriscope.discovery.trace import Trace
+from spuriscope.errors import ConfigError, DeletionError, DiscoveryError, MeasureError, SpuriscopeError
+
+WITH_NUMBERS: list[Any] = [
+    Repair, Ascent, Incremental, Influence, PathInfluence, ConjugateGradients, Lissa, Ekfac, PCAEmbedding,
+    VAEEmbedding, Trace,
+]  # fmt: skip
 
 
 @given(st.floats(allow_nan=True, allow_infinity=True))
@@ -20,7 +37,7 @@ def test_a_share_passes_exactly_where_it_lies_between_nothing_and_all(value: flo
             check_share("level", value)
 
 
-@given(st.integers() | st.floats() | st.text() | st.booleans() | st.none())
+@given(st.integers() | st.floats() | st.text("1e-x") | st.booleans() | st.none())
 def test_a_count_passes_exactly_where_it_is_whole_and_not_negative(value: object) -> None:
     if type(value) is int and 0 <= value < 2**31:
         check_whole("epochs", value)
@@ -89,3 +106,26 @@ def test_a_document_is_read_as_it_was_or_refused(document: object) -> None:
 def test_the_place_of_what_is_no_number_is_named() -> None:
     with pytest.raises(MeasureError, match="^plants.1.score came out as nan"):
         strict_json({"plants": [{"score": 0.5}, {"score": math.nan}]})
+
+
+def numbers_of(settings: Any) -> list[str]:
+    """Names of the settings of a dataclass that are numbers."""
+    kinds = (int, float, int | None, float | None)
+    return [each.name for each in fields(settings) if each.init and each.type in kinds]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1, True, "3"])
+@pytest.mark.parametrize("settings", WITH_NUMBERS, ids=lambda settings: settings.__name__)
+def test_every_number_of_a_setting_passes_the_gate(settings: Any, value: object) -> None:
+    names = numbers_of(settings)
+    assert names
+    for name in names:
+        with pytest.raises(SpuriscopeError, match=f"^{name}.* must be .*, got {value!r}$"):
+            settings(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["n_seeds", "first_seed"])
+@pytest.mark.parametrize("value", [-1, True])
+def test_the_seeds_of_a_deletion_check_pass_the_gate(name: str, value: int) -> None:
+    with pytest.raises(DeletionError, match=f"^{name} must be a whole number .*, got {value!r}$"):
+        deletion_check("repair", load("digits"), **{name: value})  # type: ignore[arg-type]

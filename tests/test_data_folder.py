@@ -180,6 +180,23 @@ def test_sixteen_bits_are_scaled_with_a_note(folder: Path) -> None:
     assert "1 image of 16 bits scaled to 8 (65535 becomes 255)" in data.origin.notes
 
 
+def test_twelve_bits_in_files_of_sixteen_are_said_to_come_out_dark(folder: Path) -> None:
+    for path in folder.rglob("*.png"):
+        Image.fromarray(np.full((4, 4), 4095, dtype=np.uint16)).save(path)
+    data = load(folder)
+    assert int(data.train.images.max()) == 16
+    assert data.origin is not None
+    assert data.origin.notes[-1].endswith(
+        "(65535 becomes 255), whose brightest pixel is only 16 of 255: if they hold 12 bits, multiply them "
+        "by 16 first"
+    )
+    bright = next(folder.rglob("*.png"))
+    Image.fromarray(np.full((4, 4), 65535, dtype=np.uint16)).save(bright)
+    again = load(folder).origin
+    assert again is not None
+    assert again.notes[-1].endswith("(65535 becomes 255)")
+
+
 def test_links_must_stay_in_the_folder(folder: Path) -> None:
     save(folder.parent / "outside" / "x.png", (0, 0, 0))
     (folder / "cat" / "9.png").symlink_to(folder / "cat" / "0.png")

@@ -338,6 +338,10 @@ class Short(Pairs):
         (DataLoader(TensorDataset(PIXELS, LABELS)), r"train is a DataLoader, which has batches; give its"),
         (Pairs([1, 2]), "item 0 of train is not a pair of an image and a label"),
         (
+            Pairs([{"pixels": PIXELS[0], "label": 0}]),
+            r"item 0 of train is not a pair .* \(it is a mapping of pixels, label\)",
+        ),
+        (
             Pairs([("x", 0), (PIXELS[0], 1)]),
             r"x cannot be read \(No such file or dir.*; check the",
         ),

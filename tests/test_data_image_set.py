@@ -71,6 +71,8 @@ def test_image_set_refuses_parts_that_do_not_fit(
 
 def test_images_may_have_names_and_each_has_one() -> None:
     images, labels = torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1])
-    assert Split(images, labels, ("a/1.png", "b/2.png")).names == ("a/1.png", "b/2.png")
+    named = Split(images, labels, ("a/1.png", "b/2.png"))
+    assert named.names == ("a/1.png", "b/2.png")
+    assert [named.called(1), Split(images, labels).called(1)] == ["b/2.png", "1"]
     with pytest.raises(DataError, match="2 images have 1 names; name each one, or none"):
         Split(images, labels, ("a/1.png",))

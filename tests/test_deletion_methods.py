@@ -309,7 +309,7 @@ def test_other_data_other_images_and_other_methods_are_refused(planted: TrainedM
         repair(planted, DIGITS.train, PLANT)  # type: ignore[arg-type]
     with pytest.raises(DeletionError, match="no deletion method 'magic'; choose one of retrain, incremental"):
         delete(planted, DIGITS, GONE, "magic")
-    with pytest.raises(DeletionError, match="above 0 and up to 1, got 0"):
+    with pytest.raises(DeletionError, match="share must be a number above 0 and of 1 or less, got 0"):
         Repair(share=0)
     part = replace(planted, cell=replace(planted.cell, part=Part.without([7], len(DIGITS.train))))
     with pytest.raises(DeletionError, match="was not trained on image 7: its part of digits is 1,436"):

@@ -128,5 +128,5 @@ def test_the_path_leads_away_from_the_cue() -> None:
         rise.append(float(model.predict(PLANT.pattern.apply(images))[:, 0].mean()))
     assert rise[0] > 0.8
     assert rise[1] < 0.3
-    with pytest.raises(DeletionError, match="must be 1 or more, got 0"):
+    with pytest.raises(DeletionError, match="must be a whole number of 1 or more, got 0"):
         PathInfluence(epochs=0)

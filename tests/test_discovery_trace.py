@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from itertools import combinations
+from typing import Self
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from spuriscope.data import load
 from spuriscope.data.image_set import Split
 from spuriscope.discovery import Deviation, Trace, discover
 from spuriscope.discovery.confirm import Intervention
+from spuriscope.discovery.deviation import least_spread
 from spuriscope.discovery.grouping import Crowd, find_groups
 from spuriscope.discovery.proposals import propose
 from spuriscope.discovery.trace import ENOUGH, MOST_PAIRED
@@ -146,6 +149,43 @@ def test_deviations_of_fresh_images_have_spread_one_and_can_be_undone(fresh: Spl
     torch.testing.assert_close(
         deviation.inverse_transform(values), fresh.images.float() / 255, atol=1e-4, rtol=0
     )
+
+
+class Nothing:
+    """An embedding that explains nothing: what is left over is the image."""
+
+    def fit(self, images: Tensor) -> Self:
+        self.shape = images.shape[1:]
+        return self
+
+    def transform(self, images: Tensor) -> Tensor:
+        return torch.zeros(len(images), 1)
+
+    def inverse_transform(self, latents: Tensor) -> Tensor:
+        return torch.zeros(len(latents), *self.shape)
+
+
+@settings(max_examples=5, deadline=None)
+@given(
+    st.sampled_from([(24, 224), (2000, 20)]),
+    st.floats(0.9, 0.97),
+    st.floats(0.005, 0.01),
+    st.integers(0, 2**32 - 1),
+)
+def test_deviations_agree_with_those_in_double_precision(
+    size: tuple[int, int], mean: float, spread: float, seed: int
+) -> None:
+    """Bright images that hardly differ: single precision loses the mean of many of them."""
+    (n, side), generator = size, torch.Generator().manual_seed(seed)
+    images = (mean + spread * torch.randn(n, 1, side, side, generator=generator)).clamp(0, 1)
+    deviation = Deviation(Nothing()).fit(images)
+    exact = images.double().flatten(1).numpy()
+    least = least_spread(images)
+    spreads = exact.std(axis=0).clip(least)
+    assert np.abs(deviation.mean_[1:] - exact.mean(axis=0)).max() < 1e-4 * least
+    np.testing.assert_allclose(deviation.spread_[1:], spreads, rtol=1e-4)
+    expected = (exact - exact.mean(axis=0)) / spreads
+    np.testing.assert_allclose(deviation.transform(images)[:, 1:], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_scores_of_many_patterns_are_spurious_scores(train: Split, fresh: Split) -> None:

@@ -327,6 +327,7 @@ def _examples(name: str, n_planted: int, shape: tuple[int, int, int], n: int) ->
     picture = data_uri(torch.linspace(0, 1, shape[0] * shape[1] * shape[2]).reshape(shape))
     image = {
         "position": 2,
+        "name": "2",
         "label": 1,
         "picture": picture,
         "stamped_picture": picture,

@@ -9,7 +9,7 @@ import pytest
 from spuriscope.adequacy import ABOVE_CHANCE
 from spuriscope.report import front
 from spuriscope.report.foot import python_call
-from spuriscope.report.front import explanation, headline
+from spuriscope.report.front import examples, explanation, headline
 from spuriscope.report.lookup import easiest, headline_dose, n50_of, paired_change
 from spuriscope.report.page import render
 from spuriscope.report.verdicts import Tile, tiles
@@ -150,6 +150,19 @@ def test_the_page_says_how_often_the_clean_twins_are_right() -> None:
     assert "That is near chance" in explanation(document)[2]
     del document["data"]["largest_share"]  # an older document
     assert "are right on" not in explanation(document)[2]
+
+
+def test_images_are_called_by_their_files() -> None:
+    """Of images without files, and of older documents, nothing is written under them."""
+    document = make_document(strengths={"r3": 0.9})
+    assert {example.file for example in examples(document)} == {""}
+    first = document["examples"]["images"][0]
+    first["name"] = "train/cat/<b>.png"
+    assert examples(document)[0].file == "train/cat/<b>.png"
+    assert "Test image train/cat/<b>.png, of class" in examples(document)[0].clean.alt
+    assert '<p class="file">train/cat/&lt;b&gt;.png</p>' in render(document)
+    del first["name"]
+    assert examples(document)[0].file == ""
 
 
 @pytest.mark.parametrize(

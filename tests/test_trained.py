@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from safetensors.torch import load_file, save_file
 
+from spuriscope.adapters.stored import state_dict_module
 from spuriscope.data import load
 from spuriscope.errors import CheckpointError
 from spuriscope.measures import measure
@@ -47,6 +48,16 @@ def test_a_checkpoint_brings_back_everything(model: TrainedModel, path: Path) ->
     plant = loaded.cell.plants[0]
     assert measure(loaded.predict, test, plant.pattern, 0) == measure(model.predict, test, plant.pattern, 0)
     assert [file.name for file in path.parent.iterdir()] == ["model.safetensors"]
+
+
+def test_the_file_of_a_run_is_a_state_dict_to_whoever_asks_for_weights(
+    model: TrainedModel, path: Path
+) -> None:
+    """With the patterns that lie beside the weights, and the part, left out."""
+    data = load("digits")
+    module = state_dict_module(path, architecture="small-mlp", shape=data.shape, n_classes=10)
+    for name, value in model.module.state_dict().items():
+        assert torch.equal(module.state_dict()[name], value)
 
 
 def test_predict_gives_probabilities_whatever_the_form_of_the_images(model: TrainedModel) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.data.image_set import Split, unit_float
 from spuriscope.errors import MeasureError
 from spuriscope.measures import Predict, probabilities

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.checks import LARGEST_COUNT, LARGEST_SEED, check_whole
 from spuriscope.data.image_set import Contexts, ImageSet
 from spuriscope.errors import ConfigError, DataError, MeasureError, PlantingError

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.checks import check_seed, check_share
 from spuriscope.data.image_set import Split, unit_float
 from spuriscope.data.pixels import Images, as_asked

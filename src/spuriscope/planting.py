@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.checks import LARGEST_COUNT, LARGEST_SEED, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.data.pixels import Images

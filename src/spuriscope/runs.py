@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.checks import check_share, strict_json
 from spuriscope.data import ImageSet, Reading, read
 from spuriscope.errors import CheckpointError, ConfigError, SpuriscopeError, TrainingError

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.errors import ConfigError
 from spuriscope.measures import Predict
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.data.pixels import Images, as_asked
 from spuriscope.errors import MeasureError
 from spuriscope.measures import Predict, probabilities

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.data.image_set import unit_float
 from spuriscope.errors import ConfigError, MeasureError
 

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from spuriscope.adapters.form import FormSettings, ModelForm, are_probabilities, pieces
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.errors import MeasureError, ModelError
 from spuriscope.measures import Predict
 

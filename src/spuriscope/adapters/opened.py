@@ -9,7 +9,7 @@ from spuriscope.adapters.form import FormSettings, ModelForm
 from spuriscope.adapters.onnx_file import load_onnx
 from spuriscope.adapters.stored import is_torchscript, state_dict_module, torchscript_predict
 from spuriscope.adapters.torch_module import module_predict
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.errors import ConfigError, ModelError
 from spuriscope.measures import Predict
 

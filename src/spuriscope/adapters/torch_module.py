@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spuriscope.adapters.form import FormSettings, ModelForm, pieces
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.errors import MeasureError
 from spuriscope.measures import Predict
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import spuriscope
 from spuriscope.adapters import Fit
+from spuriscope.argument_types import checked
 from spuriscope.auditing.canaries import canaries
 from spuriscope.auditing.deletion import deletion
 from spuriscope.auditing.discovery import discovery
 from spuriscope.auditing.doses import train_doses
 from spuriscope.auditing.membership import membership
 from spuriscope.auditing.plan import AuditPlan, plan_audit
-from spuriscope.checked import checked
 from spuriscope.checks import strict_json
 from spuriscope.data.given import Given, as_image_set
 from spuriscope.data.image_set import ImageSet

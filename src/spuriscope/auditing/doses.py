@@ -193,6 +193,7 @@ def _examples(
         "images": [
             {
                 "position": position,
+                "name": plan.data.test.called(position),
                 "label": int(plan.data.test.labels[position]),
                 "picture": data_uri(images[k]),
                 "stamped_picture": data_uri(stamped[k]),

@@ -49,6 +49,7 @@ class Explainer:
     n_fitted: int
     mean_square_error: float
     compared: tuple[int, ...]
+    compared_names: tuple[str, ...]
     compared_images: Tensor
     largest: float
 
@@ -79,8 +80,10 @@ class Explainer:
             "mean_square_error": self.mean_square_error,
             "left_over_max": self.largest,
             "fresh": [
-                {"position": position, "picture": data_uri(image), **more}
-                for position, image, more in zip(self.compared, self.compared_images, pictures, strict=True)
+                {"position": position, "name": name, "picture": data_uri(image), **more}
+                for position, name, image, more in zip(
+                    self.compared, self.compared_names, self.compared_images, pictures, strict=True
+                )
             ],
         }
 
@@ -122,6 +125,7 @@ def explain(
         n_fitted=len(images),
         mean_square_error=float(f"{float(errors.mean()):.3g}"),
         compared=tuple(compared.tolist()),
+        compared_names=tuple(fresh.called(position) for position in compared.tolist()),
         compared_images=fresh.images[compared],
         largest=round(float(left_over(embedding, all_shown).max()), 4),
     )

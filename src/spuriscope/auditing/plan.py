@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from spuriscope.adapters import Fit
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.checks import check_number, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.verdict import SEEDS_TO_BE_GONE

@@ -13,6 +13,7 @@ from spuriscope.cli.output import (
     JsonOption,
     RootOption,
     WorkersOption,
+    announce_default_model,
     print_json,
     print_table,
 )
@@ -210,6 +211,8 @@ def _subject(
     else:
         data = read_data(source, root, how())
         model = default_model(data.shape)
+    if architecture is None and recipe is None:
+        announce_default_model(data.shape)
     changes: dict[str, Any] = {} if target is None else {"target": data.label(target)}
     if n_planted is not None:
         changes["n_planted"] = n_planted

@@ -18,7 +18,7 @@ from spuriscope.cli.output import (
     SizeOption,
     ThresholdOption,
     WorkersOption,
-    echo_default_model,
+    announce_default_model,
     print_json,
 )
 from spuriscope.cli.reading import (
@@ -95,6 +95,8 @@ def audit(
         relabel=relabel,
     )
     check_folder(folder)
+    if model is None:
+        announce_default_model(image_set.shape)
     with training_progress() as on_progress:
         document = run_audit(
             plan, device=device, n_workers=workers, on_progress=on_progress, command=_command_line()
@@ -103,8 +105,6 @@ def audit(
     if as_json:
         print_json(document)
     else:
-        if model is None:
-            echo_default_model(image_set.shape)
         typer.echo(headline(document))
         typer.echo(f"report: {page.resolve()}")
 

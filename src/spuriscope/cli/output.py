@@ -19,7 +19,7 @@ __all__ = [
     "SizeOption",
     "ThresholdOption",
     "WorkersOption",
-    "echo_default_model",
+    "announce_default_model",
     "print_json",
     "print_table",
 ]
@@ -67,13 +67,14 @@ RelabelOption = Annotated[
 ThresholdOption = Annotated[float, typer.Option(help="Least rise of a probability that counts.")]
 
 
-def echo_default_model(shape: tuple[int, int, int]) -> None:
-    """Say which architecture was taken for images (channels, height, width), where none was named."""
+def announce_default_model(shape: tuple[int, int, int]) -> None:
+    """Say on stderr which architecture is taken for images (channels, height, width) if none is named."""
     from spuriscope.models import default_model
 
     channels, height, width = shape
     kind = "grey" if channels == 1 else "colour"
-    typer.echo(f"model: {default_model(shape)}, for {kind} images of {height}x{width}; --model names another")
+    said = f"model: {default_model(shape)}, for {kind} images of {height}x{width}; --model names another"
+    typer.echo(said, err=True)
 
 
 def print_json(document: dict[str, Any]) -> None:

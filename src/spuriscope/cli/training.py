@@ -27,7 +27,7 @@ from spuriscope.cli.output import (
     SizeOption,
     ThresholdOption,
     WorkersOption,
-    echo_default_model,
+    announce_default_model,
     print_json,
     print_table,
 )
@@ -173,6 +173,8 @@ def train(
         privacy=_privacy(noise_multiplier=noise_multiplier, max_grad_norm=max_grad_norm, delta=delta),
     )
     check_out(out, overwrite=overwrite)
+    if model is None:
+        announce_default_model(image_set.shape)
     with training_progress() as on_progress:
         run = train_run(
             image_set,
@@ -204,8 +206,6 @@ def train(
             }
         )
     else:
-        if model is None:
-            echo_default_model(image_set.shape)
         typer.echo(f"trained in {run.model.n_seconds:.1f} s, written to {out}")
         if run.model.epsilon is not None and recipe.privacy is not None:
             typer.echo(f"private: epsilon {run.model.epsilon:.3g} at delta {recipe.privacy.delta:g}")

@@ -14,7 +14,7 @@ from typing import get_args
 
 import numpy as np
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.checks import check_seed
 from spuriscope.data.duplicates import near_duplicates
 from spuriscope.data.folder import source_name

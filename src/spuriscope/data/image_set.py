@@ -14,7 +14,7 @@ from typing import SupportsIndex
 import torch
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.errors import DataError, PlantingError
 
 PIECE = 1000  # images hashed at one time: what lies in a file need not fit into memory
@@ -53,6 +53,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def called(self, position: int) -> str:
+        """What the image at a position is called: by its name, or by the position where it has none."""
+        return str(position) if self.names is None else self.names[position]
 
     def __repr__(self) -> str:
         return f"Split({len(self):,} images of {'x'.join(map(str, self.images.shape[1:]))})"

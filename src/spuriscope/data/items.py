@@ -4,7 +4,7 @@ None of these libraries is imported here: a data set is known by what it offers.
 tensor, an array, a Pillow picture, or the path of a file.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from typing import Any
@@ -14,12 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from spuriscope.data.columns import USUAL
 from spuriscope.errors import DataError
 
 __all__ = ["Items", "items_of"]
 
-IMAGE_COLUMNS = ("image", "img", "images", "file", "file_name", "filename", "path", "file_path", "filepath")
-LABEL_COLUMNS = ("label", "labels", "class", "class_name", "target", "category", "y")
 N_ASKED_TWICE = 16
 
 
@@ -66,6 +65,8 @@ class Items:
         """
         try:
             item = self.item(position)
+            if isinstance(item, Mapping):  # it would unpack into its keys
+                raise TypeError(f"it is a mapping of {', '.join(map(str, item))}")
             image, label = item
         except IndexError as error:
             raise DataError(
@@ -140,9 +141,9 @@ def _of_columns(given: Any, part: str) -> Items:
     """A Hugging Face `Dataset`."""
     kinds = {name: type(feature).__name__ for name, feature in given.features.items()}
     of_images = [name for name, kind in kinds.items() if kind == "Image"]
-    image = _column(kinds, of_images, IMAGE_COLUMNS, part, "images")
+    image = _column(kinds, of_images, USUAL["image"], part, "images")
     of_labels = [name for name, kind in kinds.items() if kind == "ClassLabel"]
-    label = _column([name for name in kinds if name != image], of_labels, LABEL_COLUMNS, part, "labels")
+    label = _column([name for name in kinds if name != image], of_labels, USUAL["label"], part, "labels")
     names = getattr(given.features[label], "names", None)
 
     def item(position: int) -> tuple[Any, Any]:
@@ -156,9 +157,9 @@ def _of_frame(given: Any, part: str) -> Items:
     """A pandas frame."""
     columns = list(given.columns)
     of_images = [name for name in columns if len(given) and _is_image(given[name].iloc[0])]
-    image = _column(columns, of_images, IMAGE_COLUMNS, part, "images")
+    image = _column(columns, of_images, USUAL["image"], part, "images")
     rest = [name for name in columns if name not in (image, "split")]
-    label = _column(rest, rest if len(rest) == 1 else [], LABEL_COLUMNS, part, "labels")
+    label = _column(rest, rest if len(rest) == 1 else [], USUAL["label"], part, "labels")
     return _of_lists(given[image].tolist(), given[label], part)
 
 

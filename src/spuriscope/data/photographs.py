@@ -28,6 +28,7 @@ from spuriscope.reading import Reading
 
 __all__ = ["load_photographs", "write_photographs"]
 
+DARK = 64  # of 255: what no deep image is brighter than hints at 12 bits in files of 16, as scanners write
 BLOCK = 64  # images decoded ahead of what is written
 MOST_THREADS = 8  # each holds an image of full size
 SUGGESTED = (64, 48, 32, 28, 16)  # pixels: what small models take, and processors manage
@@ -72,7 +73,7 @@ def write_photographs(arranged: Arranged, out: Path, name: str, reading: Reading
         DataError: there is something in `out`, there is no room, images differ in size, one cannot be read
             and is not to be skipped, or nothing of a class could be read.
     """
-    n_deep = 0
+    n_deep = brightest = 0
     read: dict[str, list[Labelled]] = {"train": [], "test": []}
     with Writer(out, name, arranged) as writer:
         for part, images in (("train", arranged.train), ("test", arranged.test)):
@@ -87,12 +88,17 @@ def write_photographs(arranged: Arranged, out: Path, name: str, reading: Reading
                     raise DataError(_two_sizes(first, writer.shape, image, found.pixels.shape, arranged))
                 writer.add(part, found.pixels, image)
                 read[part].append(image)
-                n_deep += found.is_deep
+                if found.is_deep:
+                    n_deep, brightest = n_deep + 1, max(brightest, int(found.pixels.max()))
         _check_left(arranged, read, writer.skipped)
         if n_deep:
-            writer.notes.append(
-                f"{n_deep:,} image{'s' if n_deep > 1 else ''} of 16 bits scaled to 8 (65535 becomes 255)"
-            )
+            note = f"{n_deep:,} image{'s' if n_deep > 1 else ''} of 16 bits scaled to 8 (65535 becomes 255)"
+            if brightest < DARK:
+                note += (
+                    f", whose brightest pixel is only {brightest} of 255: if they hold 12 bits, multiply "
+                    "them by 16 first"
+                )
+            writer.notes.append(note)
     return read["test"]
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from spuriscope.data.columns import USUAL
 from spuriscope.data.image_set import ImageSet
 from spuriscope.data.layout import Arranged, check_spelling, choose_parts, of_classes, of_parts
 from spuriscope.data.photographs import load_photographs
@@ -23,18 +24,6 @@ from spuriscope.errors import DataError
 from spuriscope.reading import Reading
 
 __all__ = ["Row", "arrange_rows", "find_column", "load_csv"]
-
-USUAL = {
-    "image": (
-        "image", "file", "filename", "file_name", "filepath", "file_path", "path", "image_path", "image_file",
-        "image_name", "img", "img_path", "image_id",
-    ),
-    "label": (
-        "label", "labels", "class", "class_name", "category", "target", "y", "species", "diagnosis",
-        "dx",
-    ),
-    "split": ("split", "part", "partition", "subset", "set", "phase"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
+from spuriscope.checks import check_seed, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.methods import Method, delete, find_method, method_name
 from spuriscope.deletion.request import images_as_trained
@@ -188,10 +189,13 @@ def deletion_check(
 
     Raises:
         ConfigError, ModelError, PatternError, PlantingError: the arguments do not fit together.
-        DeletionError: there is no such method, nothing is planted, or the method cannot delete the images.
+        DeletionError: there is no such method, a number is out of range, nothing is planted, or the method
+            cannot delete the images.
         TrainingError: a model could not be trained.
     """
     find_method(method)
+    check_whole("n_seeds", n_seeds, least=1, error=DeletionError)
+    check_seed("first_seed", first_seed, error=DeletionError)
     trials = train_trials(
         data,
         pattern=pattern,

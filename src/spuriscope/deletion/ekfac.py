@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spuriscope.checks import check_number, check_seed
 from spuriscope.deletion.curvature import CROSS_ENTROPY, Curvature
 from spuriscope.errors import ConfigError, DeletionError
 from spuriscope.models import Dropout
@@ -36,12 +37,16 @@ class Ekfac:
 
     Raises:
         ConfigError: when called: kronfluence is not installed.
-        DeletionError: when called: the network has no linear or convolutional layer, or another loss is asked
-            for than cross-entropy.
+        DeletionError: a number is out of range; or, when called, the network has no linear or convolutional
+            layer, or another loss is asked for than cross-entropy.
     """
 
     damping: float = 0.01
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_number("damping", self.damping, least=0, error=DeletionError)
+        check_seed("seed", self.seed, error=DeletionError)
 
     def __call__(self, curvature: Curvature, gradient: Tensor) -> Tensor:
         """Solve, with the curvature taken layer by layer."""

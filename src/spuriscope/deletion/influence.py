@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from spuriscope.checks import check_seed, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.curvature import Curvature, moved, summed_gradient
 from spuriscope.deletion.request import Request, copy_of_module
@@ -37,13 +38,18 @@ class Influence:
         seed: draws the images of the curvature.
 
     Raises:
-        DeletionError: when called: the step is not a number, or the solver has not converged.
+        DeletionError: a number is out of range; or, when called, the step is not a number, or the solver has
+            not converged.
     """
 
     solver: Solver = field(default_factory=ConjugateGradients)
     is_newton: bool = False
     n_curvature: int = 2000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_whole("n_curvature", self.n_curvature, least=1, error=DeletionError)
+        check_seed("seed", self.seed, error=DeletionError)
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""

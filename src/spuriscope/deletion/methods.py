@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.ekfac import Ekfac
 from spuriscope.deletion.influence import Influence

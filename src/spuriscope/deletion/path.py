@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from spuriscope.checks import check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.curvature import moved
 from spuriscope.deletion.request import Request, copy_of_module
@@ -42,8 +43,8 @@ class PathInfluence:
     epochs: int | None = None
 
     def __post_init__(self) -> None:
-        if self.epochs is not None and self.epochs < 1:
-            raise DeletionError(f"epochs trained again must be 1 or more, got {self.epochs}")
+        if self.epochs is not None:
+            check_whole("epochs trained again", self.epochs, least=1, error=DeletionError)
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from spuriscope.checks import check_number, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.reconstructing import reconstruct
 from spuriscope.deletion.request import Request, copy_of_module
@@ -34,6 +35,9 @@ class Repair:
         share: of the others that carry it, drawn anew for each batch; they keep their true labels.
         learning_rate: of Adam.
         epochs: passes over the others; by default an eighth of those the model was trained for.
+
+    Raises:
+        DeletionError: a number is out of range.
     """
 
     pattern: AnyPattern | None = None
@@ -42,8 +46,10 @@ class Repair:
     epochs: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise DeletionError(f"share is a part of the images, above 0 and up to 1, got {self.share}")
+        check_number("share", self.share, above=0, most=1, error=DeletionError)
+        check_number("learning_rate", self.learning_rate, above=0, error=DeletionError)
+        if self.epochs is not None:
+            check_whole("epochs", self.epochs, error=DeletionError)
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spuriscope.checks import check_number, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.request import Request, copy_of_module
+from spuriscope.errors import DeletionError
 from spuriscope.planting import draw_planted
 from spuriscope.training import Cell, Part, TrainedModel, train_cell
 from spuriscope.training.loop import fit, give_dropout, mean_loss, one_thread
@@ -55,10 +57,17 @@ class Incremental:
     Attributes:
         epochs: passes over the other images; as many as the model was trained for by default.
 
+    Raises:
+        DeletionError: `epochs` is out of range.
+
     Source: Yang et al. (2022), Appendix C, where a training of 70 epochs goes on for 70.
     """
 
     epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None:
+            check_whole("epochs", self.epochs, error=DeletionError)
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""
@@ -86,11 +95,20 @@ class Ascent:
         weight: of the images' loss beside that of the others.
         learning_rate: of Adam.
         epochs: passes over the others; by default an eighth of those the model was trained for.
+
+    Raises:
+        DeletionError: a number is out of range.
     """
 
     weight: float = 1.0
     learning_rate: float = 1e-3
     epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        check_number("weight", self.weight, least=0, error=DeletionError)
+        check_number("learning_rate", self.learning_rate, above=0, error=DeletionError)
+        if self.epochs is not None:
+            check_whole("epochs", self.epochs, error=DeletionError)
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spuriscope.checks import check_number, check_seed, check_whole
 from spuriscope.deletion.curvature import Curvature
 from spuriscope.errors import DeletionError
 
@@ -33,12 +34,18 @@ class ConjugateGradients:
         tolerance: of the residual, relative to the gradient.
 
     Raises:
-        DeletionError: when called: the residual is above the tolerance after `n_steps` products.
+        DeletionError: a number is out of range; or, when called, the residual is above the tolerance after
+            `n_steps` products.
     """
 
     damping: float = 0.01
     n_steps: int = 500
     tolerance: float = 1e-4
+
+    def __post_init__(self) -> None:
+        check_number("damping", self.damping, least=0, error=DeletionError)
+        check_whole("n_steps", self.n_steps, least=1, error=DeletionError)
+        check_number("tolerance", self.tolerance, above=0, error=DeletionError)
 
     def __call__(self, curvature: Curvature, gradient: Tensor) -> Tensor:
         """Solve."""
@@ -98,7 +105,8 @@ class Lissa:
         seed: draws the batches.
 
     Raises:
-        DeletionError: when called: the series grows without bound, or its residual is above the tolerance.
+        DeletionError: a number is out of range; or, when called, the series grows without bound, or its
+            residual is above the tolerance.
     """
 
     damping: float = 0.01
@@ -108,6 +116,15 @@ class Lissa:
     batch_size: int = 128
     tolerance: float = 0.5
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_number("damping", self.damping, least=0, error=DeletionError)
+        if self.scale is not None:
+            check_number("scale", self.scale, above=0, error=DeletionError)
+        for name in ("depth", "repeats", "batch_size"):
+            check_whole(name, getattr(self, name), least=1, error=DeletionError)
+        check_number("tolerance", self.tolerance, above=0, error=DeletionError)
+        check_seed("seed", self.seed, error=DeletionError)
 
     def __call__(self, curvature: Curvature, gradient: Tensor) -> Tensor:
         """Solve, roughly."""

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from spuriscope.adapters.consistency import check_answers
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.checks import check_number, check_seed, check_share, check_whole
 from spuriscope.data.given import Given, as_splits
 from spuriscope.data.image_set import Split

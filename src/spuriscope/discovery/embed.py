@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spuriscope.checks import check_number, check_seed, check_whole
 from spuriscope.data.image_set import unit_float
-from spuriscope.errors import ConfigError, DiscoveryError
+from spuriscope.errors import DiscoveryError
 from spuriscope.models.vae import VAE, negative_elbo
 from spuriscope.training.cell import seeded_generator
 from spuriscope.training.loop import one_thread
@@ -53,7 +54,7 @@ class PCAEmbedding:
         shape_: (channels, height, width) of the images it was fitted on.
 
     Raises:
-        ConfigError: there is not at least one component.
+        ConfigError: a number is out of range.
     """
 
     n_components: int = 32
@@ -62,7 +63,8 @@ class PCAEmbedding:
     shape_: tuple[int, int, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        _check_components(self.n_components)
+        check_whole("n_components", self.n_components, least=1)
+        check_seed("seed", self.seed)
 
     def fit(self, images: Tensor) -> Self:
         """Learn the components of images (n, channels, height, width), uint8 or in [0, 1].
@@ -140,10 +142,10 @@ class VAEEmbedding:
     shape_: tuple[int, int, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        _check_components(self.n_components)
-        for name in ("n_steps", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in ("n_components", "n_steps", "batch_size"):
+            check_whole(name, getattr(self, name), least=1)
+        check_number("learning_rate", self.learning_rate, above=0)
+        check_seed("seed", self.seed)
 
     def fit(self, images: Tensor, *, on_step: OnStep | None = None) -> Self:
         """Train on images (n, channels, height, width), uint8 or in [0, 1].
@@ -271,8 +273,3 @@ def check_latents(embedding: PCAEmbedding | VAEEmbedding, latents: Tensor) -> No
             f"latents must be (n, {embedding.n_components}), got shape {tuple(latents.shape)}; "
             "give what transform returns"
         )
-
-
-def _check_components(n_components: int) -> None:
-    if n_components < 1:
-        raise ConfigError(f"n_components must be 1 or more, got {n_components}")

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spuriscope.checks import check_whole
 from spuriscope.data.image_set import Split, unit_float
 from spuriscope.discovery.deviation import Deviation
 from spuriscope.discovery.group import Group, Look
@@ -41,11 +42,17 @@ class Trace:
         n_groups: groups of whole images, of windows, and single images, that are kept of each class,
             strongest first. Those behind the first are the crowd that it is judged against.
         fresh_: the fresh images that were given to `fit`.
+
+    Raises:
+        ConfigError: `n_groups` is out of range.
     """
 
     deviation: Deviation = field(default_factory=Deviation)
     n_groups: int = 40
     fresh_: Split = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_whole("n_groups", self.n_groups, least=1)
 
     def fit(self, fresh: Split) -> "Trace":
         """Learn what is usual from fresh images (n, channels, height, width), uint8 or in [0, 1]."""

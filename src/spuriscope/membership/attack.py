@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.errors import MembershipError
 from spuriscope.measures import Predict
 from spuriscope.membership.game import Game, Played, judge, play, probe_images

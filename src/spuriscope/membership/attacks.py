@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.errors import MembershipError
 
 __all__ = [

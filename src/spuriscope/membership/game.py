@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.checks import check_seed, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import MembershipError, PlantingError, TrainingError

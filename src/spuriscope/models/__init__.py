@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.errors import ModelError
 from spuriscope.models.convolutional import cnn, vgg16
 from spuriscope.models.efficientnet import efficientnet_lite0

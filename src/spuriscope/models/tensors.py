@@ -19,13 +19,14 @@ BEFORE = (
     "model.",
     "net.",
 )  # compiling, parallel training and trainers put one before
+OF_RUN = "weights."  # beside them a model of ours keeps its patterns, see `training.trained`
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a file by name, on the CPU.
 
-    A checkpoint that holds a state dict among other things gives that; a prefix that all names share, as
-    "module." of parallel training, is taken off.
+    A checkpoint that holds a state dict among other things gives that, the file of a run its weights.
+    A prefix that all names share, as "module." of parallel training, is taken off.
 
     Args:
         path: a .safetensors file, or a .pt or .pth file, which is read with `weights_only=True`: it may hold
@@ -49,9 +50,11 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except (SafetensorError, KeyError) as error:
         raise ModelError(f"{path} is not a whole safetensors file ({error}); save it again") from None
+    of_run = {name.removeprefix(OF_RUN): value for name, value in tensors.items() if name.startswith(OF_RUN)}
+    return of_run or tensors
 
 
 def _saved_by_torch(path: Path) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.checks import check_seed
 from spuriscope.data.pixels import Images, as_asked
 from spuriscope.errors import PatternError

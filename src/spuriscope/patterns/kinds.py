@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.checks import check_whole
 from spuriscope.data.image_set import unit_float
 from spuriscope.data.pixels import Images, as_asked, channels_first

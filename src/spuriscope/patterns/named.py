@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.checks import check_seed, check_whole
 from spuriscope.errors import PatternError
 from spuriscope.patterns.kinds import Cover, Kind, Pattern, Shade

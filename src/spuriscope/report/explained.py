@@ -1,7 +1,7 @@
 """Suspected images in three columns: the image, what an autoencoder explains of it, what is left over."""
 
 from spuriscope.report import wording
-from spuriscope.report.lookup import Document
+from spuriscope.report.lookup import Document, image_name
 from spuriscope.report.pictures import ORANGE, css_colour, reduced
 from spuriscope.report.section import Captioned, Scale, Table, Triple, Triples
 
@@ -26,7 +26,7 @@ def explained(embedding: Document, finding: Document) -> tuple[Triples, ...]:
 
 
 def _triple(image: Document, kind: str, embedding: Document) -> Triple:
-    name = f"{kind} {image['position']}"
+    name = f"{kind} {image_name(image)}"
     mean = wording.short_percent(image["left_over_mean"])
     left_alt = (
         f"Heat map of what is left over of {name}: {mean} of full brightness on average; full colour is "
@@ -35,7 +35,7 @@ def _triple(image: Document, kind: str, embedding: Document) -> Triple:
     return Triple(
         title=name,
         pictures=(
-            Captioned(reduced(image["picture"], f"{name.capitalize()}."), "image"),
+            Captioned(reduced(image["picture"], f"{name[0].upper()}{name[1:]}."), "image"),
             Captioned(
                 reduced(image["reconstruction"], f"What the autoencoder makes of {name}."), "explained"
             ),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from spuriscope.report import wording
 from spuriscope.report.drawing import PALETTE, small_figure
 from spuriscope.report.explained import conditions, explained, left_over_caption, left_over_scale
-from spuriscope.report.lookup import Document, dose_of
+from spuriscope.report.lookup import Document, dose_of, image_name
 from spuriscope.report.pictures import icon, shown
 from spuriscope.report.section import Captioned, Gallery, Panel, Section, Table
 
@@ -122,7 +122,7 @@ def _gallery(document: Document, search: Document, finding: Document) -> Gallery
     embedding = result.get("embedding")
     if embedding is None:  # too few fresh images, or an older document
         for image in finding["images"]:
-            name = image.get("name", image["position"])  # older documents know positions alone
+            name = image_name(image)
             picture = shown(image["picture"], f"Suspected training image {name}.")
             pictures.append(Captioned(picture, f"training image {name}"))
     more = len(finding["examples"]) - len(finding["images"])

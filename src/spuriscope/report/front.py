@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from spuriscope.report import wording
-from spuriscope.report.lookup import Document, entry_at, headline_dose, n_seeds, value
+from spuriscope.report.lookup import Document, entry_at, headline_dose, image_name, n_seeds, value
 from spuriscope.report.pick_up import pattern_picture
 from spuriscope.report.pictures import Shown, shown
 from spuriscope.statistics import Interval
@@ -31,8 +31,18 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A test image beside its stamped copy, with the probability of the target class."""
+    """A test image beside its stamped copy, with the probability of the target class.
 
+    Attributes:
+        file: the name of its file, empty where it has none.
+        clean: the image.
+        stamped: its stamped copy.
+        answer: the class that the model gives the image.
+        stamped_answer: the class that it gives the copy.
+        bars: the probabilities.
+    """
+
+    file: str
     clean: Shown
     stamped: Shown
     answer: str
@@ -141,9 +151,10 @@ def _example(image: Document, names: list[str], target: str) -> Example:
     )
     labels = {"clean": "clean", "stamped": "stamped", "twin": "twin, stamped"}
     return Example(
+        file="" if image_name(image) == str(image["position"]) else image_name(image),
         clean=shown(
             image["picture"],
-            f"Test image {image['position']}, of class {label}; the model says {answers[0]}.",
+            f"Test image {image_name(image)}, of class {label}; the model says {answers[0]}.",
         ),
         stamped=shown(
             image["stamped_picture"],

@@ -11,6 +11,7 @@ __all__ = [
     "entry_at",
     "fewest",
     "headline_dose",
+    "image_name",
     "moved_already",
     "n50_of",
     "n_seeds",
@@ -35,6 +36,11 @@ def dose_of(document: Document, pattern: str) -> Document:
 def headline_dose(document: Document) -> Document:
     """The dose-response of the pattern in the headline."""
     return dose_of(document, document["headline"]["pattern"])
+
+
+def image_name(image: Document) -> str:
+    """What an image is called: its file, or its position where it has none, as in older documents."""
+    return str(image.get("name", image["position"]))
 
 
 def entry_at(dose: Document, n_planted: int) -> Document:

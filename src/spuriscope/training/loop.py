@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import ConfigError, DivergenceError
 from spuriscope.models import Dropout, build_model, default_model, head_of

@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 
 import torch
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import ConfigError, SpuriscopeError
 from spuriscope.training.bundle import best_size, bundle_cells, train_bundle

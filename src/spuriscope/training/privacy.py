@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, get_args
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.checks import check_number
 from spuriscope.errors import ConfigError
 

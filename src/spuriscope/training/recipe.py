@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.checks import check_number, check_whole
 from spuriscope.errors import ConfigError
 from spuriscope.training.privacy import Privacy

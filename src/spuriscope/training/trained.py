@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.data.image_set import unit_float
 from spuriscope.data.pixels import Images, as_asked
 from spuriscope.errors import CheckpointError, ConfigError, ModelError, PatternError

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import spuriscope as ss
-from spuriscope.checked import checked
+from spuriscope.argument_types import checked
 from spuriscope.errors import ConfigError, MeasureError, SpuriscopeError
 
 SPLIT = ss.Split(torch.zeros(4, 1, 6, 6, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]))
