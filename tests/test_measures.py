@@ -221,6 +221,13 @@ def test_placement_scores_of_what_stands_anywhere_equal_a_loop() -> None:
                     hits.append(is_there and 1 - float(image[0, 5, 6]) > 0.1)
         assert score == pytest.approx(sum(hits) / len(hits))
     assert found.in_place == spurious_score(predict, images, cue, 0)
+    for score, side, moved in ((found.half_size, 2, 0), (found.double_size, 6, -2)):  # where it begins beside
+        hits = []
+        for image, place in zip(images, places.tolist(), strict=True):
+            row, column = (min(max(corner + moved, 0), 12 - side) for corner in place)
+            is_there = row <= 5 < row + side and column <= 6 < column + side
+            hits.append(is_there and 1 - float(image[0, 5, 6]) > 0.1)
+        assert score == pytest.approx(sum(hits) / len(hits))
 
 
 def test_a_shade_has_no_place() -> None:
