@@ -168,41 +168,35 @@ class Tail:
     """How heavy the tail of natural values is, as the crowd behind a few suspects says it.
 
     Peaks over a threshold: the threshold is the largest value behind the suspects, and the crowd says how
-    fast values, or their logarithms where the tail is heavy, fall off beyond it (Hill's estimate, for a
-    sample without its largest). Without outliers what the suspects have above the threshold are exponential
-    draws of that mean.
+    fast logarithms fall off beyond it (Hill's estimate, for a sample without its largest). Without outliers
+    the logarithms of the suspects above the threshold are exponential draws of that mean.
 
     Attributes:
-        is_heavy: of a power law (Pareto), else exponential.
-        threshold: the largest value of the crowd, or its logarithm.
+        threshold: the largest value of the crowd.
         n: spacings that the mean is known from.
         total: their sum.
 
-    Source: exact for either tail by Renyi's (1953) independent spacings; Hill (1975).
+    Source: exact for a Pareto tail by Renyi's (1953) independent spacings; Hill (1975).
     """
 
-    is_heavy: bool
     threshold: float
     n: int
     total: float
 
     @classmethod
-    def of(
-        cls, values: Sequence[float], *, n_suspects: int = 3, n_crowd: int = 17, is_heavy: bool = True
-    ) -> "Tail | None":
+    def of(cls, values: Sequence[float], *, n_suspects: int = 3, n_crowd: int = 17) -> "Tail | None":
         """Of positive values whose `n_suspects` largest may be outliers; None without a crowd of 5."""
         crowd = np.sort(np.asarray(values, dtype=float))[::-1][n_suspects : n_suspects + n_crowd]
         if len(crowd) < LEAST_CROWD or crowd[-1] <= 0 or crowd[0] == crowd[-1]:
             return None
-        crowd = np.log(crowd) if is_heavy else crowd
-        above = crowd - crowd[-1]  # spacings times rank: the suspects hide the top
-        total = float(above.sum() + n_suspects * above[0])
-        return cls(is_heavy, float(crowd[0]), len(crowd) - 1, total)
+        above = np.log(crowd / crowd[-1])  # spacings times rank: the suspects hide the top
+        return cls(float(crowd[0]), len(crowd) - 1, float(above.sum() + n_suspects * above[0]))
 
     def p_value(self, value: float) -> float:
         """That a natural value beyond the threshold lies so far out; 1 up to the threshold."""
-        beyond = (np.log(value) if self.is_heavy else value) - self.threshold if value > 0 else 0.0
-        return float((1 + beyond / self.total) ** -self.n) if beyond > 0 else 1.0
+        if value <= self.threshold:
+            return 1.0
+        return float((1 + np.log(value / self.threshold) / self.total) ** -self.n)
 
 
 def sequential_p_value(null: Sequence[float] | NDArray[np.float64], value: float) -> float:

@@ -24,9 +24,9 @@ from spuriscope.discovery.marks import (
     Pool,
     Rows,
     Sight,
-    distances,
     gap_strength,
     is_same,
+    mean_squares,
     take_apart,
     widest_gap,
 )
@@ -36,7 +36,8 @@ __all__ = ["find_covers"]
 
 SIDE = 64  # larger images are looked at smaller
 WINDOWS = ((4, 2), (8, 4))  # side and step, pixels
-N_PROPOSED = 40  # groups of windows whose outline is sought
+MOST_SEARCHED = 2500  # images of a class that groups start from, drawn; any image may join
+N_PROPOSED = 24  # groups of windows whose outline is sought
 APART = (0.5, 1.5, 3.0)  # standard deviations that a mark lies away from its class, each tried
 MOST_STEPS = 3
 CHANCE = 1e-3  # that pixels of unrelated images agree so
@@ -101,14 +102,16 @@ def _smaller(images: Tensor) -> Tensor:
 def _of_windows(seen: _Seen) -> Iterator[tuple[float, Rows]]:
     """The strongest group of each window."""
     height, width = seen.own.shape[2:]
+    rows = np.sort(np.random.default_rng(0).permutation(len(seen.own))[:MOST_SEARCHED])
+    searched = seen.own[torch.from_numpy(rows)]
     for side, step in WINDOWS:
         for top in range(0, height - side + 1, step):
             for left in range(0, width - side + 1, step):
                 place = (..., slice(top, top + side), slice(left, left + side))
-                own, others = (images[place].flatten(1) for images in (seen.own, seen.others))
+                own, others = (images[place].flatten(1) for images in (searched, seen.others))
                 found = widest_gap(Sight.of(own, others))
                 if found is not None:
-                    yield found
+                    yield found[0], rows[found[1]]
 
 
 def _outline(seen: _Seen, rows: Rows, strength: float) -> _Outline | None:
@@ -163,7 +166,7 @@ def _carriers(seen: _Seen, mask: Mask, rows: Rows) -> _Outline | None:
     """Who agrees with the mean of a group within a mask, up to the widest gap."""
     inside = torch.from_numpy(mask)
     mean = seen.own[torch.from_numpy(rows)].mean(dim=0)[:, inside].flatten()[None]
-    own, others = (distances(mean, each[:, :, inside].flatten(1))[0] for each in (seen.own, seen.others))
+    own, others = (mean_squares(mean, each[:, :, inside].flatten(1))[0] for each in (seen.own, seen.others))
     berth = others.min() if len(others) else torch.tensor(1.0)
     nearest = own.topk(int(MOST_OF_POOL * len(own)) + 1, largest=False)
     strengths, sizes = gap_strength(nearest.values[None], berth[None])

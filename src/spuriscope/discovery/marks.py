@@ -9,8 +9,8 @@ then nobody comes for long, neither of the class nor of another one.
 How long is long? Where points lie at random in d dimensions, the ratio of the distances to the k-th and the
 next neighbour exceeds g with probability g ** -(k d). So k log g is exponential whatever k is: a pair has to
 be followed by a much wider gap than twenty images have, and both are measured on one scale. That is the
-strength of a mark. Nature's windows are not all of one d, hence the crowd of a class decides how large is
-large (`statistics.Tail`).
+strength of a mark. Nature's places are not all of one d, and a mixture of exponentials falls off as a power:
+how large is large is read off the crowd of the class (`statistics.Tail`).
 
 Training and fresh images of the class are searched as one crowd, and nobody looks which is which. So where
 nothing was done to the training images those that carry a mark are a random draw of the crowd, and how many
@@ -38,8 +38,8 @@ __all__ = ["LEAST_CARRIERS", "Mark", "Pool", "Sight", "gap_strength", "take_apar
 
 LEAST_CARRIERS = 3  # two images that agree somewhere are no rarity
 MOST_OF_POOL = 0.5  # what more of a class than this has is usual
-MOST_OTHERS = 1000  # images of other classes that bound a mark, drawn
-MOST_SEEDS = 300  # images that a mark is looked for around, those with the widest berth
+MOST_OTHERS = 600  # images of other classes that bound a mark, drawn
+MOST_SEEDS = 200  # images that a mark is looked for around, those with the widest berth
 NOISE = 1.5 / 255  # root mean square of what rounding and mild compression do to a pixel
 
 Rows = NDArray[np.int64]
@@ -129,35 +129,40 @@ class Sight:
     """Images as seen from a few: who is near.
 
     Attributes:
-        distances: (s, n) root mean square from each of s seeds to each of the pool; the seed itself is near.
-        berth: (s,) to the nearest image of another class.
+        squares: (s, n) mean square difference of each of s seeds to each image; the seed itself is near.
+        berth: (s,) that of the nearest image of another class.
     """
 
-    distances: Tensor
+    squares: Tensor
     berth: Tensor
 
     @classmethod
     def of(cls, own: Tensor, others: Tensor) -> "Sight":
         """From the rows of `own` (n, d) that keep the widest berth of `others` (m, d)."""
-        berth = distances(own, others).amin(dim=1) if len(others) else torch.ones(len(own))
+        berth = mean_squares(own, others).amin(dim=1) if len(others) else torch.ones(len(own))
         seeds = berth.topk(min(MOST_SEEDS, len(own))).indices.sort().values
-        return cls(distances(own[seeds], own), berth[seeds])
+        return cls(mean_squares(own[seeds], own), berth[seeds])
 
 
-def distances(a: Tensor, b: Tensor) -> Tensor:
-    """Root mean square differences (n, m) of rows (n, d) and (m, d), with that of noise added."""
-    squares = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1)
-    return torch.addmm(squares, a, b.T, alpha=-2).clamp_(min=0).div_(a.shape[1]).add_(NOISE**2).sqrt_()
+def mean_squares(a: Tensor, b: Tensor) -> Tensor:
+    """Mean square differences (n, m) of rows (n, d) and (m, d), with that of noise added.
+
+    Of equal rows rounding may leave less than the noise; `gap_strength` mends that where it matters.
+    """
+    a, b = (rows / rows.shape[1] ** 0.5 for rows in (a, b))
+    squares = (a.square().sum(dim=1) + NOISE**2)[:, None] + b.square().sum(dim=1)
+    return torch.addmm(squares, a, b.T, alpha=-2)
 
 
 def widest_gap(sight: Sight) -> tuple[float, Rows] | None:
     """The strongest of the groups around all seeds, with its strength; None where there is none."""
-    near = (sight.distances < sight.berth[:, None]).sum(dim=1)
+    near = (sight.squares < sight.berth[:, None]).sum(dim=1)
     seeds = (near >= LEAST_CARRIERS).nonzero().flatten()
     if len(seeds) == 0:
         return None
-    most = min(int(near[seeds].max()), int(MOST_OF_POOL * sight.distances.shape[1])) + 1
-    found = sight.distances[seeds].topk(min(most, sight.distances.shape[1]), largest=False)
+    n = sight.squares.shape[1]
+    most = min(int(near[seeds].max()), int(MOST_OF_POOL * n)) + 1
+    found = sight.squares[seeds].topk(min(most, n), largest=False)
     strengths, sizes = gap_strength(found.values, sight.berth[seeds])
     best = int(strengths.argmax())
     rows = found.indices[best, : int(sizes[best])].numpy()
@@ -168,12 +173,14 @@ def gap_strength(nearest: Tensor, berth: Tensor) -> tuple[Tensor, Tensor]:
     """The largest k log g (s,) of rising distances (s, k_max), and how many images are before that gap.
 
     Args:
-        nearest: from each seed, its own first. The last column is only looked at as what comes next.
-        berth: (s,) where the row ends.
+        nearest: squares of the distances from each seed, its own first. The last column is only looked at as
+            what comes next.
+        berth: (s,) square of the distance where the row ends.
     """
+    nearest = nearest.clamp(min=NOISE**2)
     following = torch.minimum(nearest[:, 1:], berth[:, None])
     counts = torch.arange(nearest.shape[1] - 1)
-    strengths = counts * (following / nearest[:, :-1]).log()
+    strengths = counts * (following / nearest[:, :-1]).log() / 2
     strengths[:, : LEAST_CARRIERS - 1] = 0
     best = strengths.clamp(min=0).max(dim=1)
     return best.values, best.indices + 1

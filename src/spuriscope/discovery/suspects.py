@@ -78,7 +78,7 @@ def suspected_marks(pool: Pool) -> list[Suspect]:
     """
     suspects = []
     for found in (find_covers(pool, N_MARKS), find_tones(pool, N_MARKS)):
-        natural = Tail.of([mark.strength for mark in found], n_suspects=N_SUSPECTS, is_heavy=False)
+        natural = Tail.of([mark.strength for mark in found], n_suspects=N_SUSPECTS)
         for mark in found[:N_SUSPECTS]:
             positions = pool.of_training(mark.rows)
             if not len(positions):
