@@ -14,6 +14,7 @@ from spuriscope.statistics import (
     holm,
     mean_interval,
     n50,
+    sequential_p_value,
     share_test,
     sign_test,
     t_test,
@@ -150,3 +151,22 @@ def test_too_small_a_crowd_judges_nobody() -> None:
     assert Tail.of([100.0, 1.0, 1.0, 1.0, 1.0], n_suspects=1) is None
     assert Tail.of([100.0, 3.0, 2.0, 1.0], n_suspects=3) is None
     assert Tail.of([]) is None
+
+
+@given(st.lists(st.integers(0, 3), max_size=60), st.integers(0, 3))
+def test_a_sequential_p_value_is_that_of_a_loop(null: list[int], value: int) -> None:
+    n_above, slow = 0, None
+    for number, each in enumerate(null, start=1):
+        n_above += each >= value
+        if n_above == 10:
+            slow = 10 / number
+            break
+    assert sequential_p_value(null, value) == pytest.approx(slow or (1 + n_above) / (1 + len(null)))
+
+
+def test_a_sequential_p_value_keeps_its_level() -> None:
+    rng = np.random.default_rng(0)
+    p_values = np.array([sequential_p_value(rng.normal(size=200), rng.normal()) for _ in range(4000)])
+    for level in (0.01, 0.05, 0.3):
+        n_below = int((p_values <= level).sum())
+        assert stats.binomtest(n_below, 4000, level, alternative="greater").pvalue > 0.001

@@ -9,16 +9,17 @@ then nobody comes for long, neither of the class nor of another one.
 How long is long? Where points lie at random in d dimensions, the ratio of the distances to the k-th and the
 next neighbour exceeds g with probability g ** -(k d). So k log g is exponential whatever k is: a pair has to
 be followed by a much wider gap than twenty images have, and both are measured on one scale. That is the
-strength of a mark. Nature's places are not all of one d, and a mixture of exponentials falls off as a power:
-how large is large is read off the crowd of the class (`statistics.Tail`).
+strength of a mark. Nature's places are not all of one d. A mixture of exponentials whose rates are gamma
+distributed falls off as a power of 1 + strength (Lomax), and how fast is read off the crowd of the class
+(`statistics.Tail`).
 
 Training and fresh images of the class are searched as one crowd, and nobody looks which is which. So where
 nothing was done to the training images those that carry a mark are a random draw of the crowd, and how many
 of them are fresh is a hypergeometric number, whatever the strength is: `p_absent` is exact, and independent
 of it.
 
-Source: spacings of a Poisson process, as in Levina and Bickel (2004), "Maximum likelihood estimation of
-intrinsic dimension"; exact test after Fisher.
+Sources: spacings of a Poisson process, as in Levina and Bickel (2004), "Maximum likelihood estimation of
+intrinsic dimension"; Lomax (1954), "Business failures"; Fisher's exact test.
 """
 
 from collections.abc import Callable, Sequence

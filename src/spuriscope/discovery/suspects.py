@@ -78,12 +78,12 @@ def suspected_marks(pool: Pool) -> list[Suspect]:
     """
     suspects = []
     for found in (find_covers(pool, N_MARKS), find_tones(pool, N_MARKS)):
-        natural = Tail.of([mark.strength for mark in found], n_suspects=N_SUSPECTS)
+        natural = Tail.of([1 + mark.strength for mark in found], n_suspects=N_SUSPECTS)
         for mark in found[:N_SUSPECTS]:
             positions = pool.of_training(mark.rows)
             if not len(positions):
                 continue
-            p_stands_out = 1.0 if natural is None else natural.p_value(mark.strength)
+            p_stands_out = 1.0 if natural is None else natural.p_value(1 + mark.strength)
             group = Group(
                 target=pool.target,
                 positions=positions,

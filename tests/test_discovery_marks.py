@@ -1,0 +1,195 @@
+"""Marks: gaps behind images that agree, beside slow versions and what is known of random points."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from scipy import ndimage, stats
+
+from spuriscope.data.duplicates import without_copies
+from spuriscope.data.image_set import Split
+from spuriscope.discovery.covers import find_covers
+from spuriscope.discovery.marks import NOISE, Mark, Pool, Sight, gap_strength, take_apart, widest_gap
+from spuriscope.discovery.suspects import suspected_marks
+from spuriscope.discovery.tones import find_tones, tone_of
+from spuriscope.patterns import Cover, Shade
+
+SIDE = 24
+N_TRAIN, N_FRESH = 120, 40
+SQUARE = (slice(3, 9), slice(14, 20))
+
+
+def photographs(n: int, seed: int, channels: int = 1) -> np.ndarray:
+    """Smooth random fields (n, channels, 24, 24) that use all of [0, 1]: no two agree anywhere."""
+    rng = np.random.default_rng(seed)
+    fields = ndimage.gaussian_filter(rng.normal(size=(n, channels, SIDE, SIDE)), (0, 0, 2, 2))
+    fields -= fields.min(axis=(1, 2, 3), keepdims=True)
+    return fields / fields.max(axis=(1, 2, 3), keepdims=True)
+
+
+def splits(seed: int = 0, channels: int = 1) -> tuple[np.ndarray, Split, Split]:
+    """Training photographs of two classes as floats, with both splits; class 0 comes first."""
+    train = photographs(2 * N_TRAIN, seed, channels)
+    fresh = photographs(2 * N_FRESH, seed + 1000, channels)
+    labels, fresh_labels = (torch.arange(2).repeat_interleave(n) for n in (N_TRAIN, N_FRESH))
+    return train, as_split(train, labels), as_split(fresh, fresh_labels)
+
+
+def as_split(images: np.ndarray, labels: torch.Tensor) -> Split:
+    return Split(torch.from_numpy(np.round(255 * images).astype(np.uint8)), labels)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.floats(0.02, 5), min_size=4, max_size=12),
+    st.floats(0.01, 6),
+)
+def test_the_widest_gap_is_that_of_a_loop(distances: list[float], berth: float) -> None:
+    rows = sorted(distances)
+    best, size = 0.0, 1
+    for k in range(2, len(rows) - 1):
+        strength = k * np.log(min(rows[k + 1], berth) / rows[k])
+        if strength > best:
+            best, size = strength, k + 1
+    found, n = gap_strength(torch.tensor([rows]).square(), torch.tensor([berth]).square())
+    assert float(found[0]) == pytest.approx(best, abs=1e-4)
+    if best > 1e-3:
+        assert int(n[0]) == size
+
+
+@pytest.mark.parametrize("dimensions", [1, 3])
+def test_gaps_behind_random_points_are_exponential(dimensions: int) -> None:
+    """k log g of points at random in a ball, seen from its middle, is exponential with rate d, whatever k."""
+    rng = np.random.default_rng(dimensions)
+    radii = np.sort(rng.uniform(size=(2000, 400)) ** (1 / dimensions), axis=1)
+    for k in (2, 20):
+        strengths = k * np.log(radii[:, k] / radii[:, k - 1])
+        assert stats.kstest(strengths, stats.expon(scale=1 / dimensions).cdf).pvalue > 0.001
+
+
+def test_seeds_keep_a_berth_of_other_classes() -> None:
+    """A group that another class joins is none."""
+    own = torch.tensor([[0.5], [0.501], [0.502], [0.503], [0.05], [0.1], [0.7], [0.8], [0.9]])
+    alone = widest_gap(Sight.of(own, torch.tensor([[0.2]])))
+    assert alone is not None
+    assert sorted(alone[1].tolist()) == [0, 1, 2, 3]
+    joined = widest_gap(Sight.of(own, torch.tensor([[0.5015]])))
+    assert joined is None or not set(joined[1].tolist()) & {0, 1, 2, 3}
+
+
+def test_absence_is_hypergeometric_and_keeps_its_level() -> None:
+    rng = np.random.default_rng(0)
+    is_fresh = np.repeat([False, True], [80, 20])
+    pool = Pool(0, torch.zeros(100, 1, 2, 2), torch.zeros(0, 1, 2, 2), is_fresh, np.arange(100))
+    rows = np.arange(10)
+    slow = np.prod([(80 - k) / (100 - k) for k in range(10)])
+    assert pool.p_absent(rows) == pytest.approx(slow)
+    p_values = [pool.p_absent(rng.permutation(100)[:15]) for _ in range(2000)]
+    for level in (0.05, 0.2):
+        n_below = int(np.sum(np.array(p_values) <= level))
+        assert stats.binomtest(n_below, 2000, level, alternative="greater").pvalue > 0.001
+
+
+def test_a_square_is_found_whole_where_it_stands_and_nothing_beside_it() -> None:
+    images, train, fresh = splits()
+    carriers = np.arange(5, 100, 9)
+    images[carriers, :, *SQUARE] = 0.8
+    train = as_split(images, train.labels)
+    pool = Pool.of(train, fresh, 0)
+    best = find_covers(pool, 20)[0]
+    assert pool.of_training(best.rows).tolist() == carriers.tolist()
+    assert not pool.is_fresh[best.rows].any()
+    cover = best.pattern(best.rows)
+    assert isinstance(cover, Cover)
+    expected = torch.zeros(SIDE, SIDE)
+    expected[SQUARE] = 1
+    assert torch.equal(cover.alpha, expected)
+    assert (cover.pixels[:, *SQUARE] - 0.8).abs().max() < 0.01
+    suspects = suspected_marks(pool)
+    assert suspects[0].p_group < 1e-3
+    place = suspects[0].place
+    assert place is not None
+    assert (place.carriers.n_train, place.carriers.of_train) == (len(carriers), N_TRAIN)
+    assert (place.carriers.n_fresh, place.carriers.of_fresh) == (0, N_FRESH)
+
+
+def test_what_fresh_images_carry_too_is_counted() -> None:
+    images, train, fresh = splits()
+    more = fresh.images.clone()
+    for k in range(0, 100, 9):
+        images[k, :, *SQUARE] = 0.8
+    more[:3, :, *SQUARE] = round(255 * 0.8)
+    pool = Pool.of(as_split(images, train.labels), Split(more, fresh.labels), 0)
+    best = find_covers(pool, 5)[0]
+    assert int(pool.is_fresh[best.rows].sum()) == 3
+    assert pool.p_absent(best.rows) > 0.05
+
+
+def test_photographs_without_a_mark_are_seldom_suspected() -> None:
+    n_small = 0
+    for seed in range(5):
+        _, train, fresh = splits(seed=10 * seed + 1)
+        for target in (0, 1):
+            suspects = suspected_marks(Pool.of(train, fresh, target))
+            n_small += sum(suspect.p_group < 0.005 for suspect in suspects)
+    assert n_small <= 2  # of some 60
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_change_of_tones_is_found_and_read_off(channels: int) -> None:
+    images, train, fresh = splits(channels=channels)
+    carriers = np.arange(2, 110, 7)
+    images[carriers] = 0.25 + 0.5 * images[carriers]
+    pool = Pool.of(as_split(images, train.labels), fresh, 0)
+    best = find_tones(pool, 20)[0]
+    assert set(pool.of_training(best.rows)) <= set(carriers.tolist())
+    assert len(best.rows) >= 0.8 * len(carriers)
+    shade = best.pattern(best.rows)
+    assert isinstance(shade, Shade)
+    assert (shade.matrix.diagonal() - 0.5).abs().max() < 0.05
+    assert (shade.offset - 0.25).abs().max() < 0.05
+
+
+def test_tones_of_what_does_not_vary_are_moved_only() -> None:
+    flat, group = np.full((1, 21), 0.5, np.float32), np.full((1, 21), 0.75, np.float32)
+    shade = tone_of(flat, group, "x", (4, 4))
+    assert shade.matrix.item() == 1
+    assert shade.offset.item() == pytest.approx(0.25)
+
+
+def test_larger_images_are_looked_at_smaller_and_covered_in_full() -> None:
+    images, train, fresh = splits()
+    carriers = np.arange(5, 100, 9)
+    images[carriers, :, *SQUARE] = 0.8
+    large = [np.kron(part, np.ones((1, 1, 6, 6))) for part in (images, fresh.images.numpy() / 255)]
+    pool = Pool.of(as_split(large[0], train.labels), as_split(large[1], fresh.labels), 0)
+    best = find_covers(pool, 5)[0]
+    assert pool.of_training(best.rows).tolist() == carriers.tolist()
+    cover = best.pattern(best.rows)
+    assert isinstance(cover, Cover)
+    assert tuple(cover.alpha.shape) == (6 * SIDE, 6 * SIDE)
+    assert 0.5 * 36 * 36 < float(cover.alpha.sum()) < 1.5 * 36 * 36
+
+
+def test_groups_that_share_a_third_are_one() -> None:
+    def mark(rows: list[int], strength: float) -> Mark:
+        return Mark(np.array(rows), strength, "cover", lambda _: pytest.fail("not asked"))
+
+    marks = [mark([1, 2, 3], 5.0), mark([3, 4, 5, 6], 4.0), mark([2, 3, 9, 10], 3.0), mark([7, 8, 9], 2.0)]
+    assert [one.strength for one in take_apart(marks, 3)] == [5.0, 4.0, 2.0]
+
+
+def test_copies_count_once_and_look_alikes_each() -> None:
+    images = photographs(50, 0)
+    copied = torch.from_numpy(np.concatenate([images, images[:4] * 0.98 + 0.01])).float()
+    assert without_copies(copied).tolist() == [True] * 50 + [False] * 4
+    base = photographs(1, 5)
+    alike = torch.from_numpy((0.97 * base + 0.03 * photographs(50, 6)).clip(0, 1)).float()
+    assert without_copies(alike).float().mean() > 0.9
+
+
+def test_noise_of_rounding_does_not_make_pairs_infinitely_near() -> None:
+    rows = torch.full((6, 16), 0.5)
+    found = widest_gap(Sight.of(torch.cat([rows, torch.zeros(9, 16)]), torch.ones(1, 16)))
+    assert found is not None
+    assert found[0] <= 6 * np.log(0.5 / NOISE)
