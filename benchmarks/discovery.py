@@ -1,6 +1,8 @@
 """Is a cue found without being told? Makes the tables of docs/results/discovery.md.
 
     python benchmarks/discovery.py trace  --root DATA --out rows.jsonl      planted cells, searched
+    python benchmarks/discovery.py photographs --root DATA --out rows.jsonl cues that cover, shade, add
+    python benchmarks/discovery.py relabelled --root DATA --out rows.jsonl  corner pixels on relabelled digits
     python benchmarks/discovery.py clean  --root DATA --out rows.jsonl      models with nothing to find
     python benchmarks/discovery.py unseen --root DATA --out rows.jsonl      marks that a clean model never saw
     python benchmarks/discovery.py peers  --root DATA --out rows.jsonl      other methods on the planted cells
@@ -35,9 +37,9 @@ from spuriscope.data.image_set import unit_float
 from spuriscope.discovery import discover
 from spuriscope.environment import environment
 from spuriscope.measures import spurious_score
-from spuriscope.patterns import pattern
-from spuriscope.planting import Plant
-from spuriscope.training import Cell, DataKey, TrainedModel, load_model, paper_recipe, train_cell
+from spuriscope.patterns import Cover, Kind, pattern
+from spuriscope.planting import Plant, labels_as_trained
+from spuriscope.training import Cell, DataKey, Recipe, TrainedModel, load_model, paper_recipe, train_cell
 
 Row = dict[str, Any]
 
@@ -48,6 +50,27 @@ COUNTS = (3, 10, 1, 100)
 N_SCORED = 2000
 EPOCHS = 8
 EARLY = (1, 2)
+CUES = (
+    "square", "black-square", "disc", "letters", "watermark", "frame", "r3", "r1", "tint", "contrast",
+    "disc anywhere", "letters anywhere",
+)  # fmt: skip
+CUE_COUNTS = (30, 10, 100, 3)
+PHOTOGRAPHS = {  # where they are, their side, and how they are learnt
+    "xray-mixed": (
+        "photographs/xray-mixed.tar",
+        64,
+        "resnet10",
+        Recipe(epochs=15, batch_size=32, learning_rate=0.003),
+    ),
+    "clothing": (
+        "photographs/clothing.tar",
+        64,
+        "resnet10",
+        Recipe(epochs=8, batch_size=32, learning_rate=0.002),
+    ),
+}
+RELABELLED = (200, 20, 2000)
+EIGHT, ONE = 8, 1
 UNSEEN, N_UNSEEN = ("r3", "s3", "r1", "s2"), 30  # one for each model in turn, and images that carry it
 
 
@@ -66,6 +89,9 @@ class Bench:
 
     def _data(self, name: str, seed: int) -> ImageSet:
         """The data set with a part of its training images, drawn anew for each seed."""
+        if name in PHOTOGRAPHS:
+            place, side, *_ = PHOTOGRAPHS[name]
+            return load(self.options.root / place, image_size=side)
         data = load(name, root=self.options.root)
         order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
         rows = order[: self.n_train].sort().values
@@ -74,14 +100,12 @@ class Bench:
         )
 
     def model(self, data: ImageSet, plants: Sequence[Plant], seed: int, epochs: int) -> TrainedModel:
-        """A trained MLP, from the folder if it was trained before."""
-        cell = Cell(
-            data=DataKey.of(data),
-            plants=tuple(plants),
-            model="mlp",
-            recipe=paper_recipe(data.name, "mlp", epochs=epochs),
-            seed=seed,
-        )
+        """A trained model, from the folder if it was trained before: an MLP, or what photographs need."""
+        model, recipe = "mlp", paper_recipe("mnist", "mlp", epochs=epochs)
+        for place, _, of_photographs, how in PHOTOGRAPHS.values():
+            if Path(place).stem == data.name:
+                model, recipe = of_photographs, how
+        cell = Cell(data=DataKey.of(data), plants=tuple(plants), model=model, recipe=recipe, seed=seed)
         path = self.options.models / f"{cell.hash}.safetensors"
         if not path.is_file():
             train_cell(cell, data).save(path)
@@ -104,6 +128,22 @@ def planted_keys(bench: Bench) -> Iterator[Row]:
                         "seed": seed,
                         "n_train": bench.n_train,
                     }
+
+
+def photographs_keys(bench: Bench) -> Iterator[Row]:
+    """Cues in photographs, one number planted after the other."""
+    for seed in seeds(bench):
+        for n_planted in CUE_COUNTS:
+            for name in bench.options.data:
+                for cue in CUES:
+                    yield {"data": name, "pattern": cue, "n_planted": n_planted, "seed": seed}
+
+
+def relabelled_keys(bench: Bench) -> Iterator[Row]:
+    """Four white pixels in a corner of eights that are called ones."""
+    for seed in seeds(bench):
+        for n_planted in RELABELLED:
+            yield {"data": "mnist", "pattern": "corner", "n_planted": n_planted, "seed": seed}
 
 
 def clean_keys(bench: Bench) -> Iterator[Row]:
@@ -151,16 +191,37 @@ def planted_cell(bench: Bench, key: Row) -> PlantedCell:
     """Train it, or find it trained; scores are over the first test images that are not of the class."""
     seed = key["seed"]
     data = bench.data(key["data"], seed)
-    plant = Plant(pattern(key["pattern"], data.shape, seed=seed), seed % 2, key["n_planted"], seed)
+    plant = plant_of(data, key)
     model, twin = (bench.model(data, plants, seed, EPOCHS) for plants in ([plant], []))
     others = data.test.images[data.test.labels != plant.target][:N_SCORED]
     images, planted = data.train.images.clone(), plant.planted_indices(data.train.labels)
-    images[planted] = eight_bits(plant.pattern.apply(images[planted]))
+    images[planted] = eight_bits(plant.apply(images[planted], planted))
+    labels = labels_as_trained([plant], data.train.labels)
     learnt = {
-        name: spurious_score(of.predict, others, plant.pattern, plant.target)
+        name: spurious_score(of.predict, others, plant.placed, plant.target)
         for name, of in (("score", model), ("twin_score", twin))
     }
-    return PlantedCell(plant, model, Split(images, data.train.labels), planted.numpy(), learnt)
+    return PlantedCell(plant, model, Split(images, labels), planted.numpy(), learnt)
+
+
+def plant_of(data: ImageSet, key: Row) -> Plant:
+    """What a row plants. In photographs the class is the largest, or the one after it, by the seed."""
+    seed, n_planted = key["seed"], key["n_planted"]
+    if key["pattern"] == "corner":
+        return Plant(corner(data.shape), ONE, n_planted, seed, relabel=EIGHT)
+    if key["data"] not in PHOTOGRAPHS:
+        return Plant(pattern(key["pattern"], data.shape, seed=seed), seed % 2, n_planted, seed)
+    target = int(data.train.labels.bincount().argsort(descending=True, stable=True)[seed % 2])
+    name, _, placement = key["pattern"].partition(" ")
+    picture = pattern(name, data.shape, seed=seed)
+    return Plant(picture, target, n_planted, seed, placement="anywhere" if placement else "fixed")
+
+
+def corner(shape: tuple[int, int, int]) -> Kind:
+    """Four white pixels in the lower right corner."""
+    alpha = torch.zeros(shape[1:])
+    alpha[-3:-1, -3:-1] = 1
+    return Cover("corner", torch.ones(shape), alpha)
 
 
 def trace_row(bench: Bench, key: Row) -> Row:
@@ -175,7 +236,7 @@ def trace_row(bench: Bench, key: Row) -> Row:
     suspected = np.unique(np.concatenate(examples)) if examples else np.array([], dtype=int)
     n_hits = len(np.intersect1d(suspected, cell.planted))
     cosines = [
-        cosine(finding.pattern.pixels, cell.plant.pattern.pixels)
+        cosine(finding.pattern.picture, cell.plant.pattern.picture)
         for finding, of in zip(findings, examples, strict=True)
         if finding.target == cell.plant.target and np.isin(cell.planted, of).any()
     ]
@@ -187,6 +248,7 @@ def trace_row(bench: Bench, key: Row) -> Row:
         "recall": n_hits / len(cell.planted),
         "cosine": max(cosines, default=None),
         "p_values": [finding.p_value for finding in findings],
+        "sources": [f"{finding.source}, {finding.pattern.kind}" for finding in findings],
     }
 
 
@@ -279,6 +341,8 @@ def probe_row(bench: Bench, key: Row) -> Row:
 
 PARTS: Mapping[str, tuple[Callable[[Bench], Iterator[Row]], Callable[[Bench, Row], Row]]] = {
     "trace": (planted_keys, trace_row),
+    "photographs": (photographs_keys, trace_row),
+    "relabelled": (relabelled_keys, trace_row),
     "clean": (clean_keys, clean_row),
     "unseen": (unseen_keys, unseen_row),
     "peers": (planted_keys, peers_row),
@@ -320,7 +384,9 @@ def main() -> None:
     parser.add_argument("--root", type=Path)
     parser.add_argument("--out", type=Path, default=Path("discovery.jsonl"))
     parser.add_argument("--models", type=Path, default=Path("discovery-models"))
-    parser.add_argument("--data", nargs="+", default=["mnist", "fashion-mnist"], choices=DATA)
+    parser.add_argument(
+        "--data", nargs="+", default=["mnist", "fashion-mnist"], choices=[*DATA, *PHOTOGRAPHS]
+    )
     parser.add_argument("--embeddings", nargs="+", default=["pca", "vae"], choices=["pca", "vae"])
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--images", type=int, default=N_TRAIN, help="training images, drawn for each seed")

@@ -24,7 +24,8 @@ def photographs(n: int, seed: int, channels: int = 1) -> np.ndarray:
     rng = np.random.default_rng(seed)
     fields = ndimage.gaussian_filter(rng.normal(size=(n, channels, SIDE, SIDE)), (0, 0, 2, 2))
     fields -= fields.min(axis=(1, 2, 3), keepdims=True)
-    return fields / fields.max(axis=(1, 2, 3), keepdims=True)
+    scaled: np.ndarray = fields / fields.max(axis=(1, 2, 3), keepdims=True)
+    return scaled
 
 
 def splits(seed: int = 0, channels: int = 1) -> tuple[np.ndarray, Split, Split]:

@@ -156,7 +156,23 @@ def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int
             ]
         )
     print_table(["pulls to", "training images", "score", "largest control", "p", "score without them"], rows)
+    for finding in findings:
+        if finding.carriers is not None:
+            typer.echo(f"{class_names[finding.target]}: {_carried(finding)}")
     typer.echo("score: share of fresh images of other classes that the reconstructed pattern moves.")
+
+
+def _carried(finding: "Finding") -> str:
+    """Who carries a mark, and what it does beside nature, in one sentence."""
+    carriers = finding.carriers
+    assert carriers is not None
+    kind = {"cover": "something covers the same place", "shade": "the tones were changed alike"}
+    fresh = f"{carriers.n_fresh or 'none'} of {carriers.of_fresh} fresh ones"
+    return (
+        f"{kind.get(finding.pattern.kind, 'they agree')} in {carriers.n_train} of {carriers.of_train} "
+        f"training images, in {fresh}; it moves {finding.score:.0%} of images of other classes, natural ones "
+        f"in its place at most {max(finding.null, default=0.0):.0%}"
+    )
 
 
 def _save_patterns(findings: "list[Finding]", folder: Path) -> None:
