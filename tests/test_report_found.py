@@ -20,7 +20,7 @@ def test_what_was_found_is_counted_over_the_models() -> None:
     document = make_document()
     n = document["discovery"]["n_planted"]
     section = found(document)
-    assert f"found {2 * n} of the {2 * n} images planted in 2 models, and accused no other image" in plain(
+    assert f"found {2 * n} of the {2 * n} images planted in 2 models, and named no other image" in plain(
         section.claim
     )
     assert "On the clean twins it reported nothing" in section.claim
@@ -31,11 +31,12 @@ def test_what_was_found_is_counted_over_the_models() -> None:
     assert "training image 100" in page
 
 
-def test_a_finding_on_a_twin_is_called_false() -> None:
+def test_a_finding_on_a_twin_is_not_called_false() -> None:
     document = make_document()
     picture = document["dose_response"][0]["picture"]
     document["discovery"] = make_discovery("r3", 3, picture, n_on_twins=1)
-    assert "On the clean twins it reported 2 findings, all false" in found(document).claim
+    assert "in which we planted nothing, it reported 2 findings: look at these" in found(document).claim
+    assert "false" not in found(document).claim
     tile = next(tile for tile in tiles(document) if tile.question == "Found again?")
     assert tile.word == "watch"
 

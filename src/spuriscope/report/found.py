@@ -32,7 +32,8 @@ def found(document: Document) -> Section:
         caption=(
             "Each card is a finding: the pattern as reconstructed from the suspected images, the class it "
             "pulls to, and how many fresh images of other classes it moves (orange), beside what the "
-            "patterns of control groups do (grey): look-alikes of that class that nature made."
+            "patterns of control groups do (grey): look-alikes of that class that nature made, or what "
+            "natural images of it have in the same place."
             if cards
             else _searched(result)
         ),
@@ -62,15 +63,16 @@ def _claim(result: Document) -> str:
     n_planted, n_found, n_wrong, n_on_twins = counts_found(result)
     n_models = sum(search["is_planted"] for search in result["searches"])
     models = "one model" if n_models == 1 else f"{n_models} models"
-    wrong = "accused no other image" if n_wrong == 0 else f"accused {wording.images(n_wrong)} wrongly"
+    others = "no other image" if n_wrong == 0 else f"{wording.images(n_wrong)} beside"
     twins = (
         "On the clean twins it reported nothing"
         if n_on_twins == 0
-        else f"On the clean twins it reported {n_on_twins} finding{'s' * (n_on_twins > 1)}, all false"
+        else f"On the clean twins, in which we planted nothing, it reported {n_on_twins} "
+        f"finding{'s' * (n_on_twins > 1)}: look at these first, they rest on the images as they are"
     )
     return (
         f"Told nothing, the search found {n_found} of the {n_planted} images planted in {models}, and "
-        f"{wrong}. {twins}."
+        f"named {others}. {twins}."
     )
 
 
@@ -82,9 +84,11 @@ def _card(document: Document, k: int, search: Document, finding: Document) -> Pa
         f"The reconstructed pattern moves {wording.percent(finding['score'])} of fresh images, its controls "
         f"at most {wording.percent(finding['null_max'])}."
     )
+    carriers = finding.get("carriers")
+    fresh = f", {carriers['n_fresh'] or 'none'} of {carriers['of_fresh']} fresh ones" if carriers else ""
     return Panel(
         title=f"pulls to {target}",
-        note=f"{wording.images(n)}, {whose}, seed {search['seed']}; p {_p(finding['p_value'])}",
+        note=f"{wording.images(n)}{fresh}, {whose}, seed {search['seed']}; p {_p(finding['p_value'])}",
         picture=icon(finding["picture"], f"Pattern reconstructed from {wording.images(n)}."),
         figure=small_figure(f"found-{k}", alt, partial(_draw_null, finding=finding)),
     )
