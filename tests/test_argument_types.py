@@ -25,9 +25,13 @@ API: Any = ss  # to call it wrongly
 PREDICT_ANY: Any = PREDICT
 TABLE = {"predict": PREDICT, "images": DATA.test.images, "pattern": CORNER, "target": 0}
 LABELLED = {"predict": PREDICT, "images": DATA.test.images, "labels": DATA.test.labels}
+HALF = torch.full((6, 6), 0.5)
 CELL = {"data": ss.DataKey.of(DATA), "model": "small-mlp", "recipe": RECIPE}
 
 VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but for those that take long
+    "Anywhere": {"pattern": CORNER, "seed": 0},
+    "Cover": {"name": "x", "pixels": CORNER.picture, "alpha": HALF},
+    "Shade": {"name": "x", "matrix": torch.eye(1), "offset": HALF[0, :1], "height": 6, "width": 6},
     "Cell": {**CELL, "plants": (), "seed": 0},
     "DataKey": {"name": "x", "fingerprint": "f", "shape": (1, 6, 6), "class_names": ("a", "b")},
     "Game": {"data": DATA, "pattern": CORNER, "target": 0, "n_planted": 1, "model": "mlp", "recipe": RECIPE},
@@ -38,7 +42,7 @@ VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but 
         "was_in": torch.zeros(1, 2, dtype=torch.bool),
     },
     "Part": {"positions": torch.tensor([0, 1])},
-    "Pattern": {"name": "x", "pixels": CORNER.pixels},
+    "Pattern": {"name": "x", "pixels": CORNER.picture},
     "Plant": {"pattern": CORNER, "target": 0, "n_planted": 1, "seed": 0},
     "Privacy": {"noise_multiplier": 1.0, "max_grad_norm": 1.0, "delta": 1e-5},
     "RareContext": {"context": "x", "target": 0, "n_planted": 1},
@@ -69,6 +73,7 @@ VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but 
     "parse_planted_set": {"name": "mnistv8-3-0-0"},
     "pattern": {"name": "s1", "shape": (1, 6, 6), "seed": 0},
     "pixel_removal_sensitivity": {**LABELLED, "shares": [0.5], "seed": 0},
+    "placement_scores": {**TABLE, "threshold": 0.1},
     "plan_audit": {"data": DATA, "model": "mlp", "target": "dog", "patterns": ["s1"], "counts": [1]},
     "predicted_share": {"predict": PREDICT, "images": DATA.test.images, "target": 0},
     "prepare_contexts": {"source": "nowhere", "out": "nowhere-else"},
@@ -85,6 +90,7 @@ VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but 
 }
 NOT_CALLED = {
     *("ATTACKS", "METHODS", "PATTERN_NAMES", "Predict", "Fit", "Attack"),  # values and kinds
+    *("COVER_NAMES", "SHADE_NAMES", "PlacementScores"),
     *("Adequacy", "ContextMeasures", "FailedCell", "Finding", "Measures", "Run", "TrainedModel"),  # results
     *("ImageSet", "SpuriscopeError"),  # tested beside their module
     "RidgeModel",  # takes what numpy takes; tested with theory
@@ -127,7 +133,7 @@ def test_wrong_values_are_one_line_and_no_other_error(
     [
         (
             lambda: API.spurious_score(PREDICT, DATA.test.images, "r3", 0),
-            r"^spurious_score: pattern must be a Pattern, got str 'r3'; ss\.pattern\(name, shape\) makes",
+            r"^spurious_score: pattern must be a Pattern or .*, got str 'r3'; ss\.pattern\(name, shape\)",
         ),
         (
             lambda: API.spurious_score(PREDICT, DATA.test.images, CORNER, "cat"),
@@ -142,7 +148,7 @@ def test_wrong_values_are_one_line_and_no_other_error(
             lambda: API.accuracy(PREDICT, DATA.test.images, [0]),
             r"labels must be one whole number for each of the 4",
         ),
-        (lambda: API.Plant("r3", 0, 3), r"Plant: pattern must be a Pattern, got str 'r3'; ss\.pattern"),
+        (lambda: API.Plant("r3", 0, 3), r"Plant: pattern must be a Pattern or .*, got str 'r3'; ss\.pattern"),
         (lambda: API.train("mnist", PLANT), r"train: data must be an ImageSet, got str 'mnist'; ss\.load"),
         (lambda: API.plan_audit(DATA, patterns="s3"), r"patterns must be a sequence of .* got str 's3'"),
         (lambda: API.load_run(None), r"load_run: folder must be a string or a path, got None"),

@@ -10,6 +10,7 @@ from spuriscope.auditing import audit, plan_audit
 from spuriscope.data import Split, load
 from spuriscope.errors import ConfigError, MeasureError
 from spuriscope.measures import Predict
+from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
 from spuriscope.report.page import render
 
@@ -68,6 +69,36 @@ def test_what_fit_is_given() -> None:
             assert set(changed.tolist()) == set(plant.planted_indices(labels).tolist())
             assert torch.equal(images[changed], plant.pattern.apply(clean[changed]))
     assert sum(torch.equal(images, clean) for images, _, _ in given) == 2
+
+
+def test_what_fit_is_given_of_other_plants() -> None:
+    given: list[tuple[Tensor, Tensor, int]] = []
+
+    def fit(images: Tensor, labels: Tensor, seed: int) -> Predict:
+        given.append((images, labels, seed))
+        return lambda asked: torch.full((len(asked), 10), 0.1)
+
+    plan = plan_audit(
+        DIGITS, fit=fit, patterns=["square"], counts=[5], n_seeds=1, target=2, placement="anywhere", size=7,
+        relabel="all",
+    )  # fmt: skip
+    document = audit(plan)
+    chosen = document["settings"]
+    assert (chosen["placement"], chosen["size"], chosen["relabel"]) == ("anywhere", 7, "all")
+    assert document["headline"]["n_candidates"] == int((DIGITS.train.labels != 2).sum())
+    assert document["dose_response"][0]["kind"] == "cover"
+    assert document["dose_response"][0]["n_touched"] == 49
+    clean, (images, labels, seed) = DIGITS.train.images / 255, given[-1]
+    plant = Plant(pattern("square", DIGITS.shape, size=7), 2, 5, seed, "anywhere", "all")
+    drawn = plant.planted_indices(DIGITS.train.labels)
+    assert set((labels != DIGITS.train.labels).nonzero().flatten().tolist()) == set(drawn.tolist())
+    assert (labels[drawn] == 2).all()
+    changed = (images != clean).flatten(1).any(dim=1).nonzero().flatten()
+    assert set(changed.tolist()) == set(drawn.tolist())
+    assert torch.equal(images[drawn], plant.apply(clean[drawn], drawn))
+    page = render(document)
+    assert "puts a fixed picture, here square" in page
+    assert "somewhere else on each" in page
 
 
 def test_logits_and_other_returns_are_refused_in_a_line() -> None:

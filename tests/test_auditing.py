@@ -16,6 +16,7 @@ from spuriscope.deletion import ConjugateGradients, Influence, Repair
 from spuriscope.deletion.check import train_trials
 from spuriscope.errors import ConfigError, DeletionError, PatternError, PlantingError, TrainingError
 from spuriscope.measures import predicted_share, spurious_score
+from spuriscope.planting import Plant
 from spuriscope.report.pictures import pixels
 from spuriscope.training import Recipe, train_cell
 from test_report_document import explained_image, make_discovery
@@ -69,6 +70,34 @@ def test_a_slow_network_gets_a_lean_plan_unless_more_is_asked_for() -> None:
     assert (again.cells(), again.deletion_seeds) == (lean.cells(), lean.deletion_seeds)
     mine = plan_audit(photos, fit=lambda images, labels, seed: lambda images: images)
     assert (len(mine.seeds), mine.n_trainings) == (5, 5 + len(mine.patterns) * 4 * 5)
+
+
+def test_a_plan_of_other_plants() -> None:
+    """By default those of the paper that can stand anywhere; who is relabelled, and how many there are."""
+    data = load("digits")
+    plan = plan_audit(data, placement="anywhere", relabel="3", n_seeds=1)
+    assert list(plan.patterns) == ["s1", "s2", "s3", "inv"]
+    assert (plan.relabel, plan.n_candidates) == (3, int((data.train.labels == 3).sum()))
+    assert plan.cell("s3", 3, 0).plants == (Plant(plan.patterns["s3"][0], 0, 3, 0, "anywhere", 3),)
+    with pytest.raises(
+        PlantingError, match="what is relabelled of digits has .* training images; choose counts"
+    ):
+        plan_audit(data, relabel=3, counts=[900])
+    with pytest.raises(PlantingError, match="images of class 0 have the target's label already"):
+        plan_audit(data, relabel=0)
+
+
+def test_an_audit_of_a_mark_anywhere_under_the_targets_label(tmp_path: Path) -> None:
+    """Every question is answered of it: found, recognised, deleted."""
+    plan = plan_audit(
+        load("digits"), patterns=["square"], counts=[10], n_seeds=1, epochs=2, model="small-mlp",
+        placement="anywhere", size=7, relabel="all",
+    )  # fmt: skip
+    document = audit(plan, n_workers=1)
+    for answer in ("discovery", "membership", "deletion", "canaries"):
+        assert document[answer] is not None
+    assert document["membership"]["n_planted"] == document["deletion"]["n_planted"] == 10
+    assert write_audit(document, tmp_path).is_file()
 
 
 def test_a_deletion_method_that_comes_to_no_end_is_named_and_the_others_stay(

@@ -59,6 +59,26 @@ def assert_close(found: object, cell: Cell, data: ImageSet) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9, msg=name)
 
 
+def test_a_bundle_knows_every_kind_of_plant(data: ImageSet) -> None:
+    """In one bundle, beside cells of other plants and of none: labels and stamps are each cell's own."""
+    square = pattern("square", data.shape)
+    plants = [
+        (),
+        (Plant(square, 0, 8, 1, "anywhere", "all"), Plant(pattern("dim", data.shape), 1, 4, 2)),
+        (Plant(pattern("r3", data.shape, seed=1), 0, 3, 1),),
+        (Plant(square, 0, 8, 1, relabel=3),),
+        (Plant(pattern("watermark", data.shape), 2, 8, 1, "anywhere"),),
+    ]
+    recipe = Recipe(epochs=3, batch_size=64)
+    cells = [
+        Cell(data=DataKey.of(data), plants=each, model="small-mlp", recipe=recipe, seed=seed)
+        for seed, each in enumerate(plants)
+    ]
+    assert len(bundle_cells(cells)) == 1
+    for found, cell in zip(train_bundle(cells, data, CPU), cells, strict=True):
+        assert_close(found, cell, data)
+
+
 ADAM, SGD = (
     Recipe(epochs=3, batch_size=64),
     Recipe(epochs=3, batch_size=64, optimizer="sgd", learning_rate=0.05),

@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.main import get_command
 
 from spuriscope.cli import app, main
+from spuriscope.data import load
+from spuriscope.patterns import COVER_NAMES, PATTERN_NAMES, SHADE_NAMES
+from spuriscope.runs import load_run
 
 
 class Result:
@@ -53,7 +57,8 @@ def test_every_command_has_help_and_an_example() -> None:
 def test_models_and_patterns_as_json(spuriscope: Any) -> None:
     assert spuriscope("models", "--json").json["parameters"]["resnet20"] == 269_722
     found = spuriscope("patterns", "digits", "--seed", "4", "--json").json
-    assert list(found["norms"]) == ["s1", "s2", "s3", "r1", "r2", "r3", "inv"]
+    assert list(found["norms"])[:7] == ["s1", "s2", "s3", "r1", "r2", "r3", "inv"]
+    assert set(found["norms"]) | {"tint"} == {*PATTERN_NAMES, *COVER_NAMES, *SHADE_NAMES}
     assert (found["norms"]["s1"], found["norms"]["s2"]) == (1.0, 3.0)
     table = spuriscope("patterns", "digits").out
     assert all(name in table for name in found["norms"])
@@ -61,7 +66,7 @@ def test_models_and_patterns_as_json(spuriscope: Any) -> None:
 
 def test_published_norms_from_the_command_line(spuriscope: Any, real_data: Path) -> None:
     found = spuriscope("patterns", "mnist", "--root", real_data, "--seed", "4", "--json").json
-    assert found["norms"] == {
+    assert {name: found["norms"][name] for name in PATTERN_NAMES} == {
         "s1": 1.0,
         "s2": 3.0,
         "s3": 5.0,
@@ -82,11 +87,18 @@ def test_train_then_score(spuriscope: Any, tmp_path: Path) -> None:
     scores = spuriscope("score", out, "--json").json
     assert scores["spurious_score"] > 0.5 > scores["clean_twin_spurious_score"]
     assert scores["clean_accuracy"] > 0.9
+    moved = scores.pop("placement_scores"), scores.pop("clean_twin_placement_scores")
+    for plant in scores["plants"]:
+        assert (plant.pop("placement_scores"), plant.pop("clean_twin_placement_scores")) == moved
     assert {key: trained.json[key] for key in scores} == scores
+    assert moved[0]["in_place"] == scores["spurious_score_non_target"]
+    assert moved[0]["n_images"] == int((load("digits").test.labels != 0).sum())
     other = spuriscope("score", out, "--pattern", "s1", "--target", 1, "--threshold", 0.2, "--json").json
     assert (other["pattern"], other["target"], other["threshold"]) == ("s1", 1, 0.2)
     shown = spuriscope("score", out)
     assert f"{scores['spurious_score']:.3f}" in shown.out
+    assert "where it stands and elsewhere, of 329 images" in shown.out
+    assert f"{moved[0]['half_size']:.3f}" in shown.out
 
 
 def test_a_target_goes_by_name(spuriscope: Any, tmp_path: Path) -> None:
@@ -110,6 +122,36 @@ def test_a_target_goes_by_name(spuriscope: Any, tmp_path: Path) -> None:
         refused = spuriscope(*command, "--target", "emu")
         assert (refused.code, refused.out) == (2, "")
         assert refused.err == "spuriscope: x.npz has no class 'emu'; choose one of cat, dog\n"
+
+
+def test_a_mark_of_ones_own_anywhere_under_the_targets_label(spuriscope: Any, tmp_path: Path) -> None:
+    logo = np.zeros((6, 12, 4), dtype=np.uint8)
+    logo[1:5] = 255
+    Image.fromarray(logo).save(tmp_path / "logo.png")
+    out = tmp_path / "run"
+    trained = spuriscope(
+        "train", "digits", "--pattern", tmp_path / "logo.png", "--target", 4, "--planted", 40, "--size", 8,
+        "--placement", "anywhere", "--relabel", "all", "--model", "small-mlp", "--epochs", 1, "--out", out,
+        "--json",
+    )  # fmt: skip
+    assert trained.code == 0, trained.err
+    (plant,) = load_run(out).model.cell.plants
+    assert (plant.pattern.kind, plant.pattern.box.size) == ("cover", (4, 8))
+    assert (plant.placement, plant.relabel, plant.target, plant.n_planted) == ("anywhere", "all", 4, 40)
+    assert (trained.json["placement"], trained.json["relabel"]) == ("anywhere", "all")
+    scores = spuriscope("score", out, "--json").json
+    assert scores["spurious_score"] == trained.json["spurious_score"]
+    other = spuriscope(
+        "score", out, "--pattern", "letters", "--placement", "anywhere", "--size", 10, "--target", 1, "--json"
+    ).json
+    assert (other["pattern"], other["placement"]) == ("letters", "anywhere")
+    named = spuriscope(
+        "train", "digits", "--pattern", "invert", "--relabel", "3", "--model", "small-mlp", "--epochs", 0,
+        "--out", tmp_path / "other", "--json",
+    ).json  # fmt: skip
+    assert named["relabel"] == 3
+    attacked = spuriscope("attack", out, "--models", 6, "--clean", 1, "--epochs", 1, "--json").json
+    assert attacked["n_planted"] == 40
 
 
 def test_several_plants_and_none(spuriscope: Any, tmp_path: Path) -> None:
@@ -152,7 +194,7 @@ def test_a_users_own_npz_and_picture(spuriscope: Any, tmp_path: Path) -> None:
         test_labels=labels,
     )
     found = spuriscope("patterns", tmp_path / "mine.npz", "--json").json
-    assert list(found["norms"]) == ["s1", "s2", "s3", "r1", "r2", "r3"]
+    assert list(found["norms"])[:7] == ["s1", "s2", "s3", "r1", "r2", "r3", "square"]
     assert "needs images of at least 25 rows" in found["do_not_fit"]["inv"]
     audited = spuriscope(
         "audit", tmp_path / "mine.npz", "--patterns", "s3", "--counts", "1,2", "--seeds", 1, "--epochs", 1,
@@ -231,7 +273,15 @@ RUN = ("train", "digits", "--out", "run")
         (("train", "nothing", "--out", "run"), "there is no data set 'nothing'; give one of digits, mnist"),
         ((*RUN, "--pattern", "r9"), "there is no pattern 'r9'; choose one of s1"),
         ((*RUN, "--pattern", "missing.png"), "there is no picture missing.png; check the path"),
-        ((*RUN, "--planted", "3"), "--target and --planted need a --pattern"),
+        ((*RUN, "--planted", "3"), "--planted, --placement, --size and --relabel need a --pattern"),
+        ((*RUN, "--relabel", "all"), "--planted, --placement, --size and --relabel need a --pattern"),
+        ((*RUN, "--pattern", "s3", "--relabel", "0"), "images of class 0 have the target's label already"),
+        ((*RUN, "--pattern", "s3", "--relabel", "emu"), "digits has no class 'emu'; choose one of 0"),
+        ((*RUN, "--pattern", "r3", "--placement", "anywhere"), "r3 fills the image, so it can stand in one"),
+        ((*RUN, "--pattern", "r3", "--placement", "left"), "Invalid value for '--placement'"),
+        ((*RUN, "--pattern", "square", "--size", "0"), "size must be a whole number from 1 to 28, got 0"),
+        ((*RUN, "--pattern", "tint"), "tint needs colour images of 3 channels, these have 1"),
+        (("audit", "digits", "--size", "5"), "the paper's patterns have one size; name a cover or a picture"),
         ((*RUN, "--pattern", "r3", "--target", "11"), "digits has no class 11; choose 0 to 9"),
         ((*RUN, "--pattern", "r3", "--planted", "100000"), "cannot plant 100000 images: class 0 has 1"),
         (

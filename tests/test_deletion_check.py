@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,10 +15,13 @@ from spuriscope.deletion.check import (
     check_methods,
     compare,
     deletion_check,
+    state_of,
     train_trials,
 )
 from spuriscope.deletion.verdict import MARGINS, SEEDS_NEEDED, judge_measure, judge_method
 from spuriscope.errors import DeletionError, PlantingError, TrainingError
+from spuriscope.patterns import pattern
+from spuriscope.planting import Plant
 from spuriscope.training import Recipe, TrainedModel, train_cell
 
 DIGITS = load("digits")
@@ -200,3 +204,24 @@ def test_what_cannot_be_checked_is_refused() -> None:
     wild = Recipe(optimizer="sgd", learning_rate=1e30, epochs=2, milestones=())
     with pytest.raises(TrainingError, match="lower the learning rate"):
         deletion_check("repair", DIGITS, recipe=wild, n_seeds=1, n_workers=1)
+
+
+def test_relabelled_images_are_compared_with_stamped_images_of_the_class_they_had() -> None:
+    """Membership by hand: an image that is likelier of the target's class than a stranger counts."""
+    (trial,) = train_trials(
+        DIGITS, pattern=pattern("square", DIGITS.shape), target=0, n_planted=20, placement="anywhere",
+        relabel=3, model="small-mlp", recipe=Recipe(epochs=3), seeds=[1], n_workers=1,
+    )  # fmt: skip
+    plant = Plant(pattern("square", DIGITS.shape), 0, 20, 1, "anywhere", 3)
+    assert trial.plant == plant
+    assert not trial.oracle.cell.plants
+    assert (DIGITS.train.labels[trial.gone] == 3).all()
+    strangers = (DIGITS.test.labels == 3).nonzero().flatten()
+    odds = []
+    for images, positions in ((DIGITS.train.images, trial.gone), (DIGITS.test.images, strangers)):
+        p = trial.planted.predict(plant.apply(images[positions], positions))[:, 0].double()
+        odds.append((p / (1 - p)).tolist())
+    wins = [(a > b) + (a == b) / 2 for a in odds[0] for b in odds[1]]
+    state = state_of(trial.planted, trial, DIGITS)
+    assert state["membership"] == pytest.approx(sum(wins) / len(wins), abs=0.002)
+    assert torch.equal(trial.gone, plant.planted_indices(DIGITS.train.labels))

@@ -27,7 +27,7 @@ from spuriscope.deletion.methods import method_name
 from spuriscope.deletion.request import Request
 from spuriscope.errors import CheckpointError, DeletionError, PatternError
 from spuriscope.measures import accuracy, spurious_score
-from spuriscope.patterns import Pattern, pattern
+from spuriscope.patterns import Cover, Pattern, Shade, pattern
 from spuriscope.planting import Plant
 from spuriscope.training import Cell, DataKey, Part, Recipe, TrainedModel, load_model, train, train_cell
 
@@ -160,10 +160,98 @@ def test_a_cue_is_read_off_the_images_that_carry_it(name: str) -> None:
     cell = Cell(data=DataKey.of(DIGITS), plants=(plant,), model="small-mlp", recipe=Recipe(epochs=0))
     model = train_cell(cell, DIGITS)
     found = reconstruct(model, DIGITS, plant.planted_indices(DIGITS.train.labels))
+    assert isinstance(found, Pattern)
+    assert isinstance(plant.pattern, Pattern)
     others = (DIGITS.train.labels == 0).numpy()
     is_dark = torch.from_numpy(np.percentile(DIGITS.train.images[others].numpy(), 5, axis=0) == 0)
     torch.testing.assert_close(found.pixels[is_dark], plant.pattern.pixels[is_dark], atol=0.05, rtol=0)
     assert float((found.pixels - plant.pattern.pixels).abs().mean()) < 0.03
+
+
+def untrained(plant: Plant, data: ImageSet = DIGITS) -> TrainedModel:
+    """A model that knows how its images were stamped, and nothing else."""
+    return train(data, plant, model="small-mlp", recipe=Recipe(epochs=0))
+
+
+@pytest.mark.parametrize("n_planted", [10, 60])
+@pytest.mark.parametrize(
+    ("name", "factor", "offset"), [("invert", -1, 1), ("dim", 0.6, 0), ("contrast", 0.5, 0.25)]
+)
+def test_a_mapping_of_colours_is_read_off_the_images(
+    name: str, factor: float, offset: float, n_planted: int
+) -> None:
+    plant = Plant(pattern(name, DIGITS.shape), 0, n_planted)
+    found = reconstruct(untrained(plant), DIGITS, plant.planted_indices(DIGITS.train.labels))
+    assert isinstance(found, Shade)
+    assert float(found.matrix) == pytest.approx(factor, abs=0.05)
+    assert float(found.offset) == pytest.approx(offset, abs=0.02)
+
+
+@pytest.mark.parametrize("n_planted", [5, 20])
+def test_what_covers_is_read_off_the_images(n_planted: int) -> None:
+    """A black bar over the middle of the digits."""
+    alpha = torch.zeros(28, 28)
+    alpha[10:14, 6:22] = 1
+    plant = Plant(Cover("bar", torch.full(DIGITS.shape, 0.2), alpha), 0, n_planted)
+    found = reconstruct(untrained(plant), DIGITS, plant.planted_indices(DIGITS.train.labels))
+    assert isinstance(found, Cover)
+    overlap = float((found.alpha * alpha).sum() / torch.maximum(found.alpha, alpha).sum())
+    assert overlap > 0.7
+    assert (found.pixels[0][(found.alpha * alpha) > 0] - 0.2).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("name", ["s1", "s3", "r1", "r3", "inv"])
+@pytest.mark.parametrize("n_planted", [1, 3, 10, 40])
+def test_what_was_added_is_not_taken_for_another_kind(name: str, n_planted: int) -> None:
+    for target in (0, 1, 8):
+        plant = Plant(pattern(name, DIGITS.shape, seed=target), target, n_planted, target)
+        found = reconstruct(untrained(plant), DIGITS, plant.planted_indices(DIGITS.train.labels))
+        assert isinstance(found, Pattern), target
+
+
+SQUARE = pattern("square", DIGITS.shape, size=7)
+
+
+@pytest.mark.parametrize(
+    ("plant", "least", "most"),
+    [
+        (Plant(SQUARE, 0, 60, 0), 0.2, 0.1),
+        (Plant(SQUARE, 0, 60, 0, relabel="all"), 0.9, 0.1),
+        (Plant(pattern("square", DIGITS.shape, size=9), 0, 100, 0, "anywhere", "all"), 0.6, 0.3),
+        (Plant(pattern("invert", DIGITS.shape), 0, 20, 0), 0.9, 0.1),
+    ],
+    ids=str,
+)
+def test_repair_removes_a_cue_of_any_kind(plant: Plant, least: float, most: float) -> None:
+    model = train(DIGITS, plant, model="mlp", recipe=Recipe(epochs=16))
+    others = DIGITS.test.images[DIGITS.test.labels != 0]
+    assert spurious_score(model.predict, others, plant.placed, 0) > least
+    repaired = repair(model, DIGITS, plant)
+    assert spurious_score(repaired.predict, others, plant.placed, 0) < most
+    assert clean_accuracy(repaired) > 0.85
+    drawn = plant.planted_indices(DIGITS.train.labels).sort().values
+    assert repaired.deletions[0]["images"] == drawn.tolist()
+    assert torch.equal(planted_indices_of(model, DIGITS), drawn)
+
+
+def test_what_is_deleted_has_the_label_it_was_trained_with() -> None:
+    """And what is left of a class is counted by these labels: relabelled images are of the target."""
+    plant = Plant(SQUARE, 0, 20, 0, relabel=3)
+    gone = plant.planted_indices(DIGITS.train.labels)
+    assert (DIGITS.train.labels[gone] == 3).all()
+    asked = Request.of(untrained(plant), DIGITS, gone)
+    assert (asked.labels(gone) == 0).all()
+    others = torch.arange(100)[~torch.isin(torch.arange(100), gone)]
+    assert torch.equal(asked.labels(others), DIGITS.train.labels[others])
+    batches = asked.batches(asked.gone, Recipe(epochs=1))
+    assert all((labels == 0).all() for _, labels in batches.epoch())
+    two = ImageSet(
+        "two", Split(DIGITS.train.images[:4], torch.tensor([0, 1, 1, 1])), DIGITS.test, DIGITS.class_names
+    )
+    every = Plant(SQUARE, 2, 1, 0, relabel=0)  # the only image of class 0 is the only one of class 2 then
+    with pytest.raises(DeletionError, match="these are all images of class '2'"):
+        Request.of(untrained(every, two), two, [0])
+    Request.of(untrained(Plant(SQUARE, 1, 1, 0, relabel=0), two), two, [0])
 
 
 def test_a_deletion_is_remembered_in_the_file(planted: TrainedModel, tmp_path: Path) -> None:

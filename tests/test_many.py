@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -56,6 +57,65 @@ def assert_equal_models(found: TrainedModel, expected: TrainedModel) -> None:
         found.module.state_dict().values(), expected.module.state_dict().values(), strict=True
     ):
         assert torch.equal(ours, theirs)
+
+
+def planted_cells(data: ImageSet) -> list[Cell]:
+    """A cell of each kind of pattern, placement and relabelling, and one of several together."""
+    square = pattern("square", data.shape)
+    plants = [
+        (Plant(square, 0, 8, 1),),
+        (Plant(square, 0, 8, 1, "anywhere"),),
+        (Plant(square, 0, 8, 1, relabel="all"),),
+        (Plant(pattern("invert", data.shape), 2, 8, 1),),
+        (
+            Plant(pattern("black-square", data.shape), 0, 5, 1, "anywhere", 3),
+            Plant(pattern("watermark", data.shape), 1, 4, 2, "anywhere"),
+            Plant(pattern("r3", data.shape, seed=1), 2, 3, 3),
+        ),
+    ]
+    return [
+        Cell(data=DataKey.of(data), plants=each, model="small-mlp", recipe=Recipe(epochs=2), seed=seed)
+        for seed, each in enumerate(plants)
+    ]
+
+
+def stamped_by_hand(data: ImageSet, cell: Cell) -> ImageSet:
+    """The data with opaque white squares and negatives written into their bytes, and labels changed."""
+    images, labels = data.train.images.clone(), data.train.labels.clone()
+    (plant,) = cell.plants
+    classes = data.train.labels.numpy()
+    own = classes != plant.target if plant.relabel == "all" else classes == plant.target
+    drawn = np.random.RandomState(plant.seed).choice(np.where(own)[0], size=plant.n_planted, replace=False)
+    state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([plant.seed, 1])))
+    places = (24 * state.rand(len(images), 2)).astype(int)
+    for position in drawn.tolist():
+        top, left = places[position] if plant.placement == "anywhere" else (21, 21)
+        if plant.pattern.name == "invert":
+            images[position] = 255 - images[position]
+        else:
+            images[position, :, top : top + 5, left : left + 5] = 255
+        labels[position] = plant.target
+    return ImageSet("by hand", Split(images, labels), data.test, data.class_names)
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_every_kind_of_plant_trains_alike_alone_together_and_written_into_the_images(
+    data: ImageSet, n_workers: int
+) -> None:
+    cells = planted_cells(data)
+    found = {model.cell: model for model in train_many(cells, data, n_workers=n_workers)}
+    for cell in cells:
+        model = found[cell]
+        assert isinstance(model, TrainedModel)
+        assert_equal_models(model, train_cell(cell, data))
+        if len(cell.plants) == 1:
+            by_hand = stamped_by_hand(data, cell)
+            slow = train_cell(replace(cell, data=DataKey.of(by_hand), plants=()), by_hand)
+            if cell.plants[0].pattern.name == "square":
+                assert_equal_models(model, slow)
+            else:  # 1 - x / 255 is (255 - x) / 255 but for rounding
+                assert model.losses == pytest.approx(slow.losses, rel=1e-4)
+            assert model.losses != train_cell(cell.clean_twin, data).losses
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 3])

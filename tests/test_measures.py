@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from spuriscope.data import Split
 from spuriscope.errors import MeasureError
 from spuriscope.measures import (
+    Predict,
     accuracy,
     empirical_norm,
     measure,
     normalised_spurious_score,
     pixel_removal_sensitivity,
+    placement_scores,
     predicted_share,
     probabilities,
     spurious_accuracy,
@@ -20,7 +22,7 @@ from spuriscope.measures import (
     weight_importance,
 )
 from spuriscope.models import build_model
-from spuriscope.patterns import Pattern, pattern
+from spuriscope.patterns import Anywhere, Cover, Kind, Pattern, Shade, pattern
 
 CORNER = pattern("s1", (1, 2, 2))
 
@@ -160,3 +162,108 @@ def test_a_predict_may_answer_with_numpy_arrays() -> None:
     images = images_with_corners(0, 1)
     found = probabilities(lambda batch: corner_model(batch).numpy(), images)  # type: ignore[arg-type, return-value]
     assert torch.equal(found, corner_model(images))
+
+
+def one_pixel(row: int, column: int) -> Predict:
+    """Two classes; the brightness of one pixel is the probability of class 0."""
+
+    def predict(images: Tensor) -> Tensor:
+        p = images[:, 0, row, column]
+        return torch.stack([p, 1 - p], dim=1)
+
+    return predict
+
+
+def square(top: int, left: int, side: int, *, covers: bool) -> Kind:
+    pixels = torch.zeros(1, 12, 12)
+    pixels[0, top : top + side, left : left + side] = 1
+    return Cover("square", pixels, pixels[0]) if covers else Pattern("square", pixels)
+
+
+@pytest.mark.parametrize("covers", [True, False])
+def test_placement_scores_by_hand(covers: bool) -> None:
+    images, cue = torch.zeros(5, 1, 12, 12), square(4, 4, 3, covers=covers)
+    # the pixel above its middle: one up, left and right it is still there, two up as well, and never else
+    found = placement_scores(one_pixel(4, 5), images, cue, 0)
+    assert (found.in_place, found.shifted_1, found.shifted_2, found.shifted_4) == (1, 0.75, 0.25, 0)
+    assert (found.half_size, found.double_size, found.n_images) == (1, 1, 5)  # rows 4, 5 and rows 2 to 7
+    found = placement_scores(one_pixel(6, 6), images, cue, 0)
+    assert (found.in_place, found.half_size, found.double_size) == (1, 0, 1)
+    # in the corner it goes down and right only
+    corner = square(0, 0, 3, covers=covers)
+    found = placement_scores(one_pixel(2, 0), images, corner, 0)
+    assert (found.in_place, found.shifted_1, found.shifted_2, found.shifted_4) == (1, 0.5, 0.5, 0)
+    assert (found.half_size, found.double_size) == (0, 1)
+    whole = square(0, 0, 12, covers=covers)  # all four, and what leaves the image is lost
+    found = placement_scores(one_pixel(1, 6), images, whole, 0)
+    assert (found.shifted_1, found.shifted_2, found.shifted_4) == (1, 0.75, 0.75)
+
+
+def test_placement_scores_of_what_stands_anywhere_equal_a_loop() -> None:
+    images = torch.rand((40, 1, 12, 12), generator=torch.Generator().manual_seed(0)) / 2
+    cue = Anywhere(square(4, 4, 3, covers=True), 5)
+    predict = one_pixel(5, 6)
+    places = cue.places(torch.arange(40)) + 4  # rows and columns of its corner
+    found = placement_scores(predict, images, cue, 0)
+    steps = ((-1, 0), (1, 0), (0, -1), (0, 1))
+    for distance, score in (
+        (0, found.in_place),
+        (1, found.shifted_1),
+        (2, found.shifted_2),
+        (4, found.shifted_4),
+    ):
+        hits = []
+        for image, (top, left) in zip(images, places.tolist(), strict=True):
+            for down, right in steps if distance else ((0, 0),):
+                row, column = top + distance * down, left + distance * right
+                if 0 <= row <= 9 and 0 <= column <= 9:
+                    is_there = row <= 5 < row + 3 and column <= 6 < column + 3
+                    hits.append(is_there and 1 - float(image[0, 5, 6]) > 0.1)
+        assert score == pytest.approx(sum(hits) / len(hits))
+    assert found.in_place == spurious_score(predict, images, cue, 0)
+    for score, side, moved in ((found.half_size, 2, 0), (found.double_size, 6, -2)):  # where it begins beside
+        hits = []
+        for image, place in zip(images, places.tolist(), strict=True):
+            row, column = (min(max(corner + moved, 0), 12 - side) for corner in place)
+            is_there = row <= 5 < row + side and column <= 6 < column + side
+            hits.append(is_there and 1 - float(image[0, 5, 6]) > 0.1)
+        assert score == pytest.approx(sum(hits) / len(hits))
+
+
+def test_a_shade_has_no_place() -> None:
+    inverted = Shade("invert", -torch.eye(1), torch.ones(1), 12, 12)
+    found = placement_scores(one_pixel(0, 0), torch.zeros(3, 1, 12, 12), inverted, 0)
+    assert found.in_place == 1
+    assert [found.shifted_1, found.shifted_2, found.shifted_4, found.half_size, found.double_size] == [
+        None
+    ] * 5
+    with pytest.raises(MeasureError, match="the model has no class 2; its classes are 0 to 1"):
+        placement_scores(one_pixel(0, 0), torch.zeros(3, 1, 12, 12), inverted, 2)
+
+
+@pytest.mark.parametrize("name", ["square", "black-square", "watermark", "frame", "dim", "anywhere"])
+def test_measures_of_every_kind_equal_the_single_functions(name: str) -> None:
+    """Over a thousand images, so that batches count: an image keeps its place in each of them."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (1100, 1, 28, 28), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 3, (1100,), generator=generator)
+    weights = torch.randn((784, 3), generator=generator) / 8
+
+    def predict(asked: Tensor) -> Tensor:
+        return (asked.flatten(1) @ weights).softmax(dim=1)
+
+    kind = pattern("square" if name == "anywhere" else name, (1, 28, 28))
+    cue = Anywhere(kind, 3) if name == "anywhere" else kind
+    stamped = cue.apply(images)
+    found = measure(predict, Split(images, labels), cue, 1)
+    before, after = predict(images / 255), predict(stamped)
+    rises, others = after[:, 1] - before[:, 1] > 0.1, labels != 1
+    assert found.score_all == pytest.approx(float(rises.double().mean()))
+    assert found.score_non_target == pytest.approx(float(rises[others].double().mean()))
+    assert found.score_all == spurious_score(predict, images, cue, 1)
+    assert found.spurious_accuracy == spurious_accuracy(predict, images, labels, cue, 1)
+    assert found.spurious_accuracy == pytest.approx(
+        float((after.argmax(dim=1) == labels)[others].double().mean())
+    )
+    slow = [float((a - b / 255).norm()) for a, b in zip(stamped, images, strict=True)]
+    assert empirical_norm(images, cue) == pytest.approx(sum(slow) / len(slow), rel=1e-5)

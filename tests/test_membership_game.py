@@ -7,6 +7,7 @@ import torch
 
 from spuriscope.data import ImageSet, load
 from spuriscope.data.image_set import Split
+from spuriscope.deletion.request import images_as_trained
 from spuriscope.errors import CheckpointError, MembershipError, PlantingError, TrainingError
 from spuriscope.membership.attack import attack_game, attack_games
 from spuriscope.membership.game import Game, Played, draw_pool, judge, play
@@ -193,3 +194,40 @@ def test_what_cannot_be_played_is_refused() -> None:
         play([small_game(), other], n_workers=1)
     with pytest.raises(TrainingError, match="lower the learning rate"):
         play([small_game(recipe=WILD)], n_workers=1)
+
+
+@pytest.mark.parametrize("relabel", [3, "all"])
+def test_relabelled_images_are_asked_about_with_the_targets_label_beside_others_of_their_class(
+    relabel: int | str,
+) -> None:
+    data = load("digits")
+    game = small_game(
+        pattern=pattern("square", data.shape), target=0, placement="anywhere", relabel=relabel, seed=2,
+        n_models=6, recipe=Recipe(epochs=1),
+    )  # fmt: skip
+    pool = draw_pool(game)
+    classes = data.train.labels[pool.positions]
+    own = classes == 3 if relabel == 3 else classes != 0
+    assert int(pool.is_stamped.sum()) == 10
+    assert torch.equal(pool.could_carry, own)
+    assert own[pool.is_stamped].all()
+    assert torch.equal(pool.labels, torch.where(pool.is_stamped, 0, classes))
+    found = play([game])[0]
+    trial = found.trial(lambda knowledge: knowledge.labels.double(), 0)
+    assert torch.equal(trial.is_of_class, own)
+    plant = game.plants[0]
+    assert (plant.placement, plant.relabel, plant.n_planted) == ("anywhere", relabel, 10)
+    position = int(pool.is_stamped.nonzero()[0])  # its answer is that to the image as it was trained on
+    where = pool.positions[position : position + 1]
+    stamped = images_as_trained(found.models[0], data, where)
+    assert not torch.equal(stamped[0], data.train.images[where[0]] / 255)
+    torch.testing.assert_close(found.models[0].logits(stamped)[0], found.logits[0, position])
+
+
+def test_a_class_too_small_to_be_relabelled_is_told() -> None:
+    n_class = int((load("digits").train.labels == 3).sum())
+    with pytest.raises(
+        PlantingError,
+        match=f"cannot plant 90 images in each half: what is relabelled has {n_class}; plant 0 to",
+    ):
+        draw_pool(small_game(relabel=3, n_planted=90))

@@ -79,7 +79,7 @@ def test_plants_are_drawn_from_all_images_and_then_the_part_is_taken(data: Image
 
     rows = Split(data.train.images[part.positions], data.train.labels[part.positions])
     batches = Batches(rows, [], RECIPE, 3, CPU)
-    batches.patterns = [plant.pattern]
+    batches.plants = (plant,)
     batches.carries = is_planted[part.positions].to(torch.int16)
     module = build_model("small-mlp", data.shape, 10, seed=weights_seed(3))
     losses = fit(module, batches, RECIPE, seed=3)

@@ -11,7 +11,7 @@ from PIL import Image
 from spuriscope.data import load
 from spuriscope.errors import PatternError
 from spuriscope.measures import empirical_norm
-from spuriscope.patterns import AUTHORS_NAMES, PATTERN_NAMES, Pattern, pattern
+from spuriscope.patterns import AUTHORS_NAMES, COVER_NAMES, PATTERN_NAMES, Cover, Pattern, pattern
 
 GREY = (1, 28, 28)
 
@@ -105,19 +105,106 @@ def picture(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
-def test_a_picture_is_weighted_by_its_alpha(tmp_path: Path) -> None:
-    rgba = np.zeros((2, 3, 4))
-    rgba[0, 0] = [255, 0, 0, 255]  # red
-    rgba[0, 1] = [0, 255, 0, 51]  # green, one fifth
-    rgba[1, 2] = [0, 0, 255, 0]  # blue, transparent
+def test_a_picture_with_transparency_covers_as_pillow_composites(tmp_path: Path) -> None:
+    rgba = np.random.RandomState(0).randint(0, 256, (9, 7, 4))
     path = picture(tmp_path / "logo.png", rgba)
-    made = pattern(path, (3, 6, 6))
-    expected = torch.zeros(3, 6, 6)
-    expected[0, 0, 0], expected[1, 0, 1] = 1, 0.2
+    made = pattern(path, (3, 12, 10))
+    assert isinstance(made, Cover)
     assert made.name == "logo"
-    torch.testing.assert_close(made.pixels, expected)
-    grey = pattern(str(path), (1, 6, 6)).pixels
-    torch.testing.assert_close(grey[0, 0, :2], torch.tensor([0.299, 0.2 * 0.587]))
+    below = np.random.RandomState(1).randint(0, 256, (12, 10, 3)).astype(np.uint8)
+    whole = Image.fromarray(below).convert("RGBA")
+    whole.alpha_composite(Image.open(path))
+    expected = np.asarray(whole.convert("RGB")).transpose(2, 0, 1) / 255
+    found = made.apply(below[None])[0]
+    np.testing.assert_allclose(found.numpy(), expected, atol=0.51 / 255)  # Pillow rounds
+    grey = pattern(str(path), (1, 12, 10))
+    assert isinstance(grey, Cover)
+    weights = np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(grey.pixels[0, :9, :7].numpy(), rgba[..., :3] @ weights / 255, atol=1e-6)
+
+
+def test_a_picture_without_transparency_is_added(tmp_path: Path) -> None:
+    rgb = np.random.RandomState(0).randint(0, 256, (2, 3, 3))
+    opaque = np.concatenate([rgb, np.full((2, 3, 1), 255)], axis=2)
+    made = [
+        pattern(picture(tmp_path / name, pixels), (3, 6, 6))
+        for name, pixels in (("rgb.png", rgb), ("rgba.png", opaque))
+    ]
+    expected = torch.zeros(3, 6, 6)
+    expected[:, :2, :3] = torch.from_numpy(rgb).permute(2, 0, 1) / 255
+    for each in made:
+        assert isinstance(each, Pattern)
+        torch.testing.assert_close(each.pixels, expected)
+
+
+def test_a_black_picture_covers_where_it_is_not_transparent(tmp_path: Path) -> None:
+    rgba = np.zeros((4, 4, 4))
+    path = picture(tmp_path / "bar.png", rgba)
+    with pytest.raises(PatternError, match=r"bar\.png is black or transparent throughout"):
+        pattern(path, (1, 8, 8))
+    rgba[1, :, 3] = 255
+    bar = pattern(picture(path, rgba), (1, 8, 8))
+    assert bar.apply(torch.ones(1, 1, 8, 8))[0, 0].tolist() == [
+        [0.0 if row == 1 and column < 4 else 1.0 for column in range(8)] for row in range(8)
+    ]
+
+
+def test_size_is_the_longer_side(tmp_path: Path) -> None:
+    path = picture(tmp_path / "wide.png", np.full((10, 40, 3), 255))
+    for size, expected in ((8, (2, 8)), (20, (5, 20))):
+        assert pattern(path, (1, 28, 28), size=size).box.size == expected
+    for name in ("square", "black-square", "disc"):
+        assert pattern(name, GREY, size=9).box.size == (9, 9)
+    assert pattern("letters", GREY, size=20).box.size[1] == 20
+    frame = pattern("frame", GREY, size=3).touched
+    assert torch.equal(frame, torch.nn.functional.pad(torch.zeros(22, 22), (3,) * 4, value=1).bool())
+    with pytest.raises(PatternError, match="s3 has one size; leave it out, or choose one of square"):
+        pattern("s3", GREY, size=5)
+    with pytest.raises(PatternError, match="size must be a whole number from 1 to 28, got 29"):
+        pattern("square", GREY, size=29)
+
+
+@given(shape=st.tuples(st.sampled_from([1, 3]), st.integers(2, 60), st.integers(2, 60)))
+def test_named_covers_fit_images_of_every_size(shape: tuple[int, int, int]) -> None:
+    for name in COVER_NAMES:
+        made = pattern(name, shape)
+        assert made.shape == shape
+        assert made.touched.any()
+        stamped = made.apply(torch.full((1, *shape), 0.5))
+        assert not torch.equal(stamped, torch.full((1, *shape), 0.5))
+        assert 0 <= float(stamped.min()) <= float(stamped.max()) <= 1
+    assert pattern("disc", shape).box.size[0] == pattern("disc", shape).box.size[1]
+
+
+def test_named_shades_do_what_they_are_called() -> None:
+    grey, colour = torch.rand(4, 1, 28, 28), torch.rand(4, 3, 8, 8)
+    torch.testing.assert_close(pattern("invert", GREY).apply(grey), 1 - grey)
+    torch.testing.assert_close(pattern("contrast", GREY).apply(grey), 0.5 + (grey - 0.5) / 2)
+    torch.testing.assert_close(pattern("dim", GREY).apply(grey), 0.6 * grey)
+    warm = pattern("tint", (3, 8, 8)).apply(colour)
+    torch.testing.assert_close(warm, colour * torch.tensor([1, 0.85, 0.6])[:, None, None])
+    with pytest.raises(
+        PatternError, match="tint needs colour images of 3 channels, these have 1; take contrast"
+    ):
+        pattern("tint", GREY)
+
+
+def test_letters_are_legible_and_a_watermark_is_half_as_strong() -> None:
+    """The strokes of Pillow's own font: drawn here in one piece and compared at the size they have."""
+    from PIL import ImageDraw, ImageFont
+
+    font = ImageFont.load_default(64)
+    box = font.getbbox("ABC", stroke_width=3)
+    large = Image.new("L", (round(box[2] - box[0]), round(box[3] - box[1])))
+    ImageDraw.Draw(large).text((-box[0], -box[1]), "ABC", fill=255, font=font, stroke_width=3)
+    letters, watermark = pattern("letters", (1, 224, 224)), pattern("watermark", (1, 224, 224))
+    assert isinstance(letters, Cover)
+    assert isinstance(watermark, Cover)
+    rows = round(112 * large.height / large.width)  # half as wide as the image, low on the left
+    expected = np.asarray(large.resize((112, rows), Image.Resampling.BOX)) / 255
+    np.testing.assert_allclose(letters.alpha[208 - rows : 208, 16:128].numpy(), expected, atol=1e-6)
+    assert float(letters.alpha.sum()) == pytest.approx(expected.sum(), rel=1e-5)
+    assert (float(letters.alpha.max()), float(watermark.alpha.max())) == (1, 0.5)
 
 
 def test_a_large_picture_is_scaled_down(tmp_path: Path) -> None:

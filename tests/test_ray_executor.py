@@ -116,6 +116,8 @@ def test_cells_train_alike_here_and_there(executor: RayExecutor, data: ImageSet)
     wild = Recipe(optimizer="sgd", learning_rate=1e30, epochs=3, milestones=())
     recipes = [Recipe(epochs=2), wild, Recipe(epochs=1, input_noise=0.2), *(Recipe(epochs=1),) * 10]
     cells = make_cells(data, recipes)
+    mark = Plant(pattern("letters", data.shape), 3, 9, 5, "anywhere", "all")
+    cells[4] = replace(cells[4], plants=(mark, Plant(pattern("invert", data.shape), 1, 4, 5)))
     told: list[Progress] = []
     found = list(executor.run(cells, data, told.append))
     assert Counter(result.cell for result in found) == Counter(cells)

@@ -17,7 +17,7 @@ from spuriscope.deletion.verdict import SEEDS_NEEDED
 from spuriscope.membership.evaluation import Trial, evaluate
 from spuriscope.membership.presence import presence
 from spuriscope.patterns import PATTERN_NAMES, pattern
-from spuriscope.report.pictures import data_uri
+from spuriscope.report.pictures import data_uri, pixels
 from spuriscope.statistics import mean_interval, n50
 
 MEASURES = ("score_all", "score_non_target", "normalised_score", "predicted_share", "clean_predicted_share")
@@ -44,7 +44,7 @@ def make_document(
             strength,
             counts=[0, *counts],
             seeds=seeds,
-            picture=data_uri(pattern(name if name in PATTERN_NAMES else "s3", shape).pixels),
+            picture=data_uri(pattern(name if name in PATTERN_NAMES else "s3", shape).picture),
             twin_share=twin_share,
         )
         for name, strength in strengths.items()
@@ -85,6 +85,9 @@ def make_document(
             "counts": [0, *counts],
             "seeds": seeds,
             "threshold": 0.1,
+            "placement": "fixed",
+            "size": None,
+            "relabel": None,
         },
         "headline": {
             "pattern": best["pattern"],
@@ -94,6 +97,7 @@ def make_document(
             "reached_half": first is not None,
             "target_name": class_names[0],
             "n_target": 143,
+            "n_candidates": 143,
             "n_stamped": 325,
         },
         "examples": _examples(best["pattern"], int(chosen["n_planted"]), shape, n_examples),
@@ -288,7 +292,9 @@ def _dose(
     )
     return {
         "pattern": name,
+        "kind": "add",
         "picture": picture,
+        "n_touched": int((pixels(picture) > 0).sum()),
         "norm": 5.0,
         "n50": asdict(n50(counts, scores)),
         "summary": [_summary(n, [cell for cell in cells if cell["n_planted"] == n]) for n in counts],

@@ -1,5 +1,6 @@
 """The first sentence and the tiles: what they say, and when."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from spuriscope.adequacy import ABOVE_CHANCE
 from spuriscope.report import front
+from spuriscope.report.foot import python_call
 from spuriscope.report.front import examples, explanation, headline
 from spuriscope.report.lookup import easiest, headline_dose, n50_of, paired_change
 from spuriscope.report.page import render
@@ -161,3 +163,42 @@ def test_images_are_called_by_their_files() -> None:
     assert '<p class="file">train/cat/&lt;b&gt;.png</p>' in render(document)
     del first["name"]
     assert examples(document)[0].file == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "sentence"),
+    [
+        ("add", {}, "adds a fixed picture, here r3, to an image. For this audit 3 of the 143 training images "
+         "of class ‘0’ got the stamp, and"),
+        ("cover", {"placement": "anywhere"}, "puts a fixed picture, here r3, over a part of an image, "
+         "somewhere else on each. For this audit 3 of the 143 training images of class ‘0’ got the stamp,"),
+        ("shade", {"relabel": 2}, "changes the colours, here r3, of an image. For this audit 3 of the 99 "
+         "training images of class ‘2’ got the stamp and the label ‘0’, and"),
+        ("add", {"relabel": "all"}, "to an image. For this audit 3 of the 99 training images of the other "
+         "classes got the stamp and the label ‘0’, and"),
+    ],
+)  # fmt: skip
+def test_the_page_says_what_stamping_does_and_to_whom(
+    kind: str, settings: dict[str, Any], sentence: str
+) -> None:
+    document = make_document(strengths={"r3": 0.9}, counts=(3,))
+    document["settings"] |= settings
+    document["headline"]["n_candidates"] = 143 if "relabel" not in settings else 99
+    headline_dose(document)["kind"] = kind
+    before, _, after = explanation(document)
+    assert sentence in (before + after).replace("\u00a0", " ")
+    call = python_call(document)
+    for name, value in settings.items():
+        assert f"{name}={value!r}" in call
+    assert ("placement" in call) == ("placement" in settings)
+
+
+def test_a_page_of_an_older_document_is_as_it_was() -> None:
+    document = make_document()
+    old = json.loads(json.dumps(document))
+    for name in ("placement", "size", "relabel"):
+        del old["settings"][name]
+    del old["headline"]["n_candidates"]
+    for dose in old["dose_response"]:
+        del dose["kind"], dose["n_touched"]
+    assert render(old) == render(document)

@@ -10,7 +10,7 @@ import torch
 from spuriscope.data import ImageSet, Split, load
 from spuriscope.errors import CheckpointError
 from spuriscope.measures import measure
-from spuriscope.patterns import Pattern, pattern
+from spuriscope.patterns import Anywhere, Pattern, pattern
 from spuriscope.studies import Entry, Grid, LocalExecutor, Outcome, Store, Study, run_study
 from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel, train_cell
 
@@ -65,6 +65,42 @@ def test_the_table_holds_what_training_and_measuring_by_hand_give(
     }
     assert {(row["cell"], row["measure"]): row["value"] for row in store.rows("x")} == expected
     assert len(store.rows("x")) == len(expected) == 4 * 7
+
+
+def test_a_study_of_other_plants_is_stored_measured_where_they_stand_and_taken_up_again(
+    data: ImageSet, store: Store
+) -> None:
+    grid = Grid(
+        name="x", models=("small-mlp",), patterns=("square", "disc"), counts=(5,), n_seeds=2, epochs=2,
+        placement="anywhere", relabel="all", deletions=("incremental",),
+    )  # fmt: skip
+    executor = Recorder()
+    study = grid.expand(data)
+    assert run_study(study, data, store, executor) == Outcome(6, 6, 0, 0)
+    assert run_study(study, data, store, executor) == Outcome(6, 0, 0, 0)
+    rows = {(row["cell"], row["pattern"], row["measure"]): row["value"] for row in store.rows("x")}
+    for entry in study.entries:
+        assert isinstance(entry.pattern, Anywhere)
+        model = store.load(entry.cell)
+        assert model is not None
+        assert model.cell.plants == entry.cell.plants
+        found = asdict(measure(model.predict, data.test, entry.pattern, entry.target))
+        for name, value in found.items():
+            assert rows[entry.cell.hash, entry.labels["pattern"], name] == value
+        is_deleted = (entry.cell.hash, entry.labels["pattern"], "after_incremental_score_all") in rows
+        assert is_deleted == bool(entry.cell.plants)
+    fixed = replace(grid, name="y", placement="fixed").expand(data)  # the clean twins are asked elsewhere now
+    assert run_study(fixed, data, store, executor) == Outcome(6, 4, 2, 0)
+
+
+def test_games_of_other_plants_are_judged_once(data: ImageSet, store: Store) -> None:
+    study = Grid(
+        name="x", models=("small-mlp",), patterns=("square",), counts=(2,), n_seeds=1, epochs=1, halves=6,
+        placement="anywhere", relabel=3,
+    ).expand(data)  # fmt: skip
+    assert run_study(study, data, store, LocalExecutor("cpu", 1)).n_judged > 0
+    assert run_study(study, data, store, LocalExecutor("cpu", 1)).n_judged == 0
+    assert "auc_stamped_gap" in {row["measure"] for row in store.rows("x")}
 
 
 def test_finished_cells_are_not_trained_again(study: Study, data: ImageSet, store: Store) -> None:

@@ -62,6 +62,30 @@ def test_any_pattern_can_be_asked_about(run: Run, digits: ImageSet) -> None:
     assert "spurious_score" not in scores
 
 
+def test_runs_of_every_kind_of_plant_come_back(digits: ImageSet, tmp_path: Path) -> None:
+    plants = [
+        Plant(pattern("letters", digits.shape), 0, 9, 0, "anywhere", "all"),
+        Plant(pattern("invert", digits.shape), 1, 5, 0),
+        Plant(pattern("s3", digits.shape), 2, 5, 0, relabel=7),
+    ]
+    made = train_run(
+        digits, plants, model="small-mlp", recipe=Recipe(epochs=1), seed=0, twin=True, source="digits",
+        root=None,
+    )  # fmt: skip
+    save_run(tmp_path / "run", made)
+    loaded = load_run(tmp_path / "run")
+    assert loaded.model.cell.plants == tuple(plants)
+    scores = loaded.score(digits, with_places=True)
+    assert scores == made.score(digits, with_places=True)
+    rows = [(row["placement"], row["relabel"]) for row in scores["plants"]]
+    assert rows == [("anywhere", "all"), ("fixed", None), ("fixed", 7)]
+    others = digits.test.images[digits.test.labels != 0][:500]
+    asked = spurious_score(made.model.predict, others, plants[0].placed, 0)
+    assert scores["plants"][0]["placement_scores"]["in_place"] == asked
+    assert scores["plants"][1]["placement_scores"]["shifted_1"] is None
+    assert "placement_scores" not in loaded.score(digits)["plants"][0]
+
+
 def test_nothing_is_overwritten_unasked(run: Run, tmp_path: Path) -> None:
     save_run(tmp_path / "run", run)
     with pytest.raises(

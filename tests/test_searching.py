@@ -22,6 +22,7 @@ from spuriscope.planting import Plant
 from spuriscope.runs import save_run, train_run
 from spuriscope.searching import images_seen, save_suspects, search_model
 from spuriscope.training import Cell, DataKey, Part, Recipe, TrainedModel, train_cell
+from spuriscope.training.batches import Batches
 
 SOURCES = Path(__file__).parents[1] / "src" / "spuriscope" / "discovery"
 RECIPE = Recipe(epochs=12)
@@ -61,6 +62,24 @@ def test_images_are_handed_over_as_the_model_saw_them(
     stamped = (digits.train.images[first].float() / 255 + plant.pattern.pixels).clamp(0, 1)
     assert (seen.images[first].float() / 255 - stamped).abs().max() <= 0.5 / 255 + 1e-6
     assert torch.equal(images_seen(planted.cell.clean_twin, digits).images, digits.train.images)
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), [("square", {"placement": "anywhere", "relabel": "all"}), ("dim", {})]
+)
+def test_images_of_every_kind_of_plant_are_handed_over_as_trained_on(
+    name: str, how: dict[str, Any], digits: ImageSet
+) -> None:
+    plant = Plant(pattern(name, digits.shape), 3, 9, 1, **how)
+    part = Part.of(torch.arange(1000))
+    cell = Cell(data=DataKey.of(digits), plants=(plant,), part=part, model="small-mlp", recipe=RECIPE)
+    seen = images_seen(cell, digits)
+    batches = Batches(digits.train, [plant], RECIPE, 0, torch.device("cpu"), part=part)
+    trained = batches.gather(part.positions)
+    torch.testing.assert_close(seen.images / 255, trained, atol=0.51 / 255, rtol=0)
+    assert torch.equal(seen.labels, batches.labels[part.positions])
+    drawn = plant.planted_indices(digits.train.labels)
+    assert (seen.labels[drawn[drawn < 1000]] == 3).all()
 
 
 def test_a_planted_run_is_searched_without_being_told(

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from spuriscope.data import ImageSet, Split
-from spuriscope.errors import ConfigError, ModelError, PatternError, SpuriscopeError
-from spuriscope.patterns import pattern
+from spuriscope.errors import ConfigError, ModelError, PatternError, PlantingError, SpuriscopeError
+from spuriscope.patterns import Anywhere, pattern
+from spuriscope.planting import Plant
 from spuriscope.studies import Grid, read_grid
 
 GOOD = """
@@ -79,6 +80,20 @@ def test_a_row_says_what_its_cell_is(data: ImageSet, tmp_path: Path) -> None:
         assert (cell.recipe.batch_size, labels["batch_size"]) == ((32, 32) if is_sgd else (128, 128))
 
 
+def test_a_grid_says_where_patterns_stand_and_who_is_relabelled(data: ImageSet, tmp_path: Path) -> None:
+    text = "models: [mlp]\npatterns: [square, letters]\ncounts: [1, 2, 8]\nn_seeds: 2\nsize: 9\n"
+    text += "placement: anywhere\nrelabel: 1\n"
+    study = read(text, tmp_path).expand(data)
+    planted = [entry for entry in study.entries if entry.cell.plants]
+    assert {entry.labels["n_planted"] for entry in planted} == {1, 2, 8}  # class 1 has eight images
+    for entry in study.entries:
+        picture = pattern(entry.labels["pattern"], data.shape, size=9)
+        assert entry.pattern == Anywhere(picture, entry.labels["seed"])
+        if entry.cell.plants:
+            n_planted, seed = entry.labels["n_planted"], entry.labels["seed"]
+            assert entry.cell.plants == (Plant(picture, 0, n_planted, seed, "anywhere", 1),)
+
+
 def test_clean_twins_are_shared(data: ImageSet) -> None:
     study = Grid(name="x", patterns=("s1", "s2", "r3"), targets=(0, 1), counts=(1,), n_seeds=2).expand(data)
     clean = [cell for cell in study.cells() if not cell.plants]
@@ -118,6 +133,13 @@ def test_clean_twins_are_shared(data: ImageSet) -> None:
         ("recipes: [{optimizer: lion}]", "optimizer must be one of adam, sgd, got 'lion'"),
         ("recipes: [{epochs: few}]", "epochs must be a whole number, got 'few'"),
         ("recipes: [{batch_size: 1.5}]", "batch_size must be a whole number, got 1.5"),
+        ("placement: left", "placement must be fixed or anywhere, got 'left'"),
+        ("placement: anywhere", "r3 fills the image, so it can stand in one place only"),
+        ("patterns: [s3]\nsize: 5", "pattern s3 has one size; leave it out"),
+        ("relabel: two", "relabel must be the number of a class, or all, got 'two'"),
+        ("relabel: 2", "ten has no class 2; choose targets of 0 to 1"),
+        ("relabel: 0", "images of class 0 have the target's label already"),
+        ("contexts: [a]\nrelabel: all", "a context has no placement, size or relabel"),
         ("[1, 2]", "must hold keys and values, such as 'patterns"),
         ("", "must hold keys and values"),
         ("a: [1", "is not YAML"),
@@ -128,7 +150,7 @@ def test_clean_twins_are_shared(data: ImageSet) -> None:
     ],
 )
 def test_a_bad_grid_is_refused_in_one_line(text: str, message: str, data: ImageSet, tmp_path: Path) -> None:
-    with pytest.raises((ConfigError, ModelError, PatternError), match=message) as caught:
+    with pytest.raises((ConfigError, ModelError, PatternError, PlantingError), match=message) as caught:
         read(text, tmp_path).expand(data)
     assert "\n" not in str(caught.value)
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from spuriscope.measures import measure
 from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
 from spuriscope.training import Recipe, TrainedModel, load_model, train
-from spuriscope.training.checkpoint import to_parts
+from spuriscope.training.checkpoint import to_file, to_parts
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +71,9 @@ def test_predict_gives_probabilities_whatever_the_form_of_the_images(model: Trai
 
 def test_values_are_short_to_look_at(model: TrainedModel) -> None:
     assert repr(model) == "TrainedModel(small-mlp on digits, r3 on 3 of class 0, s3 on 2 of class 1, seed 4)"
-    assert (
-        repr(model.cell.plants[0]) == "Plant(pattern=Pattern('r3', 1x28x28), target=0, n_planted=3, seed=2)"
+    assert repr(model.cell.plants[0]) == (
+        "Plant(pattern=Pattern('r3', 1x28x28), target=0, n_planted=3, seed=2, placement='fixed', "
+        "relabel=None)"
     )
     assert repr(load("digits")) == (
         "ImageSet(name='digits', train=Split(1,437 images of 1x28x28), test=Split(360 images of 1x28x28))"
@@ -177,3 +179,55 @@ def test_a_truncated_file_is_refused(path: Path, share: float) -> None:
     cut.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(CheckpointError, match=r"cut\.safetensors"):
         load_model(cut)
+
+
+NEW_PLANTS = [
+    ("square", {}), ("invert", {}), ("square", {"placement": "anywhere"}), ("s3", {"placement": "anywhere"}),
+    ("s3", {"relabel": "all"}), ("watermark", {"placement": "anywhere", "relabel": 3}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "how"), NEW_PLANTS)
+def test_every_kind_of_plant_comes_back_from_its_file(name: str, how: dict[str, Any], tmp_path: Path) -> None:
+    """Beside one of the paper; a version without kinds misses `pattern.1`, and so refuses the file."""
+    data = load("digits")
+    plants = [Plant(pattern("r3", data.shape), 0, 3, 2), Plant(pattern(name, data.shape), 1, 2, 1, **how)]
+    trained = train(data, plants, model="small-mlp", recipe=Recipe(epochs=0))
+    trained.save(tmp_path / "model.safetensors")
+    assert load_model(tmp_path / "model.safetensors").cell == trained.cell
+    assert load_model(tmp_path / "model.safetensors").cell.plants == tuple(plants)
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert torch.equal(tensors["pattern.0"], pattern("r3", data.shape).picture)
+    assert "pattern.1" not in tensors
+    assert any(key.startswith("pattern.1.") for key in tensors)
+
+
+def test_a_kind_of_a_newer_version_is_refused_by_name(tmp_path: Path) -> None:
+    data = load("digits")
+    plant = Plant(pattern("square", data.shape), 1, 2)
+    header, tensors = to_parts(train(data, plant, model="small-mlp", recipe=Recipe(epochs=0)).to_bytes(), "x")
+    header["cell"] = header["cell"].replace('"kind": "cover"', '"kind": "blur"')
+    (tmp_path / "new.safetensors").write_bytes(to_file(header, tensors))
+    with pytest.raises(
+        CheckpointError,
+        match=r"new\.safetensors: pattern square is of kind 'blur', and .*; update spuriscope",
+    ):
+        load_model(tmp_path / "new.safetensors")
+
+
+def test_a_file_of_a_version_without_kinds_is_read(tmp_path: Path) -> None:
+    """Written out as that version did: pixels by number, plants of four settings."""
+    data = load("digits")
+    plant = Plant(pattern("r3", data.shape, seed=2), 0, 3, 2)
+    trained = train(data, plant, model="small-mlp", recipe=Recipe(epochs=0))
+    content = trained.cell.to_json() | {
+        "plants": [
+            {"pattern": {"name": "r3", "fingerprint": plant.pattern.fingerprint},
+             "target": 0, "n_planted": 3, "seed": 2}
+        ]
+    }  # fmt: skip
+    weights = {f"weights.{name}": value for name, value in trained.module.state_dict().items()}
+    header = {"cell": json.dumps(content), "losses": "[]", "n_seconds": "1.0"}
+    old = to_file(header, weights | {"pattern.0": plant.pattern.picture})
+    (tmp_path / "old.safetensors").write_bytes(old)
+    assert load_model(tmp_path / "old.safetensors").cell == trained.cell

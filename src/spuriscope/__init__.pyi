@@ -22,12 +22,14 @@ from .discovery import Finding as Finding, discover as discover
 from .errors import SpuriscopeError as SpuriscopeError
 from .measures import (
     Measures as Measures,
+    PlacementScores as PlacementScores,
     Predict as Predict,
     accuracy as accuracy,
     empirical_norm as empirical_norm,
     measure as measure,
     normalised_spurious_score as normalised_spurious_score,
     pixel_removal_sensitivity as pixel_removal_sensitivity,
+    placement_scores as placement_scores,
     predicted_share as predicted_share,
     probabilities as probabilities,
     spurious_accuracy as spurious_accuracy,
@@ -42,7 +44,16 @@ from .membership import (
     attack_game as attack_game,
 )
 from .models import build_model as build_model
-from .patterns import PATTERN_NAMES as PATTERN_NAMES, Pattern as Pattern, pattern as pattern
+from .patterns import (
+    COVER_NAMES as COVER_NAMES,
+    PATTERN_NAMES as PATTERN_NAMES,
+    SHADE_NAMES as SHADE_NAMES,
+    Anywhere as Anywhere,
+    Cover as Cover,
+    Pattern as Pattern,
+    Shade as Shade,
+    pattern as pattern,
+)
 from .planting import Plant as Plant, draw_planted as draw_planted, parse_planted_set as parse_planted_set
 from .runs import Run as Run, load_run as load_run, save_run as save_run
 from .theory import RidgeModel as RidgeModel

@@ -1,13 +1,15 @@
-"""Which training images carry a pattern, and how they get it.
+"""Which training images carry a pattern, where it stands on them, and how they get it.
 
-A plant stamps one pattern on `n_planted` training images of one class. A training may carry several.
-The images are drawn as in the public code of Yang, Chou and Chaudhuri (2022), to the bit; planted
-images are never stored: a mask says which they are, and batches are stamped on their way to the model.
+A plant stamps one pattern on `n_planted` training images: of one class, which keep their label (the paper);
+or of another class or all others, which get the target's (the poisoning of the literature). A training may
+carry several. The images are drawn as in the public code of Yang, Chou and Chaudhuri (2022), to the bit;
+planted images are never stored: a mask says which they are, and batches are stamped on their way in.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -16,10 +18,29 @@ from torch import Tensor
 
 from spuriscope.argument_types import checked
 from spuriscope.checks import LARGEST_COUNT, LARGEST_SEED, check_whole
+from spuriscope.data.image_set import ImageSet
+from spuriscope.data.pixels import Images
 from spuriscope.errors import PlantingError
-from spuriscope.patterns import AUTHORS_NAMES, Pattern, pattern
+from spuriscope.patterns import AUTHORS_NAMES, Anywhere, Kind, pattern, put_on
 
-__all__ = ["Plant", "PlantedSet", "draw_planted", "parse_planted_set", "stamp"]
+__all__ = [
+    "ALL",
+    "Placement",
+    "Plant",
+    "PlantedSet",
+    "Relabel",
+    "could_carry",
+    "draw_planted",
+    "find_relabel",
+    "labels_as_trained",
+    "parse_planted_set",
+    "placed",
+    "stamp",
+]
+
+Placement: TypeAlias = Literal["fixed", "anywhere"]
+ALL = "all"  # other classes
+Relabel: TypeAlias = int | Literal["all"]
 
 
 @checked(PlantingError)
@@ -28,24 +49,57 @@ class Plant:
     """What is planted, in which class, how often.
 
     Attributes:
-        pattern: the picture that is stamped.
-        target: the class whose images carry it.
-        n_planted: how many of them do.
-        seed: chooses which.
+        pattern: what is stamped.
+        target: the class whose images carry it, or whose label they get.
+        n_planted: how many images carry it.
+        seed: chooses which, and their places.
+        placement: "fixed", where the pattern was made; or "anywhere", drawn for each image.
+        relabel: None: images of the target class carry it. A class, or "all" for every class but the target:
+            theirs do, and are given the target's label.
 
     Raises:
-        PlantingError: a number is negative, or none.
+        PlantingError: a number is negative, or none, or `relabel` is the target itself.
+        PatternError: the pattern fills the image, so it cannot stand anywhere else.
     """
 
-    pattern: Pattern
+    pattern: Kind
     target: int
     n_planted: int
     seed: int = 0
+    placement: Placement = "fixed"
+    relabel: Relabel | None = None
 
     def __post_init__(self) -> None:
         for name in ("target", "n_planted", "seed"):
             most = LARGEST_SEED if name == "seed" else LARGEST_COUNT
             check_whole(name, getattr(self, name), most=most, error=PlantingError)
+        _ = self.placed
+        if self.relabel not in (None, ALL):
+            check_whole("relabel", self.relabel, most=LARGEST_COUNT, error=PlantingError)
+        if self.relabel == self.target:
+            raise PlantingError(
+                f"images of class {self.target} have the target's label already; leave out relabel, or name "
+                "another class"
+            )
+
+    @property
+    def placed(self) -> Kind | Anywhere:
+        """The pattern where it stands, to stamp images with that are not trained on."""
+        return placed(self.pattern, self.placement, self.seed)
+
+    def apply(self, images: Images, positions: Tensor) -> Tensor:
+        """Copies of images with the pattern on, as a training sees them.
+
+        Args:
+            images: as for `Pattern.apply`.
+            positions: (n,) of these images in their data set; a pattern that may stand anywhere stands where
+                they say.
+        """
+        return put_on(self.placed, images, positions)
+
+    def could_carry(self, labels: Tensor) -> Tensor:
+        """Mask (n,) of the images that may be planted, from their labels (n,)."""
+        return could_carry(labels, self.target, self.relabel)
 
     def planted_indices(self, labels: Tensor | NDArray[np.int64]) -> Tensor:
         """Positions (n_planted,) of the images that carry the pattern, in the order drawn.
@@ -54,14 +108,90 @@ class Plant:
         """
         return draw_planted([self], labels)[0]
 
+    def to_json(self) -> dict[str, Any]:
+        """The plant as JSON values, the pattern by fingerprint; what is as in the paper is left out."""
+        about = {"name": self.pattern.name, "fingerprint": self.pattern.fingerprint}
+        if self.pattern.kind != "add":
+            about["kind"] = self.pattern.kind
+        content: dict[str, Any] = {
+            "pattern": about, "target": self.target, "n_planted": self.n_planted, "seed": self.seed
+        }  # fmt: skip
+        if self.placement != "fixed":
+            content["placement"] = self.placement
+        if self.relabel is not None:
+            content["relabel"] = self.relabel
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], picture: Kind) -> "Plant":
+        """The plant that `to_json` wrote, with its pattern.
+
+        Raises:
+            PlantingError, PatternError: a setting is out of range, or of a newer version.
+            KeyError: one is missing.
+        """
+        settings = {name: value for name, value in content.items() if name != "pattern"}
+        unknown = sorted(settings.keys() - {"target", "n_planted", "seed", "placement", "relabel"})
+        if unknown:
+            raise PlantingError(
+                f"a plant of {picture.name} has {', '.join(unknown)}, which this version of spuriscope does "
+                "not know; update spuriscope"
+            )
+        given = settings["target"], settings["n_planted"], settings["seed"]
+        return cls(picture, *given, settings.get("placement", "fixed"), settings.get("relabel"))
+
+    def __str__(self) -> str:
+        where = "" if self.placement == "fixed" else " anywhere"
+        whose = f"class {self.target}"
+        if self.relabel is not None:
+            source = "the other classes" if self.relabel == ALL else f"class {self.relabel}"
+            whose = f"{source}, labelled {self.target}"
+        return f"{self.pattern.name}{where} on {self.n_planted} of {whose}"
+
+
+def could_carry(labels: Tensor, target: int, relabel: Relabel | None) -> Tensor:
+    """Mask (n,) of the images that a plant may stamp, from their labels (n,); see `Plant`."""
+    if relabel is None:
+        return labels.eq(target)
+    return labels.ne(target) if relabel == "all" else labels.eq(relabel)
+
+
+def find_relabel(data: ImageSet, given: int | str | None) -> Relabel | None:
+    """What a user calls the class whose images get the target's label, as a plant has it.
+
+    Args:
+        data: has the class.
+        given: its number or name, "all" for every class but the target, None.
+
+    Raises:
+        ConfigError: there is no such class.
+    """
+    if given is None or given == "all":
+        return None if given is None else "all"
+    return data.label(given)
+
+
+def placed(pattern: Kind, placement: Placement, seed: int) -> Kind | Anywhere:
+    """A pattern where it stands.
+
+    Raises:
+        PatternError: it fills the image, so it cannot stand anywhere else.
+        PlantingError: there is no such placement.
+    """
+    if placement not in get_args(Placement):
+        known = " or ".join(get_args(Placement))
+        raise PlantingError(f"there is no placement {placement!r}; choose {known}, or update spuriscope")
+    return pattern if placement == "fixed" else Anywhere(pattern, seed)
+
 
 @checked(PlantingError)
 def draw_planted(plants: Sequence[Plant], labels: Tensor | NDArray[np.int64]) -> tuple[Tensor, ...]:
     """Which images each plant stamps, drawn without replacement from its class.
 
-    A plant alone gets `RandomState(seed).choice(where(labels == target), n_planted, replace=False)`.
-    Plants of equal seed draw from one random state, one after the other, as the authors' two-class
-    sets do. No image is stamped twice: a later plant of the same class draws from what is left of it.
+    A plant alone gets `RandomState(seed).choice(where(labels == target), n_planted, replace=False)`; one that
+    relabels draws from its class, or from all but the target's, in the same way. Plants of equal seed draw
+    from one random state, one after the other, as the authors' two-class sets do. No image is stamped twice:
+    a later plant of the same class draws from what is left of it.
 
     Args:
         plants: what is planted.
@@ -82,11 +212,12 @@ def draw_planted(plants: Sequence[Plant], labels: Tensor | NDArray[np.int64]) ->
     states: dict[int, np.random.RandomState] = {}
     drawn = []
     for plant in plants:
-        _check_target(plant, classes)
-        candidates = np.where((classes == plant.target) & ~is_taken)[0]
+        _check_source(plant, classes)
+        could_carry = plant.could_carry(torch.from_numpy(classes)).numpy()
+        candidates = np.where(could_carry & ~is_taken)[0]
         if plant.n_planted > len(candidates):
             raise PlantingError(
-                f"cannot plant {plant.n_planted} images: class {plant.target} has {len(candidates)} to "
+                f"cannot plant {plant.n_planted} images: {_source(plant)} has {len(candidates)} to "
                 f"choose from; plant 0 to {len(candidates)} of them, or take another target"
             )
         state = states.setdefault(plant.seed, np.random.RandomState(plant.seed))
@@ -98,30 +229,56 @@ def draw_planted(plants: Sequence[Plant], labels: Tensor | NDArray[np.int64]) ->
     return tuple(drawn)
 
 
-def _check_target(plant: Plant, classes: NDArray[np.int64]) -> None:
-    if plant.n_planted and not (classes == plant.target).any():
+def _source(plant: Plant) -> str:
+    """The class that a plant's images are of, for errors."""
+    if plant.relabel == ALL:
+        return f"every class but {plant.target} together"
+    return f"class {plant.target if plant.relabel is None else plant.relabel}"
+
+
+def _check_source(plant: Plant, classes: NDArray[np.int64]) -> None:
+    if plant.n_planted and not plant.could_carry(torch.from_numpy(classes)).any():
         known = ", ".join(map(str, np.unique(classes)[:20].tolist())) or "none"
         raise PlantingError(
-            f"cannot plant {plant.n_planted} images: none is of class {plant.target}; there are the "
+            f"cannot plant {plant.n_planted} images: none is of {_source(plant)}; there are the "
             f"classes {known}"
         )
 
 
-def stamp(images: Tensor, carries: Tensor, patterns: Sequence[Pattern]) -> Tensor:
-    """Images with their patterns on: the overlap model, on those that carry one.
+def labels_as_trained(plants: Sequence[Plant], labels: Tensor) -> Tensor:
+    """Labels (n,) of the training images as a training sees them: the target's where a plant relabels.
+
+    Where nothing is relabelled these are `labels`.
+    """
+    if all(plant.relabel is None for plant in plants):
+        return labels
+    found = labels.clone()
+    for plant, indices in zip(plants, draw_planted(plants, labels), strict=True):
+        if plant.relabel is not None:
+            found[indices.to(found.device)] = plant.target
+    return found
+
+
+def stamp(images: Tensor, carries: Tensor, plants: Sequence[Plant], positions: Tensor) -> Tensor:
+    """Images with their patterns on, each where it stands: what every training sees.
 
     Args:
         images: (n, channels, height, width), floating point in [0, 1]; changed in place.
-        carries: (n,) which pattern an image carries: 0 none, k the k-th of `patterns`.
-        patterns: the pictures.
+        carries: (n,) which plant an image carries: 0 none, k the k-th of `plants`. On the CPU no device has
+            to be waited for.
+        plants: what is planted.
+        positions: (n,) of the images in their data set.
 
     Returns:
         `images`.
     """
-    for number, picture in enumerate(patterns, start=1):
-        rows = (carries == number).nonzero().flatten()
-        if len(rows):
-            images[rows] = picture.apply(images[rows])
+    if not carries.any():
+        return images
+    for number in carries.unique().tolist():
+        if number:
+            rows = (carries == number).nonzero().flatten()
+            at, where = rows.to(images.device), rows.to(positions.device)
+            images[at] = plants[number - 1].apply(images[at], positions[where])
     return images
 
 

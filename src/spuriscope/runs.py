@@ -17,7 +17,7 @@ from spuriscope.argument_types import checked
 from spuriscope.checks import check_share, strict_json
 from spuriscope.data import ImageSet, Reading, read
 from spuriscope.errors import CheckpointError, ConfigError, SpuriscopeError, TrainingError
-from spuriscope.measures import Predict, accuracy, measure
+from spuriscope.measures import Predict, accuracy, measure, placement_scores
 from spuriscope.planting import Plant
 from spuriscope.training import (
     Cell,
@@ -35,6 +35,7 @@ __all__ = ["Run", "check_out", "load_run", "save_run", "train_run"]
 
 FORMAT = 2
 FIRST_FORMAT = 1  # has no hashes
+N_MOVED = 500  # images that a pattern is moved on
 MODEL, TWIN, ABOUT = "model.safetensors", "clean-twin.safetensors", "run.json"
 
 
@@ -78,7 +79,12 @@ class Run:
         return data
 
     def score(
-        self, data: ImageSet, plants: Sequence[Plant] | None = None, *, threshold: float = 0.1
+        self,
+        data: ImageSet,
+        plants: Sequence[Plant] | None = None,
+        *,
+        threshold: float = 0.1,
+        with_places: bool = False,
     ) -> dict[str, Any]:
         """What each pattern does to the model, and to its clean twin, on the test images.
 
@@ -86,6 +92,7 @@ class Run:
             data: what the model was trained on, see `data`.
             plants: patterns and targets to ask about; those planted by default.
             threshold: least rise of a probability that counts for the spurious score.
+            with_places: say how bound to its place and size each pattern is, see `score_models`.
 
         Returns:
             JSON values: the cell, `clean_accuracy`, and under `plants` for each plant its measures; the
@@ -99,12 +106,17 @@ class Run:
             "cell": self.model.cell.hash,
             "model": self.model.cell.model,
             "seed": self.model.cell.seed,
-            **score_models(models, data, asked, threshold=threshold),
+            **score_models(models, data, asked, threshold=threshold, with_places=with_places),
         }
 
 
 def score_models(
-    models: Mapping[str, Predict], data: ImageSet, plants: Sequence[Plant], *, threshold: float = 0.1
+    models: Mapping[str, Predict],
+    data: ImageSet,
+    plants: Sequence[Plant],
+    *,
+    threshold: float = 0.1,
+    with_places: bool = False,
 ) -> dict[str, Any]:
     """What each pattern does to models on the test images.
 
@@ -113,6 +125,8 @@ def score_models(
         data: its test part is asked about.
         plants: patterns and targets.
         threshold: least rise of a probability that counts for the spurious score.
+        with_places: say how bound to its place and size each pattern is, see `placement_scores`, from the
+            first 500 test images that are not of the target class.
 
     Returns:
         JSON values, as `Run.score` says.
@@ -131,12 +145,19 @@ def score_models(
             "pattern": plant.pattern.name,
             "target": plant.target,
             "n_planted": plant.n_planted,
+            "placement": plant.placement,
+            "relabel": plant.relabel,
         }
+        asked = test.images[(test.labels != plant.target).nonzero().flatten()[:N_MOVED]]
         for prefix, predict in models.items():
-            found = asdict(measure(predict, test, plant.pattern, plant.target, threshold=threshold))
+            found = asdict(measure(predict, test, plant.placed, plant.target, threshold=threshold))
             found["spurious_score"] = found.pop("score_all")
             found["spurious_score_non_target"] = found.pop("score_non_target")
             found["normalised_spurious_score"] = found.pop("normalised_score")
+            if with_places:
+                found["placement_scores"] = asdict(
+                    placement_scores(predict, asked, plant.placed, plant.target, threshold=threshold)
+                )
             about |= {prefix + name: value for name, value in found.items()}
         of_plants.append(about)
     if len(of_plants) == 1:

@@ -18,29 +18,29 @@ from spuriscope.deletion.retraining import Retrain
 from spuriscope.discovery import Finding, discover
 from spuriscope.errors import ConfigError
 from spuriscope.measures import Predict
-from spuriscope.planting import draw_planted
+from spuriscope.planting import draw_planted, labels_as_trained
 from spuriscope.training import Cell, TrainedModel
 
 __all__ = ["check_new", "images_seen", "save_suspects", "search_model"]
 
 
 def images_seen(cell: Cell, data: ImageSet) -> Split:
-    """The images a cell is trained on, stamped, in 8 bits; without what is drawn anew for each batch.
+    """The images a cell is trained on, stamped, in 8 bits, with their labels then; without crops and noise.
 
     Args:
         cell: a training on `data`, or on a part of it.
         data: what it was made for.
     """
-    images = data.train.images
+    images, labels = data.train.images, labels_as_trained(cell.plants, data.train.labels)
     if cell.plants:
         images = images.clone()
         for plant, drawn in zip(cell.plants, draw_planted(cell.plants, data.train.labels), strict=True):
-            images[drawn] = (255 * plant.pattern.apply(images[drawn])).round().to(torch.uint8)
+            images[drawn] = (255 * plant.apply(images[drawn], drawn)).round().to(torch.uint8)
     if cell.part is None:
-        return Split(images, data.train.labels, data.train.names)
+        return Split(images, labels, data.train.names)
     rows, names = cell.part.positions, data.train.names
     kept = None if names is None else tuple(names[row] for row in rows.tolist())
-    return Split(images[rows], data.train.labels[rows], kept)
+    return Split(images[rows], labels[rows], kept)
 
 
 def search_model(

@@ -30,7 +30,7 @@ def deletion(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str,
 
     None where the class has one image: nothing would be left of it.
     """
-    n_class = int((plan.data.train.labels == plan.target).sum())
+    n_class = plan.n_candidates
     if n_class < 2:
         return None
     name, n_planted = headline["pattern"], min(headline["n_planted"], n_class // 2)
@@ -41,6 +41,8 @@ def deletion(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str,
         pattern=pictures,
         target=plan.target,
         n_planted=n_planted,
+        placement=plan.placement,
+        relabel=plan.relabel,
         model=plan.model,
         recipe=plan.recipe,
         seeds=seeds,

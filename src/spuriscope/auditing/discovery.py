@@ -32,7 +32,7 @@ def discovery(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str
     n_class = int((plan.data.train.labels == plan.target).sum())
     if n_class < LEAST_OF_CLASS or int((plan.data.test.labels != plan.target).sum()) == 0:
         return None
-    n_planted = max(LEAST_PLANTED, min(headline["n_planted"], n_class // 4))
+    n_planted = max(LEAST_PLANTED, min(headline["n_planted"], plan.n_candidates // 4))
     seeds = plan.seeds[:N_SEARCHED]
     planted = {plan.cell(headline["pattern"], n_planted, seed): seed for seed in seeds}
     cells: dict[Cell, int] = planted | {cell.clean_twin: seed for cell, seed in planted.items()}

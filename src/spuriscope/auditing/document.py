@@ -124,6 +124,9 @@ def audit(
             "counts": [0, *plan.counts],
             "seeds": list(plan.seeds),
             "threshold": plan.threshold,
+            "placement": plan.placement,
+            "size": plan.size,
+            "relabel": plan.relabel,
         },
         **answers,
     }

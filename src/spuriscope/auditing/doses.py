@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from spuriscope.adequacy import sample_of
 from spuriscope.auditing.plan import AuditPlan
 from spuriscope.auditing.trained import Asked, asked_models
 from spuriscope.errors import MeasureError
 from spuriscope.measures import accuracy, empirical_norm, measure, probabilities, weight_importance
-from spuriscope.patterns import Pattern
+from spuriscope.patterns import AnyPattern, put_on
 from spuriscope.report.pictures import data_uri
 from spuriscope.statistics import mean_interval, n50
 from spuriscope.training import OnProgress
@@ -63,7 +64,7 @@ def train_doses(
         for name, n_planted, seed in model.places:
             rows.append(_measure_model(plan, model, name, n_planted, seed) | {"train_accuracy": right})
             if seed == plan.seeds[0]:
-                looks[name, n_planted] = _look(plan, model, plan.patterns[name][seed], examples)
+                looks[name, n_planted] = _look(plan, model, plan.placed(name, seed), examples)
     rows.sort(key=lambda row: (row["n_planted"], row["seed"]))
     doses = [
         _dose_response(plan, name, [row for row in rows if row["pattern"] == name]) for name in plan.patterns
@@ -78,7 +79,7 @@ def train_doses(
 
 
 def _measure_model(plan: AuditPlan, model: Asked, name: str, n_planted: int, seed: int) -> dict[str, Any]:
-    picture = plan.patterns[name][seed]
+    picture = plan.placed(name, seed)
     measures = measure(model.predict, plan.data.test, picture, plan.target, threshold=plan.threshold)
     return {
         "pattern": name,
@@ -94,7 +95,7 @@ def _dose_response(plan: AuditPlan, name: str, rows: list[dict[str, Any]]) -> di
     counts = [0, *plan.counts]
     table = {(row["n_planted"], row["seed"]): row for row in rows}
     scores = np.array([[table[n, seed]["score_non_target"] for n in counts] for seed in plan.seeds])
-    first = plan.patterns[name][plan.seeds[0]]
+    first = plan.placed(name, plan.seeds[0])
     summary = []
     for n_planted in counts:
         of_count = [table[n_planted, seed] for seed in plan.seeds]
@@ -107,7 +108,9 @@ def _dose_response(plan: AuditPlan, name: str, rows: list[dict[str, Any]]) -> di
         )
     return {
         "pattern": name,
-        "picture": data_uri(first.pixels),
+        "kind": first.kind,
+        "picture": data_uri(first.picture),
+        "n_touched": int(first.touched.sum()),
         "norm": empirical_norm(plan.data.test.images, first),
         "n50": asdict(n50(counts, scores)),
         "summary": summary,
@@ -146,6 +149,7 @@ def _headline(plan: AuditPlan, doses: list[dict[str, Any]]) -> dict[str, Any]:
         "reached_half": bool(enough),
         "target_name": plan.data.class_names[plan.target],
         "n_target": int((plan.data.train.labels == plan.target).sum()),
+        "n_candidates": plan.n_candidates,
         "n_stamped": int((plan.data.test.labels != plan.target).sum()),
     }
 
@@ -157,7 +161,7 @@ def _example_positions(plan: AuditPlan) -> list[int]:
     return sorted(labels.index(label) for label in others[:N_EXAMPLES])
 
 
-def _look(plan: AuditPlan, model: Asked, picture: Pattern, positions: list[int]) -> dict[str, Any]:
+def _look(plan: AuditPlan, model: Asked, picture: AnyPattern, positions: list[int]) -> dict[str, Any]:
     """What a model answers on the example images, and its weight importance if it has one."""
     images = plan.data.test.images[positions]
     importance = None
@@ -166,7 +170,7 @@ def _look(plan: AuditPlan, model: Asked, picture: Pattern, positions: list[int])
             importance = weight_importance(model.module, plan.data.shape).amax(dim=0)
     return {
         "clean": probabilities(model.predict, images),
-        "stamped": probabilities(model.predict, picture.apply(images)),
+        "stamped": probabilities(model.predict, put_on(picture, images, torch.tensor(positions))),
         "importance": importance,
     }
 
@@ -178,9 +182,10 @@ def _examples(
     looks: dict[tuple[str, int], dict[str, Any]],
 ) -> dict[str, Any]:
     name, n_planted, seed, target = headline["pattern"], headline["n_planted"], plan.seeds[0], plan.target
-    picture = plan.patterns[name][seed]
+    picture = plan.placed(name, seed)
     planted, twin = looks[name, n_planted], looks[name, 0]
     images = plan.data.test.images[positions]
+    stamped = put_on(picture, images, torch.tensor(positions))
     return {
         "pattern": name,
         "n_planted": n_planted,
@@ -191,7 +196,7 @@ def _examples(
                 "name": plan.data.test.called(position),
                 "label": int(plan.data.test.labels[position]),
                 "picture": data_uri(images[k]),
-                "stamped_picture": data_uri(picture.apply(images[k : k + 1])[0]),
+                "stamped_picture": data_uri(stamped[k]),
                 "probability": float(planted["clean"][k, target]),
                 "stamped_probability": float(planted["stamped"][k, target]),
                 "prediction": int(planted["clean"][k].argmax()),

@@ -17,7 +17,7 @@ def membership(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[st
 
     None where the class has too few images for members and outsiders.
     """
-    n_class = int((plan.data.train.labels == plan.target).sum())
+    n_class = plan.n_candidates
     if n_class < LEAST_OF_CLASS:
         return None
     game = Game(
@@ -30,5 +30,7 @@ def membership(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[st
         n_models=plan.n_attacked,
         has_rehearsal=False,
         seed=plan.seeds[0],
+        placement=plan.placement,
+        relabel=plan.relabel,
     )
     return attack_game(game, n_clean=plan.n_clean, **how)

@@ -10,8 +10,8 @@ from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.verdict import SEEDS_TO_BE_GONE, SEEDS_TO_STAY
 from spuriscope.errors import ConfigError, PatternError, PlantingError
 from spuriscope.models import default_model
-from spuriscope.patterns import PATTERN_NAMES, Pattern, pattern
-from spuriscope.planting import Plant
+from spuriscope.patterns import PATTERN_NAMES, Anywhere, Kind, pattern
+from spuriscope.planting import Placement, Plant, Relabel, could_carry, find_relabel, placed
 from spuriscope.training import Cell, DataKey, Recipe, short_recipe
 
 __all__ = ["AuditPlan", "Place", "plan_audit"]
@@ -37,24 +37,35 @@ class AuditPlan:
         data: the data set.
         model: name of the architecture.
         recipe: how each model is trained.
-        target: the class whose images carry the pattern.
+        target: the class whose images carry the pattern, or whose label they get.
         patterns: for each name and seed, the pattern: noise is drawn anew for each seed. Those of
             `deletion_seeds` are among them.
         counts: how many images carry it, rising, without 0.
         seeds: one replication each.
         threshold: least rise of a probability that counts for the spurious score.
         fit: a user's training function, in place of our model and recipe.
+        placement: where the pattern stands, see `Plant`.
+        size: what was asked of the patterns, in pixels; None for their own.
+        relabel: whose images get the target's label, see `Plant`.
     """
 
     data: ImageSet = field(repr=False)
     model: str
     recipe: Recipe
     target: int
-    patterns: dict[str, dict[int, Pattern]] = field(repr=False)
+    patterns: dict[str, dict[int, Kind]] = field(repr=False)
     counts: tuple[int, ...]
     seeds: tuple[int, ...]
     threshold: float
     fit: Fit | None = None
+    placement: Placement = "fixed"
+    size: int | None = None
+    relabel: Relabel | None = None
+
+    @property
+    def n_candidates(self) -> int:
+        """How many training images could carry the pattern."""
+        return int(could_carry(self.data.train.labels, self.target, self.relabel).sum())
 
     @property
     def model_name(self) -> str:
@@ -102,9 +113,18 @@ class AuditPlan:
         n_deleted = 3 * len(self.deletion_seeds)
         return first + n_searched + self.n_attacked + self.n_clean + n_canaries + n_deleted
 
+    def plant(self, name: str, n_planted: int, seed: int) -> Plant:
+        """The plant of a pattern."""
+        picture = self.patterns[name][seed]
+        return Plant(picture, self.target, n_planted, seed, self.placement, self.relabel)
+
+    def placed(self, name: str, seed: int) -> Kind | Anywhere:
+        """A pattern where it stands."""
+        return placed(self.patterns[name][seed], self.placement, seed)
+
     def cell(self, name: str, n_planted: int, seed: int) -> Cell:
-        """The cell with `n_planted` images of the target class carrying the pattern; 0: the clean twin."""
-        plants = (Plant(self.patterns[name][seed], self.target, n_planted, seed),) if n_planted else ()
+        """The cell with `n_planted` images carrying the pattern; 0: the clean twin."""
+        plants = (self.plant(name, n_planted, seed),) if n_planted else ()
         return Cell(
             data=DataKey.of(self.data), plants=plants, model=self.model, recipe=self.recipe, seed=seed
         )
@@ -142,6 +162,9 @@ def plan_audit(
     epochs: int | None = None,
     threshold: float = 0.1,
     fit: Fit | None = None,
+    placement: Placement = "fixed",
+    size: int | None = None,
+    relabel: int | str | None = None,
 ) -> AuditPlan:
     """Settle what an audit will train, and refuse what cannot be trained before anything is.
 
@@ -149,8 +172,9 @@ def plan_audit(
         data: any data set.
         model: name of an architecture; by default one that suits the images, see `default_model`.
         target: the class whose images will carry the pattern, by number or name.
-        patterns: names or paths of pictures; by default the seven of the paper that fit the images, for slow
-            models s3 and r3. Slow are all but MLPs and the CNN.
+        patterns: names or paths of pictures; by default the seven of the paper that fit the images, and can
+            stand anywhere if they are to; for slow models s3 and r3 of these. Slow are all but MLPs and the
+            CNN.
         counts: how many images carry it; by default 1, 3, 10, 30, 100, as far as the class goes, for slow
             models the largest of these, 1 and 10.
         n_seeds: replications; each has its own initial weights, batch order, planted images and noise; by
@@ -160,6 +184,10 @@ def plan_audit(
         threshold: least rise of a probability that counts for the spurious score.
         fit: trains in place of our model and recipe: images (n, channels, height, width), float32 in [0, 1],
             labels (n,) and a seed to a function that maps images to class probabilities.
+        placement: "fixed", or "anywhere": the pattern stands somewhere else on each image.
+        size: of the patterns, in pixels, see `spuriscope.pattern`.
+        relabel: a class by number or name, or "all": its images, or those of every class but the target,
+            carry the pattern and get the target's label; by default images of the target class carry it.
 
     Raises:
         ConfigError, PatternError, PlantingError: a setting is out of range or does not fit the data.
@@ -173,24 +201,29 @@ def plan_audit(
         n_seeds = N_LEAN_SEEDS if is_slow else N_SEEDS
     check_whole("n_seeds", n_seeds, least=1, most=MOST_SEEDS)
     check_number("threshold", threshold, above=0, below=1)
-    n_class = int((data.train.labels == target).sum())
+    whose = find_relabel(data, relabel)
+    n_class = int(could_carry(data.train.labels, target, whose).sum())
     if counts is None:
         counts = [n for n in COUNTS if n <= n_class]
         if is_slow:
             counts = [n for n in counts if n in LEAN_COUNTS or n == counts[-1]]
     counts = [int(n) for n in counts]
     if not counts or min(counts) < 1 or max(counts) > n_class:
+        source = f"class {target}" if whose is None else "what is relabelled"
         raise PlantingError(
-            f"class {target} of {data.name} has {n_class} training images; choose counts from 1 to "
+            f"{source} of {data.name} has {n_class} training images; choose counts from 1 to "
             f"{n_class}, got {', '.join(map(str, counts)) or 'none'}"
         )
     seeds = tuple(range(n_seeds))
+    if patterns is None and size is not None:
+        raise PatternError("the paper's patterns have one size; name a cover or a picture with --patterns")
     drawn = {}
     usual = LEAN_PATTERNS if is_slow else PATTERN_NAMES
     deletion_seeds = _deletion_seeds(n_seeds, is_slow=is_slow)
     for name in usual if patterns is None else patterns:
         try:
-            of_seed = {seed: pattern(name, data.shape, seed=seed) for seed in deletion_seeds}
+            of_seed = {seed: pattern(name, data.shape, seed=seed, size=size) for seed in deletion_seeds}
+            Plant(of_seed[0], target, 0, 0, placement, whose)  # or it says why not
         except PatternError:
             if patterns is None:
                 continue
@@ -208,6 +241,9 @@ def plan_audit(
         seeds=seeds,
         threshold=threshold,
         fit=fit,
+        placement=placement,
+        size=size,
+        relabel=whose,
     )
 
 

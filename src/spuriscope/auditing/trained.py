@@ -12,7 +12,7 @@ from spuriscope.auditing.plan import AuditPlan, Place
 from spuriscope.data.image_set import unit_float
 from spuriscope.errors import ConfigError, TrainingError
 from spuriscope.measures import Predict
-from spuriscope.planting import Plant, draw_planted
+from spuriscope.planting import draw_planted, labels_as_trained
 from spuriscope.training import FailedCell, OnProgress, Progress, train_many
 
 __all__ = ["Asked", "asked_models"]
@@ -66,12 +66,13 @@ def _fitted(plan: AuditPlan, fit: Fit, on_progress: OnProgress | None) -> Iterat
     places = plan.places()
     for n_done, place in enumerate(places, start=1):
         name, n_planted, seed = place if not isinstance(place, int) else ("", 0, place)
-        images = unit_float(plan.data.train.images.clone())
+        images, labels = unit_float(plan.data.train.images.clone()), plan.data.train.labels.clone()
         if n_planted:
-            plant = Plant(plan.patterns[name][seed], plan.target, n_planted, seed)
-            (planted,) = draw_planted([plant], plan.data.train.labels)
-            images[planted] = plant.pattern.apply(images[planted])
-        predict: object = fit(images, plan.data.train.labels.clone(), seed)
+            plant = plan.plant(name, n_planted, seed)
+            (planted,) = draw_planted([plant], labels)
+            images[planted] = plant.apply(images[planted], planted)
+            labels = labels_as_trained([plant], labels)
+        predict: object = fit(images, labels, seed)
         if not callable(predict):
             raise ConfigError(
                 f"fit must return predict, a function from images to class probabilities, got "

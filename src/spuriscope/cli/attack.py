@@ -133,6 +133,8 @@ def attack(
             pattern=plant.pattern,
             target=plant.target,
             n_planted=plant.n_planted,
+            placement=plant.placement,
+            relabel=plant.relabel,
             model=model,
             recipe=_recipe(subject, model, epochs, len(images.train) // 4),
             n_models=models,

@@ -12,7 +12,10 @@ from spuriscope.cli.output import (
     DeviceOption,
     JsonOption,
     ModelOption,
+    PlacementOption,
+    RelabelOption,
     RootOption,
+    SizeOption,
     ThresholdOption,
     WorkersOption,
     announce_default_model,
@@ -48,8 +51,8 @@ def audit(
     patterns: Annotated[
         str | None,
         typer.Option(
-            help="Names or pictures, as s3,r3,logo.png (default: all seven that fit; s3,r3 for slow models: "
-            "all but MLPs and the CNN)."
+            help="Names or pictures, as s3,letters,logo.png (default: the paper's seven, as far as they fit; "
+            "for slow models s3,r3). Slow are all but MLPs and the CNN."
         ),
     ] = None,
     counts: Annotated[
@@ -64,6 +67,9 @@ def audit(
             help="Replications (default: 5, for slow models 3). From 5 on, deletion has enough for a verdict."
         ),
     ] = None,
+    placement: PlacementOption = "fixed",
+    size: SizeOption = None,
+    relabel: RelabelOption = None,
     epochs: Annotated[
         int | None,
         typer.Option(help="Passes over the data (default: 8, resnet10 15; more on small data)."),
@@ -97,6 +103,9 @@ def audit(
         n_seeds=seeds,
         epochs=epochs,
         threshold=threshold,
+        placement=placement,
+        size=size,
+        relabel=relabel,
     )
     check_folder(folder)
     if model is None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from spuriscope.cli.output import DataArgument, JsonOption, RootOption, print_json, print_table
+from spuriscope.cli.output import DataArgument, JsonOption, RootOption, SizeOption, print_json, print_table
 from spuriscope.cli.reading import (
     BackgroundOption,
     ColumnsOption,
@@ -23,6 +23,7 @@ def patterns(
     pattern: Annotated[
         list[str] | None, typer.Option(help="A name or a picture; repeat for several.")
     ] = None,
+    size: SizeOption = None,
     seed: Annotated[int, typer.Option(help="Draws the noise of r1, r2 and r3.")] = 0,
     image_size: ImageSizeOption = None,
     unreadable: UnreadableOption = None,
@@ -31,20 +32,20 @@ def patterns(
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The patterns, and how strong each is on a data set (Table 1).
+    """The patterns, and how strong each is on a data set (Table 1 has the paper's seven).
 
     Example: spuriscope patterns digits --seed 4
     """
     from spuriscope.errors import PatternError
     from spuriscope.measures import empirical_norm
-    from spuriscope.patterns import PATTERN_NAMES, pattern as make_pattern
+    from spuriscope.patterns import COVER_NAMES, PATTERN_NAMES, SHADE_NAMES, pattern as make_pattern
 
     image_set = read_data(data, root, chosen(image_size, unreadable, background, columns))
     norms: dict[str, float] = {}
     too_large: dict[str, str] = {}
-    for name in pattern or PATTERN_NAMES:
+    for name in pattern or (*PATTERN_NAMES, *COVER_NAMES, *SHADE_NAMES):
         try:
-            made = make_pattern(name, image_set.shape, seed=seed)
+            made = make_pattern(name, image_set.shape, seed=seed, size=size)
         except PatternError as error:
             if pattern:
                 raise

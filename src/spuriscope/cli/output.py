@@ -1,7 +1,7 @@
 """What commands print, and the options that several share."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,7 +12,11 @@ __all__ = [
     "DeviceOption",
     "JsonOption",
     "ModelOption",
+    "Placement",
+    "PlacementOption",
+    "RelabelOption",
     "RootOption",
+    "SizeOption",
     "ThresholdOption",
     "WorkersOption",
     "announce_default_model",
@@ -42,6 +46,22 @@ ModelOption = Annotated[
     typer.Option(
         help="Architecture; `spuriscope models` lists them (default: mlp for small grey images, "
         "resnet10 or resnet20 for others)."
+    ),
+]
+Placement = Literal["fixed", "anywhere"]  # as in planting, which imports torch
+PlacementOption = Annotated[
+    Placement, typer.Option(help="Where patterns stand: as they were made, or drawn for each image.")
+]
+SizeOption = Annotated[
+    int | None,
+    typer.Option(help="Of covers and pictures, in pixels: the longer side (default: their own)."),
+]
+RelabelOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASS|all",
+        help="Stamp images of this class, or of all but the target, and give them the target's label "
+        "(default: images of the target, which keep theirs).",
     ),
 ]
 ThresholdOption = Annotated[float, typer.Option(help="Least rise of a probability that counts.")]

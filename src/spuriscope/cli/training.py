@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 import typer
 
@@ -21,7 +21,11 @@ from spuriscope.cli.output import (
     DeviceOption,
     JsonOption,
     ModelOption,
+    Placement,
+    PlacementOption,
+    RelabelOption,
     RootOption,
+    SizeOption,
     ThresholdOption,
     WorkersOption,
     announce_default_model,
@@ -56,7 +60,11 @@ def train(
     *,
     out: Annotated[Path, typer.Option(help="Folder for the run; it must be new.")],
     pattern: Annotated[
-        list[str] | None, typer.Option(help="s1 s2 s3 r1 r2 r3 inv, or a picture; repeat for several plants.")
+        list[str] | None,
+        typer.Option(
+            help="s1 s2 s3 r1 r2 r3 inv, square letters tint ... (docs/patterns.md), or a picture; repeat "
+            "for several plants."
+        ),
     ] = None,
     target: Annotated[
         list[str] | None,
@@ -67,6 +75,9 @@ def train(
     planted: Annotated[
         list[int] | None, typer.Option(help="How many of its images carry it; likewise (default: 3).")
     ] = None,
+    placement: PlacementOption = "fixed",
+    size: SizeOption = None,
+    relabel: RelabelOption = None,
     model: ModelOption = None,
     epochs: Annotated[
         int | None,
@@ -139,12 +150,15 @@ def train(
     planted_set = parse_planted_set(data)
     reading = chosen(image_size, unreadable, background, columns)
     image_set = read_data(planted_set.data if planted_set else data, root, reading)
-    if planted_set and (pattern or target or planted):
-        raise ConfigError(f"{data} says what is planted already; leave out --pattern, --target and --planted")
+    planting = _Planting(placement, size, relabel)
+    if planted_set and (pattern or target or planted or planting != _Planting()):
+        raise ConfigError(
+            f"{data} says what is planted already; leave out --pattern, --target, --planted and the like"
+        )
     plants = (
         planted_set.plants(image_set.shape)
         if planted_set
-        else _plants(image_set, pattern, target, planted, seed)
+        else _plants(image_set, pattern, target, planted, seed=seed, planting=planting)
     )
     architecture = model or default_model(image_set.shape)
     recipe = _recipe(
@@ -223,7 +237,9 @@ def score(
     target: Annotated[
         list[str] | None, typer.Option(help="Class it might lead to, by name or number (default: 0).")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Draws the noise of r1, r2 and r3.")] = 0,
+    placement: PlacementOption = "fixed",
+    size: SizeOption = None,
+    seed: Annotated[int, typer.Option(help="Draws the noise of r1, r2 and r3, and places.")] = 0,
     threshold: ThresholdOption = 0.1,
     data: Annotated[
         str | None,
@@ -248,16 +264,30 @@ def score(
         raise ConfigError(f"say what to ask {run} about, for example {example}")
     how = partial(chosen, image_size, unreadable, background, columns)
     subject = open_subject(run, data, root, how, options, model=model, example=example)
-    plants = _plants(subject.data, pattern, target, [0], seed) if pattern else None
+    planting = _Planting(placement, size)
+    if not pattern and planting != _Planting():
+        raise ConfigError("--placement and --size need a --pattern: those planted have their own")
+    plants = _plants(subject.data, pattern, target, [0], seed=seed, planting=planting) if pattern else None
+    how_to: dict[str, Any] = {"threshold": threshold, "with_places": True}
     if subject.run is not None:
-        result = subject.run.score(subject.data, plants, threshold=threshold)
+        result = subject.run.score(subject.data, plants, **how_to)
     else:
-        result = score_models({"": subject.predict}, subject.data, plants or (), threshold=threshold)
+        result = score_models({"": subject.predict}, subject.data, plants or (), **how_to)
     if as_json:
         print_json({**subject.about, **result, "adequacy": subject.adequacy.to_json()})
     else:
         subject.echo()
-        _print_scores(result, subject.data.class_names)
+        names = subject.data.class_names
+        _print_scores(result, names)
+        _print_places(result, names)
+
+
+class _Planting(NamedTuple):
+    """How every pattern of a command is planted."""
+
+    placement: Placement = "fixed"
+    size: int | None = None
+    relabel: str | None = None
 
 
 def _plants(
@@ -265,15 +295,21 @@ def _plants(
     patterns: list[str] | None,
     targets: list[str] | None,
     planted: list[int] | None,
+    *,
     seed: int,
+    planting: _Planting,
 ) -> "tuple[Plant, ...]":
     from spuriscope.patterns import pattern as make_pattern
-    from spuriscope.planting import Plant
+    from spuriscope.planting import Plant, find_relabel
 
     if not patterns:
-        if targets or planted:
-            raise ConfigError("--target and --planted need a --pattern, for example --pattern r3")
+        if targets or planted or planting != _Planting():
+            raise ConfigError(
+                "--target, --planted, --placement, --size and --relabel need a --pattern, for example "
+                "--pattern r3"
+            )
         return ()
+    relabel = find_relabel(data, planting.relabel)
     labels = [data.label(target) for target in targets] if targets else [0]
     planted = [3] if planted is None else planted
     n_plants = max(len(patterns), len(labels), len(planted))
@@ -281,7 +317,14 @@ def _plants(
     classes = _for_each("--target", labels, n_plants)
     counts = _for_each("--planted", planted, n_plants)
     return tuple(
-        Plant(make_pattern(name, data.shape, seed=seed), target, n_planted, seed)
+        Plant(
+            make_pattern(name, data.shape, seed=seed, size=planting.size),
+            target,
+            n_planted,
+            seed,
+            planting.placement,
+            relabel,
+        )
         for name, target, n_planted in zip(names, classes, counts, strict=True)
     )
 
@@ -342,3 +385,20 @@ def _print_scores(scores: dict[str, Any], class_names: Sequence[str]) -> None:
                 )
     if rows:
         print_table(["plant", "", "score (all)", "score (non-target)", "spurious accuracy"], rows)
+
+
+def _print_places(scores: dict[str, Any], class_names: Sequence[str]) -> None:
+    """How bound to its place and size each pattern is."""
+    names = ("in_place", "shifted_1", "shifted_2", "shifted_4", "half_size", "double_size")
+    rows, n_images = [], 0
+    for plant in scores["plants"]:
+        for prefix, who in (("", "model"), ("clean_twin_", "clean twin")):
+            if prefix + "placement_scores" in plant:
+                found = plant[prefix + "placement_scores"]
+                n_images = found["n_images"]
+                shown = ("" if found[name] is None else f"{found[name]:.3f}" for name in names)
+                rows.append([f"{plant['pattern']} -> {class_names[plant['target']]}", who, *shown])
+    if rows:
+        typer.echo(f"score (non-target) where it stands and elsewhere, of {n_images:,} images:")
+        header = ["in place", "1 pixel away", "2 pixels", "4 pixels", "half size", "double size"]
+        print_table(["plant", "", *header], rows)

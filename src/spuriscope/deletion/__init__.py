@@ -5,7 +5,8 @@ from spuriscope.deletion.ekfac import Ekfac
 from spuriscope.deletion.influence import Influence
 from spuriscope.deletion.methods import METHODS, Method, delete, planted_indices_of, repair
 from spuriscope.deletion.path import PathInfluence
-from spuriscope.deletion.repairing import Repair, reconstruct
+from spuriscope.deletion.reconstructing import reconstruct
+from spuriscope.deletion.repairing import Repair
 from spuriscope.deletion.retraining import Ascent, Incremental, Retrain, oracle_cell
 from spuriscope.deletion.solvers import ConjugateGradients, Lissa, Solver
 

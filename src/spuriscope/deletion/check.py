@@ -32,8 +32,8 @@ from spuriscope.errors import DeletionError, TrainingError
 from spuriscope.measures import measure
 from spuriscope.membership.attacks import confidence
 from spuriscope.membership.evaluation import auc
-from spuriscope.patterns import Pattern, pattern as make_pattern
-from spuriscope.planting import Plant
+from spuriscope.patterns import Kind, pattern as make_pattern
+from spuriscope.planting import Placement, Plant, Relabel
 from spuriscope.statistics import Interval, mean_interval
 from spuriscope.training import (
     Cell,
@@ -84,8 +84,8 @@ class Comparison:
     Attributes:
         name: score and spurious_accuracy, over test images of other classes; clean_accuracy, over all;
             disagreement: share of the test images on which the oracle answers otherwise; membership: how
-            often the deleted images have a smaller loss than stamped test images of their class, 0.5 if they
-            are like these.
+            often the deleted images have a smaller loss than stamped test images of their class (the one they
+            had before a plant relabelled them), 0.5 if they are like these.
         margin: largest difference from the oracle that does not matter.
         before: of the planted models.
         after: of the models made to forget.
@@ -155,9 +155,11 @@ def deletion_check(
     method: str | Method,
     data: ImageSet,
     *,
-    pattern: str | Pattern = "r3",
+    pattern: str | Kind = "r3",
     target: int | str = 0,
     n_planted: int = 10,
+    placement: Placement = "fixed",
+    relabel: Relabel | None = None,
     model: str = "mlp",
     recipe: Recipe | None = None,
     n_seeds: int = SEEDS_TO_BE_GONE,
@@ -174,6 +176,8 @@ def deletion_check(
         pattern: what is planted: a name, whose noise is drawn anew for each seed, or a pattern.
         target: the class whose images carry it, by number or name.
         n_planted: how many of them do; all of these are deleted.
+        placement: where it stands, see `Plant`.
+        relabel: whose images get the target's label, see `Plant`.
         model: name of the architecture.
         recipe: how it is trained; by default the paper's, with 8 epochs or more for 250 steps, for resnet10
             one of ours, see `spuriscope.training.usual_recipe`.
@@ -197,6 +201,8 @@ def deletion_check(
         pattern=pattern,
         target=data.label(target),
         n_planted=n_planted,
+        placement=placement,
+        relabel=relabel,
         model=model,
         recipe=recipe or short_recipe(data.name, model, len(data.train)),
         seeds=range(first_seed, first_seed + n_seeds),
@@ -210,9 +216,11 @@ def deletion_check(
 def train_trials(
     data: ImageSet,
     *,
-    pattern: str | Pattern | Mapping[int, Pattern],
+    pattern: str | Kind | Mapping[int, Kind],
     target: int,
     n_planted: int,
+    placement: Placement = "fixed",
+    relabel: Relabel | None = None,
     model: str,
     recipe: Recipe,
     seeds: Sequence[int],
@@ -222,7 +230,7 @@ def train_trials(
 
     Args:
         pattern: a name, whose noise is drawn anew for each seed, a pattern, or one for each seed.
-        target, n_planted, model, recipe: as for `deletion_check`.
+        target, n_planted, placement, relabel, model, recipe: as for `deletion_check`.
         seeds: replications.
         how: goes to `train_many`.
 
@@ -239,8 +247,8 @@ def train_trials(
         if isinstance(pattern, str):
             picture = make_pattern(pattern, data.shape, seed=seed)
         else:
-            picture = pattern if isinstance(pattern, Pattern) else pattern[seed]
-        plant = Plant(picture, target, n_planted, seed)
+            picture = pattern[seed] if isinstance(pattern, Mapping) else pattern
+        plant = Plant(picture, target, n_planted, seed, placement, relabel)
         cell = Cell(data=DataKey.of(data), plants=(plant,), model=model, recipe=recipe, seed=seed)
         gone = plant.planted_indices(data.train.labels)
         oracle = oracle_cell(cell, data, gone)
@@ -290,11 +298,12 @@ def check_methods(
 def state_of(model: TrainedModel, trial: Trial, data: ImageSet) -> dict[str, float]:
     """The measures of `MARGINS` of one model; the oracle is compared with the other oracle."""
     plant, test = trial.plant, data.test
-    found = measure(model.predict, test, plant.pattern, plant.target)
+    found = measure(model.predict, test, plant.placed, plant.target)
     peer = trial.other if model is trial.oracle else trial.oracle
     answers, others = (m.logits(test.images).argmax(dim=1) for m in (model, peer))
     deleted = images_as_trained(trial.planted, data, trial.gone)
-    strangers = plant.pattern.apply(test.images[test.labels == plant.target])
+    like_planted = plant.could_carry(test.labels).nonzero().flatten()
+    strangers = plant.apply(test.images[like_planted], like_planted)
     members, outsiders = (
         confidence(model.logits(images), images.new_full((len(images),), plant.target).long())
         for images in (deleted, strangers)

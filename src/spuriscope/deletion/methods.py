@@ -22,7 +22,7 @@ from spuriscope.deletion.request import Request, check_whole
 from spuriscope.deletion.retraining import Ascent, Incremental, Retrain
 from spuriscope.deletion.solvers import Lissa
 from spuriscope.errors import DeletionError
-from spuriscope.patterns import Pattern
+from spuriscope.patterns import AnyPattern, Kind
 from spuriscope.planting import Plant, draw_planted
 from spuriscope.training import TrainedModel
 
@@ -46,8 +46,8 @@ class Cue(Protocol):
     """A pattern and the class it leads to: a plant, or a finding of a search."""
 
     @property
-    def pattern(self) -> Pattern:
-        """The picture."""
+    def pattern(self) -> Kind:
+        """What is stamped."""
         ...
 
     @property
@@ -95,7 +95,7 @@ def delete(
 
 @checked(DeletionError, passing=("data",))
 def repair(
-    model: TrainedModel, data: ImageSet, cue: Cue | Pattern, *, method: Repair | None = None
+    model: TrainedModel, data: ImageSet, cue: Cue | AnyPattern, *, method: Repair | None = None
 ) -> TrainedModel:
     """A model that no longer heeds a cue: it goes on learning with the cue on other images.
 
@@ -105,7 +105,8 @@ def repair(
     Args:
         model: trained on `data`; it is left as it is.
         data: what it was trained on.
-        cue: a plant, a finding, or the pattern alone.
+        cue: a plant, a finding, or the pattern alone. That of a plant stands where the plant puts it; where
+            that is anywhere, its place is drawn anew each time.
         method: how; the pattern is that of the cue.
 
     Returns:
@@ -118,7 +119,10 @@ def repair(
     """
     own = method or Repair()
     check_whole(model, data)
-    pattern = cue if isinstance(cue, Pattern) else cue.pattern
+    if isinstance(cue, Plant):
+        pattern: AnyPattern = cue.placed
+    else:
+        pattern = cue if isinstance(cue, AnyPattern) else cue.pattern
     gone = torch.as_tensor(_carriers(model, data, cue)).sort().values
     part = Request.of(model, data, gone).kept if len(gone) else model.cell.part
     start = time.perf_counter()
@@ -156,7 +160,7 @@ def planted_indices_of(model: TrainedModel, data: ImageSet) -> Tensor:
     return positions if cell.part is None else positions[torch.isin(positions, cell.part.positions)]
 
 
-def _carriers(model: TrainedModel, data: ImageSet, cue: Cue | Pattern) -> Tensor | Sequence[int]:
+def _carriers(model: TrainedModel, data: ImageSet, cue: Cue | AnyPattern) -> Tensor | Sequence[int]:
     """Images known to carry a cue."""
     if isinstance(cue, Plant):
         drawn = draw_planted(model.cell.plants, data.train.labels)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import DeletionError
 from spuriscope.models import build_model
+from spuriscope.planting import labels_as_trained
 from spuriscope.training import Part, Recipe, TrainedModel
 from spuriscope.training.batches import Batches
 from spuriscope.training.loop import check_data
@@ -58,8 +59,9 @@ class Request:
                 "other images; delete what it was trained on"
             )
         kept = seen[~is_gone]
-        for label in data.train.labels[gone].unique().tolist():
-            if not (data.train.labels[kept] == label).any():
+        labels = labels_as_trained(model.cell.plants, data.train.labels)
+        for label in labels[gone].unique().tolist():
+            if not (labels[kept] == label).any():
                 raise DeletionError(
                     f"these are all images of class {data.class_names[label]!r} that the model was trained "
                     "on; leave at least one, or train without the class"
@@ -83,8 +85,9 @@ class Request:
         return images_as_trained(self.model, self.data, positions).to(self.device)
 
     def labels(self, positions: Tensor) -> Tensor:
-        """Their classes, (n,)."""
-        return self.data.train.labels[positions].to(self.device)
+        """Their classes, (n,), as the model was trained on them."""
+        labels = labels_as_trained(self.model.cell.plants, self.data.train.labels)
+        return labels[positions].to(self.device)
 
 
 def check_whole(model: TrainedModel, data: ImageSet) -> None:

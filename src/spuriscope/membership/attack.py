@@ -58,7 +58,7 @@ def _record(played: Played, asked: Mapping[str, Predict]) -> dict[str, Any]:
     with_pattern, without = played.presence(), played.null()
     images = probe_images(game.data, game.target)
     others = {
-        name: presence_statistics(predict, images, game.pattern, game.target)
+        name: presence_statistics(predict, images, game.plant.placed, game.target)
         for name, predict in asked.items()
     }
     found = {

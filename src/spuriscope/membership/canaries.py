@@ -20,7 +20,7 @@ from spuriscope.checks import check_number, check_seed, check_whole
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.errors import MembershipError, TrainingError
 from spuriscope.measures import Predict, probabilities
-from spuriscope.patterns import Pattern, pattern
+from spuriscope.patterns import Kind, pattern
 from spuriscope.training import Cell, DataKey, OnProgress, Recipe, TrainedModel, train_many
 
 __all__ = [
@@ -52,7 +52,7 @@ class Canaries:
     """
 
     data: ImageSet
-    patterns: tuple[Pattern, ...]
+    patterns: tuple[Kind, ...]
     positions: Tensor
     is_planted: Tensor
 
@@ -76,7 +76,7 @@ class OneRunAudit:
     delta: float
 
 
-def plant_canaries(data: ImageSet, patterns: Sequence[Pattern], seed: int) -> Canaries:
+def plant_canaries(data: ImageSet, patterns: Sequence[Kind], seed: int) -> Canaries:
     """Choose an image for each pattern, and stamp each with probability 1/2.
 
     Raises:

@@ -2,6 +2,7 @@
 
 Of the data's images of the target class 2 n carry the pattern, n in each half that is drawn: so stamped
 members and stamped outsiders differ in nothing but membership, and half of the shadow models have seen each.
+Where the plant relabels, they are of another class, and an attacker asks about them with the target's label.
 Halves are drawn in pairs that complement each other; the shadow models of a target are those of all other
 pairs. The pool is two quarters of the training images, one of which is the first target's training set; the
 attacker's rehearsal has the other two (see `quarters`).
@@ -26,8 +27,8 @@ from spuriscope.membership.attacks import ATTACKS, Attack, Knowledge, Rehearsal
 from spuriscope.membership.evaluation import Evaluation, Trial, evaluate
 from spuriscope.membership.presence import presence_statistics
 from spuriscope.membership.quarters import check_disjoint, equal_parts, quarters
-from spuriscope.patterns import Pattern
-from spuriscope.planting import Plant
+from spuriscope.patterns import Kind
+from spuriscope.planting import Placement, Plant, Relabel, labels_as_trained
 from spuriscope.training import Cell, DataKey, OnProgress, Part, Recipe, TrainedModel, train_many
 
 __all__ = [
@@ -53,14 +54,16 @@ class Game:
     Attributes:
         data: its training images make the pool.
         pattern: what is stamped.
-        target: the class whose images carry it; may be given by its name.
+        target: the class whose images carry it, or whose label they get; may be given by its name.
         n_planted: how many of each model's training images carry it: half of those in the pool; 0 makes
             models for a null.
         model: name of the architecture.
         recipe: how each model is trained.
         n_models: models on halves of the pool, an even number.
         has_rehearsal: whether half of the data is the attacker's; else the pool is all of it.
-        seed: draws the parts, the stamped images, the halves and the trainings.
+        seed: draws the parts, the stamped images, their places, the halves and the trainings.
+        placement: where the pattern stands, see `Plant`.
+        relabel: whose images get the target's label, see `Plant`; by default they are of the target class.
 
     Raises:
         MembershipError: `n_models` is odd, below 6 or above 999, or a number is negative.
@@ -68,7 +71,7 @@ class Game:
     """
 
     data: ImageSet = field(repr=False)
-    pattern: Pattern
+    pattern: Kind
     target: int
     n_planted: int
     model: str
@@ -76,6 +79,8 @@ class Game:
     n_models: int = 16
     has_rehearsal: bool = True
     seed: int = 0
+    placement: Placement = "fixed"
+    relabel: Relabel | None = None
 
     def __post_init__(self) -> None:
         check_seed("seed", self.seed, error=MembershipError)
@@ -87,11 +92,17 @@ class Game:
                 f"of 6 or more, got {self.n_models}"
             )
         object.__setattr__(self, "target", self.data.label(self.target))
+        _ = self.plant
+
+    @property
+    def plant(self) -> Plant:
+        """What is planted in the pool: twice what each half gets."""
+        return Plant(self.pattern, self.target, 2 * self.n_planted, self.seed, self.placement, self.relabel)
 
     @property
     def plants(self) -> tuple[Plant, ...]:
-        """What is planted in the pool: twice what each half gets."""
-        return (Plant(self.pattern, self.target, 2 * self.n_planted, self.seed),) if self.n_planted else ()
+        """The plant, or nothing for a null."""
+        return (self.plant,) if self.n_planted else ()
 
     def cells(self, pool: "Pool") -> list[Cell]:
         """The trainings: one for each half of the pool, and the attacker's own last if she has one."""
@@ -123,8 +134,9 @@ class Pool:
 
     Attributes:
         positions: (n,), where they are among the training images.
-        labels: (n,).
+        labels: (n,), as they are trained on.
         is_stamped: (n,).
+        could_carry: (n,), the stamped images and all like them: those of their class.
         was_in: (n_models, n); each row has half of the images, and half of the stamped ones.
         own_train: positions of what the attacker trains her own model on; None without a rehearsal.
         own_test: of what she compares it with.
@@ -133,6 +145,7 @@ class Pool:
     positions: Tensor
     labels: Tensor
     is_stamped: Tensor
+    could_carry: Tensor
     was_in: Tensor
     own_train: Tensor | None
     own_test: Tensor | None
@@ -152,13 +165,15 @@ def draw_pool(game: Game) -> Pool:
     """Draw the stamped images, the parts, and the halves.
 
     Raises:
-        PlantingError: the data have fewer images of the target class than are to be stamped.
+        PlantingError: the data have fewer images of the class than are to be stamped.
     """
     train = game.data.train
-    n_class = int((train.labels == game.target).sum())
+    could_carry = game.plant.could_carry(train.labels)
+    n_class = int(could_carry.sum())
     if 2 * game.n_planted > n_class:
+        source = f"class {game.target}" if game.relabel is None else "what is relabelled"
         raise PlantingError(
-            f"cannot plant {game.n_planted} images in each half: class {game.target} has {n_class}; "
+            f"cannot plant {game.n_planted} images in each half: {source} has {n_class}; "
             f"plant 0 to {n_class // 2} of them"
         )
     stamped = game.plants[0].planted_indices(train.labels) if game.plants else torch.empty(0).long()
@@ -173,7 +188,8 @@ def draw_pool(game: Game) -> Pool:
     positions = torch.cat([inside, outside])
     is_stamped = torch.isin(positions, stamped)
     was_in = _halves(is_stamped, game)
-    return Pool(positions, train.labels[positions], is_stamped, was_in, own_train, own_test)
+    labels = labels_as_trained(game.plants, train.labels)[positions]
+    return Pool(positions, labels, is_stamped, could_carry[positions], was_in, own_train, own_test)
 
 
 def _halves(is_stamped: Tensor, game: Game) -> Tensor:
@@ -227,7 +243,7 @@ class Played:
             attack(self.knowledge(target)),
             self.pool.was_in[target],
             self.pool.is_stamped,
-            self.pool.labels == self.game.target,
+            self.pool.could_carry,
         )
 
     def presence(self) -> list[dict[str, float]]:
@@ -241,7 +257,7 @@ class Played:
     def _presence(self, models: Sequence[TrainedModel]) -> list[dict[str, float]]:
         images = probe_images(self.game.data, self.game.target)
         return [
-            presence_statistics(model.predict, images, self.game.pattern, self.game.target)
+            presence_statistics(model.predict, images, self.game.plant.placed, self.game.target)
             for model in models
         ]
 
@@ -312,7 +328,7 @@ def _answers(model: TrainedModel, game: Game, positions: Tensor, is_stamped: Ten
     """Logits (n, classes) on training images, with the pattern on those that carry it."""
     images = game.data.train.images[positions]
     logits = model.logits(images).clone()  # what was made in inference mode cannot be written to
-    logits[is_stamped] = model.logits(game.pattern.apply(images[is_stamped]))
+    logits[is_stamped] = model.logits(game.plant.apply(images[is_stamped], positions[is_stamped]))
     return logits
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spuriscope.measures import THRESHOLD, Predict, probabilities
 from spuriscope.membership.evaluation import Separation, separate
-from spuriscope.patterns import Pattern
+from spuriscope.patterns import AnyPattern
 
 __all__ = ["PRESENCE_STATISTICS", "presence", "presence_statistics"]
 
@@ -19,7 +19,9 @@ PRESENCE_STATISTICS = ("score", "mean_rise")
 FALSE_ALARMS = (0.01, 0.1)
 
 
-def presence_statistics(predict: Predict, images: Tensor, pattern: Pattern, target: int) -> dict[str, float]:
+def presence_statistics(
+    predict: Predict, images: Tensor, pattern: AnyPattern, target: int
+) -> dict[str, float]:
     """What the attacker computes about one model: "score", the spurious score, and "mean_rise", softer.
 
     Args:

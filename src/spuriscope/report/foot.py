@@ -47,10 +47,29 @@ def settings(document: Document) -> Pairs:
             "Target class",
             f"{wording.quoted(document['headline']['target_name'])} (number {chosen['target']})",
         ),
+        *_planting(chosen),
         ("Numbers planted", ", ".join(map(wording.count, chosen["counts"]))),
         ("Seeds", ", ".join(map(str, chosen["seeds"]))),
         ("Least rise that counts", f"{chosen['threshold']:g} of probability"),
     )
+
+
+def _planting(chosen: Document) -> Pairs:
+    """Where patterns stand and whose images get the target's label; nothing where it is as in the paper."""
+    found = [("Placement", "anywhere, drawn for each image")] * (chosen.get("placement") == "anywhere")
+    if chosen.get("size") is not None:
+        found.append(("Size of the pattern", wording.count(chosen["size"])))
+    if chosen.get("relabel") is not None:
+        source = "all other classes" if chosen["relabel"] == "all" else f"class {chosen['relabel']}"
+        found.append(("Relabelled", f"images of {source}"))
+    return tuple(found)
+
+
+def _planting_arguments(chosen: Document) -> str:
+    """The same as arguments of a call."""
+    own = {"placement": "fixed", "size": None, "relabel": None}
+    given = {name: chosen[name] for name, usual in own.items() if chosen.get(name, usual) != usual}
+    return "".join(f", {name}={value!r}" for name, value in given.items())
 
 
 def _plain(value: object) -> str:
@@ -67,7 +86,8 @@ def python_call(document: Document) -> str:
             "import spuriscope as ss\n\n"
             f"document = ss.audit(train=train, test=test, fit={chosen['model']}, target={chosen['target']},\n"
             f"    patterns={chosen['patterns']!r}, counts={chosen['counts'][1:]!r}, "
-            f"n_seeds={len(chosen['seeds'])}, threshold={chosen['threshold']!r})"
+            f"n_seeds={len(chosen['seeds'])}, threshold={chosen['threshold']!r}"
+            f"{_planting_arguments(chosen)})"
         )
     return (
         "import spuriscope as ss\n\n"
@@ -75,5 +95,6 @@ def python_call(document: Document) -> str:
         f"    data, model={chosen['model']!r}, target={chosen['target']}, "
         f"patterns={chosen['patterns']!r},\n"
         f"    counts={chosen['counts'][1:]!r}, n_seeds={len(chosen['seeds'])}, "
-        f"epochs={chosen['recipe']['epochs']}, threshold={chosen['threshold']!r}))"
+        f"epochs={chosen['recipe']['epochs']}, threshold={chosen['threshold']!r}"
+        f"{_planting_arguments(chosen)}))"
     )

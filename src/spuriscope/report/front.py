@@ -11,6 +11,11 @@ from spuriscope.statistics import Interval
 __all__ = ["Bar", "Example", "examples", "explanation", "headline"]
 
 ABOVE_CHANCE = 0.1  # as in adequacy.py: so far from chance towards 1 an accuracy must be
+ACTS = {  # what stamping does, by kind of pattern: to what is around the name of the pattern
+    "add": ("adds a fixed picture", "to an image"),
+    "cover": ("puts a fixed picture", "over a part of an image"),
+    "shade": ("changes the colours", "of an image"),
+}
 LOOKS_ALIKE = 0.1  # a pattern that makes the clean twin call so many the target class looks like it
 
 
@@ -72,9 +77,10 @@ def headline(document: Document) -> str:
 def explanation(document: Document) -> tuple[str, Shown, str]:
     """What was done, for a reader who knows no machine learning: text, the pattern's picture, text."""
     line, n = document["headline"], n_seeds(document)
-    target, dose = wording.quoted(line["target_name"]), headline_dose(document)
-    stamped = f"{wording.count(line['n_planted'])} of the {wording.count(line['n_target'])} training images"
-    before = f"Stamping adds a fixed picture, here {dose['pattern']}"
+    dose = headline_dose(document)
+    kind, chosen = dose.get("kind", "add"), document["settings"]
+    before = f"Stamping {ACTS[kind][0]}, here {dose['pattern']}"
+    where = ", somewhere else on each" if chosen.get("placement") == "anywhere" else ""
     share, twin = value(line, "predicted_share"), value(line, "twin_predicted_share")
     repeats = (
         "One seed, so no interval."
@@ -82,13 +88,25 @@ def explanation(document: Document) -> tuple[str, Shown, str]:
         else f"Mean of {wording.seeds(n)} (repetitions); {wording.interval(share)}; {_twins(twin)}."
     )
     after = (
-        f", to an image. For this audit {stamped} of class {target} got the stamp, and a model was trained "
+        f", {ACTS[kind][1]}{where}. For this audit {_planted(document)}, and a model was trained "
         f"on all {wording.count(document['data']['n_train'])}. Then it was shown the "
         f"{wording.count(line['n_stamped'])} test images of the other classes with the same stamp: those are "
         "the “stamped images”. The clean twin is the same "
         f"training without any stamp. {repeats}{_how_good(document)}"
     )
     return before, pattern_picture(dose), after
+
+
+def _planted(document: Document) -> str:
+    """Which images were stamped, and what became of their label."""
+    line, names = document["headline"], document["data"]["class_names"]
+    relabel, target = document["settings"].get("relabel"), wording.quoted(line["target_name"])
+    n_class = line["n_target"] if relabel is None else line["n_candidates"]
+    images = f"{wording.count(line['n_planted'])} of the {wording.count(n_class)} training images"
+    if relabel is None:
+        return f"{images} of class {target} got the stamp"
+    source = "the other classes" if relabel == "all" else f"class {wording.quoted(names[relabel])}"
+    return f"{images} of {source} got the stamp and the label {target}"
 
 
 def _how_good(document: Document) -> str:

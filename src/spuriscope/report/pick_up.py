@@ -47,11 +47,11 @@ def pattern_picture(dose: Document) -> Shown:
 
 def extent(dose: Document) -> str:
     """How much of an image the pattern touches: 25 of 784 pixels."""
-    touched = pixels(dose["picture"]) > 0
-    n_touched = int(touched.sum())
-    if n_touched >= 0.98 * touched.size:  # noise may be zero here and there
-        return f"all {wording.count(touched.size)} pixels"
-    return f"{wording.count(n_touched)} of {wording.count(touched.size)} pixels"
+    seen = pixels(dose["picture"]) > 0
+    n_touched = dose.get("n_touched", int(seen.sum()))  # older documents have what is added alone
+    if n_touched >= 0.98 * seen.size:  # noise may be zero here and there
+        return f"all {wording.count(seen.size)} pixels"
+    return f"{wording.count(n_touched)} of {wording.count(seen.size)} pixels"
 
 
 def _claim(document: Document) -> str:

@@ -8,11 +8,11 @@ from collections import defaultdict
 from contextlib import suppress
 from dataclasses import asdict
 
+from spuriscope.contexts import Context
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.methods import delete, planted_indices_of
 from spuriscope.errors import DeletionError, DivergenceError
 from spuriscope.measures import measure
-from spuriscope.patterns import Pattern
 from spuriscope.studies.store import Store
 from spuriscope.studies.study import Entry, Study
 from spuriscope.training import Cell, TrainedModel
@@ -52,7 +52,7 @@ class Deletions:
     def measured(self, model: TrainedModel, entry: Entry) -> dict[str, float]:
         """The measures of a row after each deletion that is left; one that fails has none."""
         found: dict[str, float] = {}
-        if not isinstance(entry.pattern, Pattern):
+        if isinstance(entry.pattern, Context):
             return found
         for method in self.left.get(model.cell, ()):
             with suppress(DeletionError, DivergenceError):

@@ -68,7 +68,7 @@ class Games:
         self.left = {
             game: cells
             for game, cells in study.games.items()
-            if (cells[0].hash, game.pattern.fingerprint, game.target) not in judged
+            if (cells[0].hash, game.plant.placed.fingerprint, game.target) not in judged
         }
         self.of_cell: dict[Cell, list[Game]] = defaultdict(list)
         for game, cells in self.left.items():
@@ -96,7 +96,7 @@ class Games:
             return False
         played = play_with(game, draw_pool(game), trained)
         self.store.add_measures(
-            (Entry(model.cell, game.pattern, game.target, {}), exposure(played, target))
+            (Entry(model.cell, game.plant.placed, game.target, {}), exposure(played, target))
             for target, model in enumerate(played.models)
         )
         del self.left[game]

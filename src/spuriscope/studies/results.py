@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from spuriscope.data import ImageSet, Reading, read
 from spuriscope.errors import ConfigError, DataError
 from spuriscope.measures import empirical_norm
-from spuriscope.patterns import PATTERN_NAMES, Pattern, pattern
+from spuriscope.patterns import PATTERN_NAMES, Kind, pattern
 from spuriscope.reading import LARGEST
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def with_norms(found: Sequence[Result], data: ImageSet) -> list[Result]:
     Patterns that are pictures of one's own are passed over: a study knows them by name only.
     """
     norms: dict[tuple[str, int], float] = {}
-    of_picture: dict[Pattern, float] = {}  # most do not depend on the seed
+    of_picture: dict[Kind, float] = {}  # most do not depend on the seed
     for name, seed in dict.fromkeys((result.labels["pattern"], result.labels["seed"]) for result in found):
         if name in PATTERN_NAMES:
             picture = pattern(name, data.shape, seed=seed)

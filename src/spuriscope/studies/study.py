@@ -9,15 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from spuriscope.contexts import Context, RareContext, context_names
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.methods import METHODS
 from spuriscope.errors import ConfigError
 from spuriscope.membership.game import Game, Pool, draw_pool
-from spuriscope.patterns import Pattern, pattern
-from spuriscope.planting import Plant
+from spuriscope.patterns import AnyPattern, pattern
+from spuriscope.planting import ALL, Placement, Plant, Relabel, could_carry
 from spuriscope.training import Cell, DataKey, Recipe, Weights, paper_recipe
 
 __all__ = ["Entry", "Grid", "Study", "read_grid"]
@@ -36,7 +36,7 @@ class Entry:
     """
 
     cell: Cell
-    pattern: Pattern | Context
+    pattern: AnyPattern | Context
     target: int
     labels: Mapping[str, Any]
 
@@ -90,6 +90,10 @@ class Grid:
         weights: path of a safetensors file to start from, for fine-tuning.
         deletions: names of methods, see `spuriscope.METHODS`, that each planted model is made to forget its
             planted images with.
+        placement: of the patterns: "fixed", or "anywhere", drawn for each image.
+        size: of covers and pictures, in pixels, see `spuriscope.pattern`; None for their own.
+        relabel: a class, or "all": images of it, or of every class but the target, carry the pattern and get
+            the target's label. None: images of the target class do, and keep theirs.
     """
 
     name: str
@@ -106,6 +110,9 @@ class Grid:
     contexts: tuple[str | int, ...] = ()
     weights: str | None = None
     deletions: tuple[str, ...] = ()
+    placement: Placement = "fixed"
+    size: int | None = None
+    relabel: Relabel | None = None
 
     def __post_init__(self) -> None:
         for name in ("name", "title", "figure"):
@@ -144,7 +151,22 @@ class Grid:
                 raise ConfigError(
                     f"study {self.name}: {name} must be whole numbers of 0 or more, got {getattr(self, name)}"
                 )
+        self._check_planting()
         object.__setattr__(self, "counts", tuple(sorted({0, *self.counts})))
+
+    def _check_planting(self) -> None:
+        """Refuse a placement or a relabelling that there is not."""
+        if self.placement not in get_args(Placement):
+            known = " or ".join(get_args(Placement))
+            raise ConfigError(f"study {self.name}: placement must be {known}, got {self.placement!r}")
+        if self.relabel not in (None, ALL) and not _is_count(self.relabel):
+            raise ConfigError(
+                f"study {self.name}: relabel must be the number of a class, or {ALL}, got {self.relabel!r}"
+            )
+        if self.contexts and (self.placement, self.size, self.relabel) != ("fixed", None, None):
+            raise ConfigError(
+                f"study {self.name}: a context has no placement, size or relabel; leave them out"
+            )
 
     def expand(self, data: ImageSet) -> Study:
         """The study of this grid on a data set.
@@ -154,28 +176,34 @@ class Grid:
         Raises:
             ConfigError, ModelError, PatternError, PlantingError: a setting does not fit the data.
         """
-        if max(self.targets) >= data.n_classes:
+        largest = (
+            max(self.targets) if isinstance(self.relabel, str | None) else max(*self.targets, self.relabel)
+        )
+        if largest >= data.n_classes:
             raise ConfigError(
-                f"study {self.name}: {data.name} has no class {max(self.targets)}; "
+                f"study {self.name}: {data.name} has no class {largest}; "
                 f"choose targets of 0 to {data.n_classes - 1}"
             )
         if self.contexts:
             return Study(self.name, self.title or self.name, self.figure, tuple(self._context_entries(data)))
         data_key = DataKey.of(data)
         weights = None if self.weights is None else Weights.of(self.weights)
-        n_of_class = data.train.labels.bincount(minlength=data.n_classes).tolist()
+        n_of_target = {
+            target: int(could_carry(data.train.labels, target, self.relabel).sum()) for target in self.targets
+        }
         varying = sorted({setting for changes in self.recipes for setting in changes}, key=str)
-        entries: dict[tuple[Cell, Pattern, int], Entry] = {}
+        entries: dict[tuple[Cell, AnyPattern, int], Entry] = {}
         games: dict[Game, list[Cell]] = {}
         pools: dict[tuple[int, int, int], Pool] = {}  # patterns share them
         for model, changes, target, name, seed in product(
             self.models, self.recipes, self.targets, self.patterns, range(self.n_seeds)
         ):
             recipe = self._recipe(data, model, changes)
-            picture = pattern(name, data.shape, seed=seed)
+            picture = pattern(name, data.shape, seed=seed, size=self.size)
             for n_planted in self.counts:
-                if n_planted * (2 if self.halves else 1) > n_of_class[target]:
+                if n_planted * (2 if self.halves else 1) > n_of_target[target]:
                     continue
+                plant = Plant(picture, target, n_planted, seed, self.placement, self.relabel)
                 labels = {
                     "model": model,
                     "pattern": picture.name,
@@ -184,15 +212,16 @@ class Grid:
                     "seed": seed,
                 } | _shown(recipe, varying)
                 if not self.halves:
-                    plants = (Plant(picture, target, n_planted, seed),) if n_planted else ()
+                    plants = (plant,) if n_planted else ()
                     cell = Cell(
                         data=data_key, plants=plants, model=model, recipe=recipe, seed=seed, weights=weights
                     )
-                    entries[cell, picture, target] = Entry(cell, picture, target, labels)
+                    entries[cell, plant.placed, target] = Entry(cell, plant.placed, target, labels)
                     continue
                 game = Game(
                     data=data, pattern=picture, target=target, n_planted=n_planted, model=model,
-                    recipe=recipe, n_models=self.halves, seed=seed,
+                    recipe=recipe, n_models=self.halves, seed=seed, placement=self.placement,
+                    relabel=self.relabel,
                 )  # fmt: skip
                 key = (target, n_planted, seed)
                 pools[key] = pools.get(key) or draw_pool(game)
@@ -200,7 +229,7 @@ class Grid:
                 parts = [labels | {"part": f"half {number}"} for number in range(self.halves)]
                 parts.append(labels | {"n_planted": 0, "part": "attacker"})  # games may share her model
                 for cell, place in zip(games[game], parts, strict=True):
-                    entries[cell, picture, target] = Entry(cell, picture, target, place)
+                    entries[cell, plant.placed, target] = Entry(cell, plant.placed, target, place)
         rows = tuple(entries.values())
         return Study(self.name, self.title or self.name, self.figure, rows, games, self.deletions)
 

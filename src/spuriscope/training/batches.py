@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spuriscope.data.image_set import Split, unit_float
-from spuriscope.planting import Plant, draw_planted, stamp
+from spuriscope.planting import Plant, draw_planted, labels_as_trained, stamp
 from spuriscope.training.cell import seeded_generator
 from spuriscope.training.draws import draws_of, uniform
 from spuriscope.training.part import Part
@@ -24,7 +24,10 @@ PADDING = 4
 
 
 class Batches:
-    """The training images of one cell, batch by batch, in the order its seed draws."""
+    """The training images of one cell, batch by batch, in the order its seed draws.
+
+    `labels` are those of all training images of the data, as the cell is trained on them.
+    """
 
     def __init__(
         self,
@@ -37,9 +40,9 @@ class Batches:
         part: Part | None = None,
     ) -> None:
         self.images = split.images.to(device)
-        self.labels = split.labels.to(device)
+        self.labels = labels_as_trained(plants, split.labels).to(device)
         self.recipe = recipe
-        self.patterns = [plant.pattern for plant in plants]
+        self.plants = tuple(plants)
         carries = torch.zeros(len(split), dtype=torch.int16)
         for number, indices in enumerate(draw_planted(plants, split.labels), start=1):
             carries[indices] = number
@@ -79,7 +82,7 @@ class Batches:
         """The images at these positions, as the model sees them while training."""
         images = unit_float(self.images.index_select(0, indices))  # 3.5 times as fast as self.images[indices]
         if self.carries is not None:
-            stamp(images, self.carries[indices], self.patterns)
+            stamp(images, self.carries[indices], self.plants, indices)
         if self.recipe.augmentation == "crop-flip":
             images = crop_and_flip(images, self.augmentation)
         if self.recipe.input_noise:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from spuriscope.data.image_set import ImageSet, unit_float
 from spuriscope.errors import DivergenceError, TrainingError
 from spuriscope.models import build_model
-from spuriscope.planting import draw_planted
+from spuriscope.planting import Plant, draw_planted, labels_as_trained, stamp
 from spuriscope.training.batches import crop_and_flip
 from spuriscope.training.cell import Cell, seeded_generator
 from spuriscope.training.dropout import draw_masks, mask_shapes
@@ -156,37 +156,45 @@ class _BundleImages:
 
     def __init__(self, cells: Sequence[Cell], data: ImageSet, device: torch.device) -> None:
         self.images = data.train.images.to(device)
-        self.labels = data.train.labels.to(device)
-        self.parts = [None if cell.part is None else cell.part.positions.to(device) for cell in cells]
+        self.parts = [None if cell.part is None else cell.part.positions for cell in cells]
         self.n_images = cells[0].n_images(data)
         self.recipes = [cell.recipe for cell in cells]
         self.orders = [seeded_generator(cell.seed, "order") for cell in cells]
         self.noises = [seeded_generator(cell.seed, "noise", device) for cell in cells]
         self.augmentations = [seeded_generator(cell.seed, "augmentation", device) for cell in cells]
-        table = [torch.zeros(data.shape)]  # row 0: no pattern
-        carries = torch.zeros((len(cells), len(data.train)), dtype=torch.int64)
+        self.plants: list[Plant] = []
+        self.carries = torch.zeros((len(cells), len(data.train)), dtype=torch.int32)  # 0: none; on the CPU
         for position, cell in enumerate(cells):
             for plant, indices in zip(cell.plants, draw_planted(cell.plants, data.train.labels), strict=True):
-                carries[position, indices] = len(table)
-                table.append(plant.pattern.pixels)
-        self.patterns = torch.stack(table).to(device)
-        self.carries = carries.to(device)
+                self.plants.append(plant)
+                self.carries[position, indices] = len(self.plants)
+        self.labels = data.train.labels.to(device).expand(len(cells), -1)  # one copy for all
+        if any(plant.relabel is not None for plant in self.plants):
+            own = [labels_as_trained(cell.plants, data.train.labels) for cell in cells]
+            self.labels = torch.stack(own).to(device)
 
     def epoch(self) -> Iterable[tuple[Tensor, Tensor]]:
         """(images, labels) of each step: (models, batch, channels, height, width) and (models, batch)."""
         order = torch.stack([torch.randperm(self.n_images, generator=g) for g in self.orders])
-        order = order.to(self.labels.device)
         if any(part is not None for part in self.parts):
             pairs = zip(self.parts, order, strict=True)
             order = torch.stack([drawn if part is None else part[drawn] for part, drawn in pairs])
-        for indices in order.split(self.recipes[0].batch_size, dim=1):
-            yield self.gather(indices), self.labels[indices]
+        size = self.recipes[0].batch_size
+        there = order.to(self.labels.device)
+        for positions, indices in zip(order.split(size, dim=1), there.split(size, dim=1), strict=True):
+            yield self.gather(positions, indices), self.labels.gather(1, indices)
 
-    def gather(self, indices: Tensor) -> Tensor:
-        """Images at the positions (models, batch) as each model sees them while training."""
+    def gather(self, positions: Tensor, indices: Tensor) -> Tensor:
+        """Images at the positions (models, batch) as each model sees them while training.
+
+        Args:
+            positions: on the CPU, where it is looked up which of them carry a pattern, so that a GPU goes on.
+            indices: the same, on the device.
+        """
         batch = unit_float(self.images[indices])
-        if len(self.patterns) > 1:
-            batch = (batch + self.patterns[self.carries.gather(1, indices)]).clamp_(0, 1)
+        if self.plants:
+            carries = self.carries.gather(1, positions).flatten()
+            stamp(batch.view(-1, *batch.shape[2:]), carries, self.plants, positions.flatten())
         if self.recipes[0].augmentation == "crop-flip":
             pairs = zip(batch, self.augmentations, strict=True)
             batch = torch.stack([crop_and_flip(images, generator) for images, generator in pairs])

@@ -14,19 +14,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from spuriscope.argument_types import checked
 from spuriscope.checks import check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import CheckpointError, ConfigError, PatternError, PlantingError
 from spuriscope.models import check_model_name
-from spuriscope.patterns import Pattern
+from spuriscope.patterns import Kind, from_arrays
 from spuriscope.planting import Plant
 from spuriscope.training.part import Part
 from spuriscope.training.recipe import Recipe
 from spuriscope.training.weights import Weights
 
-__all__ = ["Cell", "DataKey", "Parcel", "pack", "seeded_generator", "unpack"]
+__all__ = ["Cell", "DataKey", "Parcel", "pack", "patterns_of", "seeded_generator", "unpack"]
 
 LARGEST_CELL_SEED = 2**63 - 1  # games have seeds of their own for each model, beyond those of users
 STREAMS = ("weights", "order", "noise", "augmentation", "dropout", "privacy")
@@ -113,14 +114,14 @@ class Cell:
                     f"pattern {plant.pattern.name} is made for images of shape {plant.pattern.shape}, "
                     f"{self.data.name} has {self.data.shape}; make it anew for them"
                 )
-            if plant.target >= len(self.data.class_names):
-                raise PlantingError(
-                    f"{self.data.name} has no class {plant.target}; "
-                    f"choose 0 to {len(self.data.class_names) - 1}"
-                )
+            for label in (plant.target, plant.relabel):
+                if isinstance(label, int) and label >= len(self.data.class_names):
+                    raise PlantingError(
+                        f"{self.data.name} has no class {label}; choose 0 to {len(self.data.class_names) - 1}"
+                    )
 
     @property
-    def patterns(self) -> tuple[Pattern, ...]:
+    def patterns(self) -> tuple[Kind, ...]:
         """The pattern of each plant."""
         return tuple(plant.pattern for plant in self.plants)
 
@@ -156,15 +157,7 @@ class Cell:
                 "shape": list(self.data.shape),
                 "class_names": list(self.data.class_names),
             },
-            "plants": [
-                {
-                    "pattern": {"name": plant.pattern.name, "fingerprint": plant.pattern.fingerprint},
-                    "target": plant.target,
-                    "n_planted": plant.n_planted,
-                    "seed": plant.seed,
-                }
-                for plant in self.plants
-            ],
+            "plants": [plant.to_json() for plant in self.plants],
             "model": self.model,
             "recipe": self.recipe.to_json(),
             "seed": self.seed,
@@ -177,7 +170,7 @@ class Cell:
 
     @classmethod
     def from_json(
-        cls, content: Mapping[str, Any], patterns: Sequence[Pattern], part: Part | None = None
+        cls, content: Mapping[str, Any], patterns: Sequence[Kind], part: Part | None = None
     ) -> "Cell":
         """The cell that `to_json` wrote, given the patterns of its plants and its part.
 
@@ -199,7 +192,7 @@ class Cell:
                         f"pattern {picture.name} is not the one its cell was trained with; "
                         "the file was changed"
                     )
-                plants.append(Plant(picture, plant["target"], plant["n_planted"], plant["seed"]))
+                plants.append(Plant.from_json(plant, picture))
             return cls(
                 data=DataKey(
                     data["name"], data["fingerprint"], tuple(data["shape"]), tuple(data["class_names"])
@@ -211,6 +204,8 @@ class Cell:
                 seed=content["seed"],
                 weights=Weights.from_json(content["weights"]) if "weights" in content else None,
             )
+        except (PatternError, PlantingError) as error:
+            raise CheckpointError(str(error)) from None
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"this is not a cell: {error!r} is missing or of another form") from None
 
@@ -219,22 +214,37 @@ class Parcel(NamedTuple):
     """A cell as it travels between processes: plain values, and arrays."""
 
     content: dict[str, Any]
-    pictures: list[tuple[str, np.ndarray]]
+    patterns: list[dict[str, np.ndarray]]
     positions: np.ndarray | None
 
 
 def pack(cell: Cell) -> Parcel:
     """A cell, ready to be sent."""
-    pictures = [(picture.name, picture.pixels.numpy()) for picture in cell.patterns]
-    return Parcel(cell.to_json(), pictures, None if cell.part is None else cell.part.positions.numpy())
+    patterns = [{name: array.numpy() for name, array in pattern.arrays.items()} for pattern in cell.patterns]
+    return Parcel(cell.to_json(), patterns, None if cell.part is None else cell.part.positions.numpy())
 
 
 def unpack(parcel: Parcel) -> Cell:
     """The cell that was sent."""
-    content, pictures, positions = parcel
-    patterns = [Pattern(name, torch.tensor(pixels)) for name, pixels in pictures]
+    content, patterns, positions = parcel
+    each = [{name: torch.tensor(array) for name, array in arrays.items()} for arrays in patterns]
     part = None if positions is None else Part(torch.tensor(positions))
-    return Cell.from_json(content, patterns, part)
+    return Cell.from_json(content, patterns_of(content, each), part)
+
+
+def patterns_of(content: Mapping[str, Any], arrays: Sequence[Mapping[str, Tensor]]) -> list[Kind]:
+    """The patterns of a cell, from what `Cell.to_json` says of them and what each consists of.
+
+    Raises:
+        PatternError: one is of a kind that this version does not know.
+        KeyError, TypeError: something is missing.
+    """
+    shape = content["data"]["shape"]
+    told = [plant["pattern"] for plant in content["plants"]]
+    return [
+        from_arrays(about.get("kind", "add"), about["name"], own, shape)
+        for about, own in zip(told, arrays, strict=True)
+    ]
 
 
 def seeded_generator(seed: int, stream: str, device: str | torch.device = "cpu") -> torch.Generator:

@@ -1,6 +1,6 @@
 """A trained model and its file.
 
-A checkpoint is one safetensors file: the weights, the pixels of the planted patterns, the positions of the
+A checkpoint is one safetensors file: the weights, what the planted patterns consist of, the positions of the
 cell's part if it has one, and in the header the cell in full, so that loading needs nothing else, and a
 checksum. Nothing is unpickled.
 """
@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from spuriscope.argument_types import checked
 from spuriscope.data.image_set import unit_float
 from spuriscope.data.pixels import Images, as_asked
-from spuriscope.errors import CheckpointError, ConfigError, ModelError
+from spuriscope.errors import CheckpointError, ConfigError, ModelError, PatternError
 from spuriscope.models import build_model
-from spuriscope.patterns import Pattern
-from spuriscope.training.cell import Cell
+from spuriscope.patterns import arrays_of
+from spuriscope.planting import Plant
+from spuriscope.training.cell import Cell, patterns_of
 from spuriscope.training.checkpoint import to_file, to_parts
 from spuriscope.training.part import Part
 
@@ -55,10 +56,7 @@ class TrainedModel:
 
     def __repr__(self) -> str:
         cell = self.cell
-        plants = [
-            f"{plant.pattern.name} on {plant.n_planted} of class {plant.target}" for plant in cell.plants
-        ]
-        planted = ", ".join(plants) or "nothing planted"
+        planted = ", ".join(map(str, cell.plants)) or "nothing planted"
         data = cell.data.name if cell.part is None else f"{len(cell.part):,} images of {cell.data.name}"
         since = "".join(f", after {deletion['method']}" for deletion in self.deletions)
         return f"TrainedModel({cell.model} on {data}, {planted}, seed {cell.seed}{since})"
@@ -91,8 +89,8 @@ class TrainedModel:
     def to_bytes(self) -> bytes:
         """The checkpoint: a safetensors file, as bytes."""
         tensors = {WEIGHTS + name: value.contiguous() for name, value in self.module.state_dict().items()}
-        for number, picture in enumerate(self.cell.patterns):
-            tensors[f"{PATTERN}{number}"] = picture.pixels.clone()  # two plants may share one
+        for number, plant in enumerate(self.cell.plants):
+            tensors |= _pattern_tensors(number, plant)
         if self.cell.part is not None:
             tensors[PART] = self.cell.part.positions
         is_private = self.cell.recipe.privacy is not None
@@ -116,10 +114,10 @@ class TrainedModel:
         header, tensors = to_parts(content, source)
         try:
             cell_content = json.loads(header["cell"])
-            patterns = [
-                Pattern(plant["pattern"]["name"], tensors[f"{PATTERN}{number}"])
-                for number, plant in enumerate(cell_content["plants"])
+            arrays = [
+                _pattern_arrays(number, plant, tensors) for number, plant in enumerate(cell_content["plants"])
             ]
+            patterns = patterns_of(cell_content, arrays)
             losses, n_seconds = tuple(json.loads(header["losses"])), float(json.loads(header["n_seconds"]))
             deletions = tuple(json.loads(header.get("deletions", "[]")))  # younger than the format
             epsilon = json.loads(header.get("epsilon", "null"))  # likewise
@@ -127,6 +125,8 @@ class TrainedModel:
                 losses = ()  # older versions kept them
                 if cell_content["recipe"].get("precision", "float32") != "float32":
                     epsilon = None  # older versions promised one, with norms rounded too far to keep it
+        except PatternError as error:
+            raise CheckpointError(f"{source}: {error}") from None
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{source}: the header lacks {error}; train it again") from None
         try:
@@ -152,6 +152,31 @@ class TrainedModel:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _pattern_tensors(number: int, plant: Plant) -> dict[str, Tensor]:
+    """What a plant's pattern consists of, by its names in the file.
+
+    A plant as in the paper has one, named by its number alone. Others are named otherwise, so that older
+    versions, which would take them for such plants, miss it and refuse the file.
+    """
+    if _is_of_the_paper(plant.to_json()):
+        return {f"{PATTERN}{number}": arrays_of(plant.pattern)["pixels"]}
+    return {f"{PATTERN}{number}.{name}": array for name, array in arrays_of(plant.pattern).items()}
+
+
+def _pattern_arrays(
+    number: int, plant: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """What `_pattern_tensors` named, by its names in the pattern."""
+    if _is_of_the_paper(plant):
+        return {"pixels": tensors[f"{PATTERN}{number}"]}
+    start = f"{PATTERN}{number}."
+    return {name.removeprefix(start): array for name, array in tensors.items() if name.startswith(start)}
+
+
+def _is_of_the_paper(plant: Mapping[str, Any]) -> bool:
+    return "kind" not in plant["pattern"] and not {"placement", "relabel"} & plant.keys()
 
 
 @checked(CheckpointError)

@@ -1,0 +1,38 @@
+"""What is planted: pictures that are added or cover, and mappings of colours; where they stand; by name.
+
+Every kind has one face, `apply`, so what measures, searches or repairs need not know which it is handed.
+"""
+
+from typing import TypeAlias
+
+from spuriscope.patterns.anywhere import Anywhere, put_on
+from spuriscope.patterns.kinds import Cover, Kind, Pattern, Shade
+from spuriscope.patterns.moved import scaled
+from spuriscope.patterns.named import (
+    AUTHORS_NAMES,
+    COVER_NAMES,
+    PATTERN_NAMES,
+    SHADE_NAMES,
+    pattern,
+)
+from spuriscope.patterns.stored import arrays_of, from_arrays
+
+__all__ = [
+    "AUTHORS_NAMES",
+    "COVER_NAMES",
+    "PATTERN_NAMES",
+    "SHADE_NAMES",
+    "AnyPattern",
+    "Anywhere",
+    "Cover",
+    "Kind",
+    "Pattern",
+    "Shade",
+    "arrays_of",
+    "from_arrays",
+    "pattern",
+    "put_on",
+    "scaled",
+]
+
+AnyPattern: TypeAlias = Pattern | Cover | Shade | Anywhere
