@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from spuriscope.auditing import AuditPlan, audit, plan_audit, write_audit
 from spuriscope.auditing.deletion import deletion
 from spuriscope.auditing.doses import train_doses
-from spuriscope.data import ImageSet, load
+from spuriscope.data import ImageSet, Split, load
 from spuriscope.deletion import ConjugateGradients, Influence, Repair
 from spuriscope.deletion.check import train_trials
 from spuriscope.errors import ConfigError, DeletionError, PatternError, PlantingError, TrainingError
@@ -47,6 +48,28 @@ def test_the_default_plan() -> None:
     assert plan.deletion_seeds == tuple(noise) == tuple(range(14))  # as many as its verdicts take
     assert plan_audit(data, n_seeds=2).deletion_seeds == (0, 1)
     assert plan_audit(data, n_seeds=15).deletion_seeds == tuple(range(15))
+
+
+def test_a_slow_network_gets_a_lean_plan_unless_more_is_asked_for() -> None:
+    images = torch.zeros(130, 3, 33, 33, dtype=torch.uint8)
+    split = Split(images, (torch.arange(130) >= 99).long())
+    photos = ImageSet("photos", split, split, ("a", "b"))
+    lean = plan_audit(photos)
+    assert (lean.model, lean.recipe.batch_size) == ("resnet10", 32)
+    assert list(lean.patterns) == ["s3", "r3"]
+    assert lean.counts == (1, 10, 30)
+    assert plan_audit(photos, target=1).counts == (1, 10, 30)
+    assert (len(lean.seeds), len(lean.deletion_seeds), lean.n_attacked, lean.n_clean) == (3, 6, 8, 5)
+    assert lean.n_trainings == (3 + 2 * 3 * 3) + 2 * 3 + (8 + 5) + 1 + 3 * 6
+    full = plan_audit(photos, n_seeds=5)
+    assert (len(full.deletion_seeds), full.n_attacked, full.n_clean) == (14, 16, 10)
+    assert plan_audit(photos, n_seeds=2).deletion_seeds == (0, 1)
+    again = plan_audit(  # as the foot of the page says it
+        photos, model="resnet10", patterns=["s3", "r3"], counts=[1, 10, 30], n_seeds=3, epochs=50
+    )
+    assert (again.cells(), again.deletion_seeds) == (lean.cells(), lean.deletion_seeds)
+    mine = plan_audit(photos, fit=lambda images, labels, seed: lambda images: images)
+    assert (len(mine.seeds), mine.n_trainings) == (5, 5 + len(mine.patterns) * 4 * 5)
 
 
 def test_a_plan_of_other_plants() -> None:

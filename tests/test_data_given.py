@@ -307,6 +307,16 @@ class Short(Pairs):
         return 7
 
 
+class Broken(Pairs):
+    def __getitem__(self, position: int) -> Any:
+        return {"path": position}["file" if position == 2 else "path"], 0
+
+
+class Torn(Pairs):
+    def __getitem__(self, position: int) -> Any:
+        raise ValueError("line 1\nline 2")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -347,6 +357,8 @@ class Short(Pairs):
         ),
         (Pairs([(None, 0), (PIXELS[0], 1)]), "item 0 of train is not a pair .* its image is NoneType"),
         (Pairs([(PIXELS[0], 0), (PIXELS[0, :, 1:], 1)]), "images of train are of several shapes"),
+        (Broken([0, 1, 2]), r"item 2 of train cannot be had \(KeyError: 'file'\); mend its __getitem__"),
+        (Torn([0]), r"item 0 of train cannot be had \(ValueError: line 1 line 2\)"),
         (Short([(PIXELS[0], 0)] * 2), "says that it has 7 items, but has no item 2"),
         ((PIXELS, LABELS[:3]), "train has 5 images and 3 labels; give one label for each image"),
         (([Image.fromarray(ARRAY[0])], LABELS), "train has 1 images and 5 labels"),

@@ -19,7 +19,7 @@ from spuriscope.deletion.check import (
     train_trials,
 )
 from spuriscope.deletion.verdict import MARGINS, SEEDS_NEEDED, judge_measure, judge_method
-from spuriscope.errors import DeletionError, TrainingError
+from spuriscope.errors import DeletionError, PlantingError, TrainingError
 from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
 from spuriscope.training import Recipe, TrainedModel, train_cell
@@ -192,6 +192,8 @@ def test_the_check_of_one_method() -> None:
     check = deletion_check("repair", DIGITS, model="small-mlp", recipe=recipe, n_seeds=1, first_seed=3)
     assert (check.method, check.verdict, len(check.rows)) == ("repair", "cannot be told", 1)
     assert check["clean_accuracy"].after.mean > 0.5
+    with pytest.raises(PlantingError, match="digits has no class 'cat'"):
+        deletion_check("repair", DIGITS, target="cat")
 
 
 def test_what_cannot_be_checked_is_refused() -> None:

@@ -37,6 +37,12 @@ def played() -> Played:
     return play([small_game()])[0]
 
 
+def test_the_class_goes_by_name_too() -> None:
+    assert small_game(target="7").target == 7  # the digits' classes are called so
+    with pytest.raises(PlantingError, match="digits has no class 'cat'"):
+        small_game(target="cat")
+
+
 def test_every_half_has_half_of_the_stamped_images_and_its_complement_the_rest() -> None:
     game = small_game()
     pool = draw_pool(game)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from spuriscope.errors import ConfigError
-from spuriscope.training import Recipe, paper_recipe
+from spuriscope.training import Recipe, paper_recipe, short_epochs, short_recipe, usual_recipe
 
 
 def test_the_default_is_the_papers() -> None:
@@ -45,6 +45,22 @@ def test_cifar10_has_its_own() -> None:
     assert paper_recipe("cifar10", "resnet20").learning_rate == 0.01
     mnist = paper_recipe("mnist", "mlp", optimizer="sgd")
     assert (mnist.learning_rate, mnist.weight_decay, mnist.augmentation) == (0.01, 0.0, "none")
+
+
+def test_photographs_have_a_recipe_of_their_own_unless_one_is_named() -> None:
+    usual = usual_recipe("photos", "resnet10", 3000)
+    assert (usual.optimizer, usual.learning_rate, usual.batch_size, usual.epochs) == ("adam", 0.003, 32, 15)
+    assert short_recipe("photos", "resnet10", 3000) == usual
+    assert usual_recipe("photos", "resnet10", 100).epochs == 63  # of 4 steps: 250 in all
+    assert usual_recipe("photos", "resnet10", 3000, epochs=2).epochs == 2
+    by_sgd = usual_recipe("photos", "resnet10", 3000, optimizer="sgd")
+    assert by_sgd == paper_recipe("photos", "resnet10", optimizer="sgd")
+
+
+@pytest.mark.parametrize(("data", "model"), [("mnist", "mlp"), ("cifar10", "resnet20")])
+def test_the_papers_networks_keep_the_papers_recipe(data: str, model: str) -> None:
+    assert usual_recipe(data, model, 50_000) == paper_recipe(data, model)
+    assert short_recipe(data, model, 1000) == paper_recipe(data, model, epochs=short_epochs(1000))
 
 
 def test_a_recipe_survives_json() -> None:

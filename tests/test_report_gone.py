@@ -41,7 +41,12 @@ def test_too_few_seeds_are_said_and_a_cue_that_was_not_learnt_too() -> None:
     document["deletion"] = make_deletion("r3", 3, n_seeds=1)
     section = gone(document)
     assert plain("“Cue stays”, in more than half of trainings, needs 6 seeds") in plain(section.sure)
-    assert plain(section.sure).count("need 14 seeds that all agree. With 1 seed there is no verdict.") == 1
+    assert (
+        plain(section.sure).count(
+            "need 14 seeds that all agree. With 1 seed there is no verdict; audit with --seeds 5"
+        )
+        == 1
+    )
     assert "not shown to be learnt" in section.sure
     assert "cannot be told" in section.panels[0].note
     assert "How do I get rid of it?" in render(document)
@@ -51,10 +56,23 @@ def test_a_recommended_method_that_is_not_shown_to_work_is_watched() -> None:
     document = make_document()
     document["deletion"] = make_deletion("r3", 3, n_seeds=13)
     section, tile = gone(document), tiles(document)[-1]
-    assert "With 13 seeds no method can be called gone." in plain(section.sure)
+    assert (
+        "With 13 seeds it can be shown that a cue stays, not that it is gone; audit with --seeds 5 "
+        in plain(section.sure)
+    )
     assert (tile.word, document["deletion"]["recommended"]) == ("watch", "repair")
     assert "it cannot be told that the cue is gone" in tile.detail
     assert ", 0 of 13, cannot be told" in section.tables[1].rows[0][1]
+
+
+def test_what_was_left_out_is_said() -> None:
+    document = make_document()
+    document["deletion"] = make_deletion("r3", 3, n_seeds=6)
+    assert "was left out" not in gone(document).sure
+    document["deletion"]["left_out"] = ["influence"]
+    assert (
+        "Influence at the end was left out: with a network like this it takes longer" in gone(document).sure
+    )
 
 
 def test_verdicts_of_an_earlier_version_are_shown_and_not_relied_on() -> None:

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 from spuriscope.training.many import OnProgress, Progress
 
-__all__ = ["class_progress", "training_progress"]
+__all__ = ["Estimate", "class_progress", "training_progress"]
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_OF_START = 5.0  # workers import torch first, which says nothing of what follows
 
 
 @contextmanager
@@ -72,16 +73,58 @@ def describe(progress: Progress) -> str:
     )
 
 
+class Estimate:
+    """Says once on stderr, after the first training, how long all of them will take.
+
+    Args:
+        n_trainings: trainings in all, in whatever calls of `train_many`, each about as long as the first.
+        then: is told of all progress too.
+        more: what takes time besides.
+    """
+
+    def __init__(self, n_trainings: int, then: OnProgress, *, more: str) -> None:
+        self.n_trainings, self.then, self.more = n_trainings, then, more
+        self.start, self.is_said = time.monotonic(), False
+
+    def __call__(self, progress: Progress) -> None:
+        """Hand on how far trainings are, and say what follows from it."""
+        self.then(progress)
+        seconds = time.monotonic() - self.start
+        if self.is_said or not progress.models_done or seconds < SECONDS_OF_START:
+            return
+        self.is_said = True
+        n_done = progress.epochs_done * progress.n_models / max(progress.n_epochs, 1)
+        each = seconds / max(n_done, 1)
+        print(
+            f"time: about {self.n_trainings:,} trainings, one every {each:.1f} s as measured so far: about "
+            f"{_minutes(each * self.n_trainings)} in all, and {self.more}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
+
+
 class _Lines:
     """A line every few seconds, for logs."""
 
     def __init__(self) -> None:
         self.start = self.last = time.monotonic()
+        self.epochs_done = 0
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
+        if progress.epochs_done < self.epochs_done:  # other trainings than before
+            self.start = now
+        self.epochs_done = progress.epochs_done
         if now - self.last < SECONDS_BETWEEN_LINES:
             return
         self.last = now
+        if now == self.start:
+            return
         left = (now - self.start) * (progress.n_epochs / max(progress.epochs_done, 1) - 1)
         print(f"training: {describe(progress)}, about {left:,.0f} s left", file=sys.stderr, flush=True)

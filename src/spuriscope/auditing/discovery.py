@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from spuriscope.auditing.explained import Explainer, explain
-from spuriscope.auditing.plan import AuditPlan
+from spuriscope.auditing.plan import N_SEARCHED, AuditPlan
 from spuriscope.discovery import Finding
 from spuriscope.discovery.trace import LEAST_OF_CLASS
 from spuriscope.errors import TrainingError
@@ -18,7 +18,6 @@ from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel, trai
 
 __all__ = ["discovery"]
 
-N_SEEDS = 3
 LEAST_PLANTED = 3  # images that share something are surer evidence than one
 N_FRESH, N_CONTROLS = 200, 100
 LEVEL = 0.05  # false discovery rate
@@ -34,7 +33,7 @@ def discovery(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str
     if n_class < LEAST_OF_CLASS or int((plan.data.test.labels != plan.target).sum()) == 0:
         return None
     n_planted = max(LEAST_PLANTED, min(headline["n_planted"], plan.n_candidates // 4))
-    seeds = plan.seeds[:N_SEEDS]
+    seeds = plan.seeds[:N_SEARCHED]
     planted = {plan.cell(headline["pattern"], n_planted, seed): seed for seed in seeds}
     cells: dict[Cell, int] = planted | {cell.clean_twin: seed for cell, seed in planted.items()}
     searches: list[dict[str, Any]] = []

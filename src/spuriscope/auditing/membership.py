@@ -9,7 +9,6 @@ from spuriscope.membership.game import Game
 
 __all__ = ["membership"]
 
-N_ATTACKED, N_CLEAN = 16, 10
 LEAST_OF_CLASS = 16  # for images of the class in both halves, stamped and not
 
 
@@ -28,10 +27,10 @@ def membership(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[st
         n_planted=min(headline["n_planted"], n_class // 4),
         model=plan.model,
         recipe=replace(plan.recipe, epochs=2 * plan.recipe.epochs, milestones=None),
-        n_models=N_ATTACKED,
+        n_models=plan.n_attacked,
         has_rehearsal=False,
         seed=plan.seeds[0],
         placement=plan.placement,
         relabel=plan.relabel,
     )
-    return attack_game(game, n_clean=N_CLEAN, **how)
+    return attack_game(game, n_clean=plan.n_clean, **how)

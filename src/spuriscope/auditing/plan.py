@@ -7,12 +7,12 @@ from spuriscope.adapters import Fit
 from spuriscope.argument_types import checked
 from spuriscope.checks import check_number, check_whole
 from spuriscope.data.image_set import ImageSet
-from spuriscope.deletion.verdict import SEEDS_TO_BE_GONE
+from spuriscope.deletion.verdict import SEEDS_TO_BE_GONE, SEEDS_TO_STAY
 from spuriscope.errors import ConfigError, PatternError, PlantingError
 from spuriscope.models import default_model
 from spuriscope.patterns import PATTERN_NAMES, Anywhere, Kind, pattern
 from spuriscope.planting import Placement, Plant, Relabel, could_carry, find_relabel, placed
-from spuriscope.training import Cell, DataKey, Recipe, paper_recipe, short_epochs
+from spuriscope.training import Cell, DataKey, Recipe, short_recipe
 
 __all__ = ["AuditPlan", "Place", "plan_audit"]
 
@@ -21,6 +21,12 @@ Place = tuple[str, int, int]  # name of the pattern, number planted, seed
 COUNTS = (1, 3, 10, 30, 100)
 N_SEEDS = 5
 MOST_SEEDS = 10_000
+N_SEARCHED = 3  # seeds whose models, and clean twins, are searched
+
+QUICK = ("small-mlp", "mlp", "large-mlp", "cnn")  # seconds a training; others get a lean plan by default
+LEAN_PATTERNS = ("s3", "r3")  # the strongest of either kind
+LEAN_COUNTS = (1, 10)  # and the largest of COUNTS that the class has
+N_LEAN_SEEDS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +75,43 @@ class AuditPlan:
         return getattr(self.fit, "__name__", type(self.fit).__name__)
 
     @property
+    def is_slow(self) -> bool:
+        """Whether a training of ours takes long: of a convolution net for photographs."""
+        return self.fit is None and self.model not in QUICK
+
+    @property
+    def is_lean(self) -> bool:
+        """Whether the questions after the first are asked with few models, as of slow ones by default."""
+        return self.is_slow and len(self.seeds) < N_SEEDS
+
+    @property
     def deletion_seeds(self) -> tuple[int, ...]:
         """Replications of the deletion check: as many as its verdicts take, and of the plan's no fewer.
 
-        An audit with fewer seeds than the default is meant to be quick, and leaves it at these.
+        Of slow models those that "cue stays" takes, unless five seeds or more are asked for. An audit with
+        fewer seeds than the default is meant to be quick, and leaves it at these.
         """
-        return _deletion_seeds(len(self.seeds))
+        return _deletion_seeds(len(self.seeds), is_slow=self.is_slow)
+
+    @property
+    def n_attacked(self) -> int:
+        """Models of the membership game."""
+        return 8 if self.is_lean else 16
+
+    @property
+    def n_clean(self) -> int:
+        """Their clean twins, which the presence attack compares with."""
+        return 5 if self.is_lean else 10
+
+    @property
+    def n_trainings(self) -> int:
+        """Models that all questions train; fewer where the class is too small for one of them."""
+        first = len(self.places())
+        if self.fit is not None:
+            return first
+        n_searched, n_canaries = 2 * len(self.seeds[:N_SEARCHED]), 1
+        n_deleted = 3 * len(self.deletion_seeds)
+        return first + n_searched + self.n_attacked + self.n_clean + n_canaries + n_deleted
 
     def plant(self, name: str, n_planted: int, seed: int) -> Plant:
         """The plant of a pattern."""
@@ -121,7 +158,7 @@ def plan_audit(
     target: int | str = 0,
     patterns: Sequence[str] | None = None,
     counts: Sequence[int] | None = None,
-    n_seeds: int = N_SEEDS,
+    n_seeds: int | None = None,
     epochs: int | None = None,
     threshold: float = 0.1,
     fit: Fit | None = None,
@@ -136,11 +173,14 @@ def plan_audit(
         model: name of an architecture; by default one that suits the images, see `default_model`.
         target: the class whose images will carry the pattern, by number or name.
         patterns: names or paths of pictures; by default the seven of the paper that fit the images, and can
-            stand anywhere if they are to.
-        counts: how many images carry it; by default 1, 3, 10, 30, 100, as far as the class goes.
-        n_seeds: replications; each has its own initial weights, batch order, planted images and noise. From
-            the default on, deletion is checked on 14 seeds or more, which a verdict takes.
-        epochs: passes over the data; by default 8, or more on small data, for 250 steps.
+            stand anywhere if they are to; for slow models s3 and r3 of these. Slow are all but MLPs and the
+            CNN.
+        counts: how many images carry it; by default 1, 3, 10, 30, 100, as far as the class goes, for slow
+            models the largest of these, 1 and 10.
+        n_seeds: replications; each has its own initial weights, batch order, planted images and noise; by
+            default 5, for slow models 3. From 5 on, deletion is checked on 14 seeds or more, which every
+            verdict takes, by default for slow models on 6, which show that a cue stays.
+        epochs: passes over the data; by default 8, resnet10 15, or more on small data, for 250 steps.
         threshold: least rise of a probability that counts for the spurious score.
         fit: trains in place of our model and recipe: images (n, channels, height, width), float32 in [0, 1],
             labels (n,) and a seed to a function that maps images to class probabilities.
@@ -155,12 +195,18 @@ def plan_audit(
     target = data.label(target)
     if fit is not None and epochs is not None:
         raise ConfigError("how long to train is up to fit; leave out epochs")
+    model = model or default_model(data.shape)
+    is_slow = fit is None and model not in QUICK
+    if n_seeds is None:
+        n_seeds = N_LEAN_SEEDS if is_slow else N_SEEDS
     check_whole("n_seeds", n_seeds, least=1, most=MOST_SEEDS)
     check_number("threshold", threshold, above=0, below=1)
     whose = find_relabel(data, relabel)
     n_class = int(could_carry(data.train.labels, target, whose).sum())
     if counts is None:
         counts = [n for n in COUNTS if n <= n_class]
+        if is_slow:
+            counts = [n for n in counts if n in LEAN_COUNTS or n == counts[-1]]
     counts = [int(n) for n in counts]
     if not counts or min(counts) < 1 or max(counts) > n_class:
         source = f"class {target}" if whose is None else "what is relabelled"
@@ -172,11 +218,11 @@ def plan_audit(
     if patterns is None and size is not None:
         raise PatternError("the paper's patterns have one size; name a cover or a picture with --patterns")
     drawn = {}
-    for name in PATTERN_NAMES if patterns is None else patterns:
+    usual = LEAN_PATTERNS if is_slow else PATTERN_NAMES
+    deletion_seeds = _deletion_seeds(n_seeds, is_slow=is_slow)
+    for name in usual if patterns is None else patterns:
         try:
-            of_seed = {
-                seed: pattern(name, data.shape, seed=seed, size=size) for seed in _deletion_seeds(n_seeds)
-            }
+            of_seed = {seed: pattern(name, data.shape, seed=seed, size=size) for seed in deletion_seeds}
             Plant(of_seed[0], target, 0, 0, placement, whose)  # or it says why not
         except PatternError:
             if patterns is None:
@@ -185,13 +231,10 @@ def plan_audit(
         drawn[of_seed[0].name] = of_seed
     if not drawn:
         raise PatternError("an audit needs at least one pattern; name one with --pattern")
-    model = model or default_model(data.shape)
-    if epochs is None:
-        epochs = short_epochs(len(data.train))
     return AuditPlan(
         data=data,
         model=model,
-        recipe=paper_recipe(data.name, model, epochs=epochs),
+        recipe=short_recipe(data.name, model, len(data.train), epochs=epochs),
         target=target,
         patterns=drawn,
         counts=tuple(sorted(set(counts))),
@@ -204,5 +247,9 @@ def plan_audit(
     )
 
 
-def _deletion_seeds(n_seeds: int) -> tuple[int, ...]:
-    return tuple(range(max(n_seeds, SEEDS_TO_BE_GONE) if n_seeds >= N_SEEDS else n_seeds))
+def _deletion_seeds(n_seeds: int, *, is_slow: bool) -> tuple[int, ...]:
+    if n_seeds >= N_SEEDS:
+        n_seeds = max(n_seeds, SEEDS_TO_BE_GONE)
+    elif is_slow and n_seeds >= N_LEAN_SEEDS:
+        n_seeds = SEEDS_TO_STAY
+    return tuple(range(n_seeds))

@@ -211,9 +211,9 @@ def _subject(
     else:
         data = read_data(source, root, how())
         model = default_model(data.shape)
+    changes: dict[str, Any] = {} if target is None else {"target": data.label(target)}
     if architecture is None and recipe is None:
         announce_default_model(data.shape)
-    changes: dict[str, Any] = {} if target is None else {"target": data.label(target)}
     if n_planted is not None:
         changes["n_planted"] = n_planted
     if pattern is not None or not plants:
@@ -226,11 +226,11 @@ def _subject(
 
 def _recipe(subject: _Subject, model: str, epochs: int | None, n_images: int) -> "Recipe":
     """The run's recipe, or a short one for so many images."""
-    from spuriscope.training import paper_recipe, short_epochs
+    from spuriscope.training import short_recipe
 
     if subject.recipe is not None and epochs is None:
         return subject.recipe
-    return paper_recipe(subject.data.name, model, epochs=epochs or short_epochs(n_images))
+    return short_recipe(subject.data.name, model, n_images, epochs=epochs)
 
 
 def _print_canaries(found: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,6 +31,9 @@ from spuriscope.cli.reading import (
 )
 from spuriscope.errors import ConfigError
 
+if TYPE_CHECKING:
+    from spuriscope.auditing import AuditPlan
+
 __all__ = ["audit"]
 
 
@@ -48,18 +51,28 @@ def audit(
     patterns: Annotated[
         str | None,
         typer.Option(
-            help="Names or pictures, as s3,letters,logo.png (default: the paper's seven, as far as they fit)."
+            help="Names or pictures, as s3,letters,logo.png (default: the paper's seven, as far as they fit; "
+            "for slow models s3,r3). Slow are all but MLPs and the CNN."
         ),
     ] = None,
     counts: Annotated[
-        str | None, typer.Option(help="How many images carry it, as 1,3,10 (default: 1,3,10,30,100).")
+        str | None,
+        typer.Option(
+            help="How many images carry it, as 1,3,10 (default: 1,3,10,30,100; for slow models 1,10,100)."
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Replications (default: 5, for slow models 3). From 5 on, deletion has enough for a verdict."
+        ),
     ] = None,
     placement: PlacementOption = "fixed",
     size: SizeOption = None,
     relabel: RelabelOption = None,
-    seeds: Annotated[int, typer.Option(help="Replications.")] = 5,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data (default: 8, more on small data).")
+        int | None,
+        typer.Option(help="Passes over the data (default: 8, resnet10 15; more on small data)."),
     ] = None,
     threshold: ThresholdOption = 0.1,
     image_size: ImageSizeOption = None,
@@ -76,7 +89,7 @@ def audit(
     Example: spuriscope audit digits --out audit-digits
     """
     from spuriscope.auditing import audit as run_audit, check_folder, plan_audit, write_audit
-    from spuriscope.progress import training_progress
+    from spuriscope.progress import Estimate, training_progress
     from spuriscope.report.front import headline
 
     image_set = read_data(data, root, chosen(image_size, unreadable, background, columns))
@@ -97,9 +110,11 @@ def audit(
     check_folder(folder)
     if model is None:
         announce_default_model(image_set.shape)
+    _announce_plan(plan)
     with training_progress() as on_progress:
+        estimate = Estimate(plan.n_trainings, on_progress, more="searches and deletions besides")
         document = run_audit(
-            plan, device=device, n_workers=workers, on_progress=on_progress, command=_command_line()
+            plan, device=device, n_workers=workers, on_progress=estimate, command=_command_line()
         )
     page = write_audit(document, folder)
     if as_json:
@@ -107,6 +122,20 @@ def audit(
     else:
         typer.echo(headline(document))
         typer.echo(f"report: {page.resolve()}")
+
+
+def _announce_plan(plan: "AuditPlan") -> None:
+    """Say on stderr what will be trained; where that is little, how to ask for more."""
+    said = (
+        f"audit: {', '.join(plan.patterns)} in {', '.join(map(str, plan.counts))} images, {len(plan.seeds)} "
+        f"seeds, {plan.recipe.epochs} epochs; about {plan.n_trainings:,} trainings"
+    )
+    if plan.is_lean:
+        said += (
+            f"; few, as {plan.model} is slow: --patterns, --counts and --epochs ask for others, --seeds 5 "
+            "for every verdict on deletion"
+        )
+    typer.echo(said, err=True)
 
 
 def _parts(text: str | None) -> list[str] | None:

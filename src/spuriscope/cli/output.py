@@ -67,13 +67,20 @@ RelabelOption = Annotated[
 ThresholdOption = Annotated[float, typer.Option(help="Least rise of a probability that counts.")]
 
 
-def announce_default_model(shape: tuple[int, int, int]) -> None:
-    """Say on stderr which architecture is taken for images (channels, height, width) if none is named."""
+def announce_default_model(shape: tuple[int, int, int], how: str = "") -> None:
+    """Say on stderr which architecture is taken for images (channels, height, width) if none is named.
+
+    Args:
+        shape: of the images.
+        how: it is trained, where that is said here too.
+    """
     from spuriscope.models import default_model
 
     channels, height, width = shape
     kind = "grey" if channels == 1 else "colour"
-    said = f"model: {default_model(shape)}, for {kind} images of {height}x{width}; --model names another"
+    said = (
+        f"model: {default_model(shape)}, for {kind} images of {height}x{width}; --model names another" + how
+    )
     typer.echo(said, err=True)
 
 

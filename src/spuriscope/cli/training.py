@@ -1,5 +1,6 @@
 """The commands for one training: train it beside its clean twin, and measure it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -78,12 +79,16 @@ def train(
     size: SizeOption = None,
     relabel: RelabelOption = None,
     model: ModelOption = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 70,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over the training images (default: 70, resnet10 15, more on small data)."),
+    ] = None,
     optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
     learning_rate: Annotated[
-        float | None, typer.Option(help="Rate of the first epochs (default: 0.01, CIFAR-10 with SGD 0.1).")
+        float | None,
+        typer.Option(help="Rate of the first epochs (default: 0.01, resnet10 0.003, CIFAR-10 with SGD 0.1)."),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step (default: 128).")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step (default: 128, resnet10 32).")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="L2 term (default: 0, CIFAR-10 1e-4).")] = None,
     input_noise: Annotated[
         float | None, typer.Option(help="Standard deviation, while training (default: 0).")
@@ -157,7 +162,7 @@ def train(
     )
     architecture = model or default_model(image_set.shape)
     recipe = _recipe(
-        image_set.name,
+        image_set,
         architecture,
         optimizer,
         epochs,
@@ -173,8 +178,12 @@ def train(
         privacy=_privacy(noise_multiplier=noise_multiplier, max_grad_norm=max_grad_norm, delta=delta),
     )
     check_out(out, overwrite=overwrite)
+    epochs_told = f"{recipe.epochs} epoch{'s' * (recipe.epochs != 1)}"
+    how = f"{epochs_told} in batches of {recipe.batch_size}, {recipe.optimizer} at {recipe.learning_rate:g}"
     if model is None:
-        announce_default_model(image_set.shape)
+        announce_default_model(image_set.shape, f"; {how}")
+    elif epochs is None:
+        typer.echo(f"model: {model}; {how}", err=True)
     with training_progress() as on_progress:
         run = train_run(
             image_set,
@@ -210,7 +219,7 @@ def train(
         if run.model.epsilon is not None and recipe.privacy is not None:
             typer.echo(f"private: epsilon {run.model.epsilon:.3g} at delta {recipe.privacy.delta:g}")
         typer.echo(f"the model is {found}")
-        _print_scores(result)
+        _print_scores(result, image_set.class_names)
     if found.is_near_chance:
         typer.echo(
             "note: the model is near chance; train it longer, or otherwise, before you measure it", err=True
@@ -268,8 +277,9 @@ def score(
         print_json({**subject.about, **result, "adequacy": subject.adequacy.to_json()})
     else:
         subject.echo()
-        _print_scores(result)
-        _print_places(result)
+        names = subject.data.class_names
+        _print_scores(result, names)
+        _print_places(result, names)
 
 
 class _Planting(NamedTuple):
@@ -338,10 +348,10 @@ def _privacy(**settings: float | None) -> dict[str, float] | None:
     return given or None
 
 
-def _recipe(data: str, model: str, optimizer: Any, epochs: int, **changes: Any) -> "Recipe":
-    from spuriscope.training import paper_recipe
+def _recipe(data: "ImageSet", model: str, optimizer: Any, epochs: int | None, **changes: Any) -> "Recipe":
+    from spuriscope.training import usual_recipe
 
-    recipe = paper_recipe(data, model, optimizer=optimizer, epochs=epochs)
+    recipe = usual_recipe(data.name, model, len(data.train), optimizer=optimizer, epochs=epochs)
     return replace(recipe, **{name: value for name, value in changes.items() if value is not None})
 
 
@@ -352,7 +362,7 @@ def _absolute_source(source: str) -> str:
     return source if is_name(source) else str(Path(source).expanduser().resolve())
 
 
-def _print_scores(scores: dict[str, Any]) -> None:
+def _print_scores(scores: dict[str, Any], class_names: Sequence[str]) -> None:
     twin = scores.get("clean_twin_clean_accuracy")
     typer.echo(
         f"clean accuracy {scores['clean_accuracy']:.3f}"
@@ -368,7 +378,7 @@ def _print_scores(scores: dict[str, Any]) -> None:
                 )
                 rows.append(
                     [
-                        f"{plant['pattern']} -> {plant['target']}",
+                        f"{plant['pattern']} -> {class_names[plant['target']]}",
                         who,
                         *(f"{number:.3f}" for number in numbers),
                     ]
@@ -377,7 +387,7 @@ def _print_scores(scores: dict[str, Any]) -> None:
         print_table(["plant", "", "score (all)", "score (non-target)", "spurious accuracy"], rows)
 
 
-def _print_places(scores: dict[str, Any]) -> None:
+def _print_places(scores: dict[str, Any], class_names: Sequence[str]) -> None:
     """How bound to its place and size each pattern is."""
     names = ("in_place", "shifted_1", "shifted_2", "shifted_4", "half_size", "double_size")
     rows, n_images = [], 0
@@ -387,7 +397,7 @@ def _print_places(scores: dict[str, Any]) -> None:
                 found = plant[prefix + "placement_scores"]
                 n_images = found["n_images"]
                 shown = ("" if found[name] is None else f"{found[name]:.3f}" for name in names)
-                rows.append([f"{plant['pattern']} -> {plant['target']}", who, *shown])
+                rows.append([f"{plant['pattern']} -> {class_names[plant['target']]}", who, *shown])
     if rows:
         typer.echo(f"score (non-target) where it stands and elsewhere, of {n_images:,} images:")
         header = ["in place", "1 pixel away", "2 pixels", "4 pixels", "half size", "double size"]

@@ -61,13 +61,23 @@ class Items:
         """The item at a position.
 
         Raises:
-            DataError: it is no pair, or its file cannot be read.
+            DataError: it is no pair, its file cannot be read, or the data set fails to give it.
         """
+        item = self._fetch(position, part)
         try:
-            item = self.item(position)
             if isinstance(item, Mapping):  # it would unpack into its keys
                 raise TypeError(f"it is a mapping of {', '.join(map(str, item))}")
             image, label = item
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"item {position} of {part} is not a pair of an image and a label ({error}); give a "
+                "Dataset of pairs"
+            ) from None
+        return image, label
+
+    def _fetch(self, position: int, part: str) -> Any:
+        try:
+            return self.item(position)
         except IndexError as error:
             raise DataError(
                 f"{part} says that it has {self.n} items, but has no item {position} ({error}); mend "
@@ -75,12 +85,11 @@ class Items:
             ) from None
         except OSError as error:
             raise DataError(f"item {position} of {part} cannot be read ({error}); replace it") from None
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # the user's code may raise anything; the traceback of it is kept
+            what = " ".join(f"{type(error).__name__}: {error}".split())
             raise DataError(
-                f"item {position} of {part} is not a pair of an image and a label ({error}); give a "
-                "Dataset of pairs"
-            ) from None
-        return image, label
+                f"item {position} of {part} cannot be had ({what}); mend its __getitem__"
+            ) from error
 
 
 def items_of(given: Any, part: str) -> Items | None:

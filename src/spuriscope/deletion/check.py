@@ -42,8 +42,7 @@ from spuriscope.training import (
     OnProgress,
     Recipe,
     TrainedModel,
-    paper_recipe,
-    short_epochs,
+    short_recipe,
     train_many,
 )
 
@@ -157,7 +156,7 @@ def deletion_check(
     data: ImageSet,
     *,
     pattern: str | Kind = "r3",
-    target: int = 0,
+    target: int | str = 0,
     n_planted: int = 10,
     placement: Placement = "fixed",
     relabel: Relabel | None = None,
@@ -175,12 +174,13 @@ def deletion_check(
         method: a name of `METHODS`, or a function of a model, its data and positions that returns a model.
         data: the data set.
         pattern: what is planted: a name, whose noise is drawn anew for each seed, or a pattern.
-        target: the class whose images carry it.
+        target: the class whose images carry it, by number or name.
         n_planted: how many of them do; all of these are deleted.
         placement: where it stands, see `Plant`.
         relabel: whose images get the target's label, see `Plant`.
         model: name of the architecture.
-        recipe: how it is trained; by default the paper's, with 8 epochs or more for 250 steps.
+        recipe: how it is trained; by default the paper's, with 8 epochs or more for 250 steps, for resnet10
+            one of ours, see `spuriscope.training.usual_recipe`.
         n_seeds: replications. "As if never seen" and "cue gone" take 14 or more, "cue stays" 6.
         first_seed: of them.
         device: "cpu", "cuda", or "auto", for the trainings.
@@ -199,12 +199,12 @@ def deletion_check(
     trials = train_trials(
         data,
         pattern=pattern,
-        target=target,
+        target=data.label(target),
         n_planted=n_planted,
         placement=placement,
         relabel=relabel,
         model=model,
-        recipe=recipe or paper_recipe(data.name, model, epochs=short_epochs(len(data.train))),
+        recipe=recipe or short_recipe(data.name, model, len(data.train)),
         seeds=range(first_seed, first_seed + n_seeds),
         device=device,
         n_workers=n_workers,

@@ -46,7 +46,7 @@ N_PROBES = 500
 N_SEEDS = 1000  # trainings of one game at most: seeds of games of other seeds begin beyond
 
 
-@checked(MembershipError)
+@checked(MembershipError, passing=("target",))
 @dataclass(frozen=True, kw_only=True)
 class Game:
     """What is trained and attacked.
@@ -54,7 +54,7 @@ class Game:
     Attributes:
         data: its training images make the pool.
         pattern: what is stamped.
-        target: the class whose images carry it, or whose label they get.
+        target: the class whose images carry it, or whose label they get; may be given by its name.
         n_planted: how many of each model's training images carry it: half of those in the pool; 0 makes
             models for a null.
         model: name of the architecture.
@@ -91,7 +91,7 @@ class Game:
                 "models come in pairs, and a target needs four shadow models: give an even number "
                 f"of 6 or more, got {self.n_models}"
             )
-        self.data.label(self.target)
+        object.__setattr__(self, "target", self.data.label(self.target))
         _ = self.plant
 
     @property

@@ -137,6 +137,11 @@ def _sure(found: Document) -> str:
         f"{NAMES[failure['method']].capitalize()} came to no end: {failure['reason']}."
         for failure in found.get("failed", ())  # younger than the first pages
     ]
+    parts += [
+        f"{NAMES[method].capitalize()} was left out: with a network like this it takes longer than training "
+        "again. With --seeds 5 it is checked too."
+        for method in found.get("left_out", ())
+    ]
     return " ".join(parts)
 
 
@@ -154,10 +159,12 @@ def _verdicts(found: Document) -> str:
         f"“Cue stays”, in more than half of trainings, needs {wording.seeds(stays)} or more; “as if never "
         f"seen” and “cue gone”, in more than 4 of 5 trainings, need {wording.seeds(gone)} that all agree."
     )
+    more = f"audit with --seeds 5 for a check on {wording.seeds(gone)}"
     if n_seeds < stays:
-        return f"{text} With {wording.seeds(n_seeds)} there is no verdict."
+        return f"{text} With {wording.seeds(n_seeds)} there is no verdict; {more}."
     if n_seeds < gone:
-        return f"{text} With {wording.seeds(n_seeds)} no method can be called gone."
+        seeds = wording.seeds(n_seeds)
+        return f"{text} With {seeds} it can be shown that a cue stays, not that it is gone; {more}."
     return text
 
 

@@ -5,7 +5,7 @@ from spuriscope.training.loop import fit, train, train_cell
 from spuriscope.training.many import FailedCell, OnProgress, Progress, train_many
 from spuriscope.training.part import Part
 from spuriscope.training.privacy import Privacy
-from spuriscope.training.recipe import Recipe, paper_recipe, short_epochs
+from spuriscope.training.recipe import Recipe, paper_recipe, short_epochs, short_recipe, usual_recipe
 from spuriscope.training.trained import TrainedModel, load_model
 from spuriscope.training.weights import Weights
 
@@ -24,7 +24,9 @@ __all__ = [
     "load_model",
     "paper_recipe",
     "short_epochs",
+    "short_recipe",
     "train",
     "train_cell",
     "train_many",
+    "usual_recipe",
 ]

@@ -26,7 +26,7 @@ from spuriscope.training.gradient import set_gradient
 from spuriscope.training.optimizer import Optimizer
 from spuriscope.training.part import Part
 from spuriscope.training.private_gradient import SetGradient, check_private, private_gradient
-from spuriscope.training.recipe import Recipe
+from spuriscope.training.recipe import Recipe, usual_recipe
 from spuriscope.training.trained import TrainedModel
 from spuriscope.training.weights import Weights
 
@@ -71,7 +71,8 @@ def train(
         part: train on these of the training images only; the plants are drawn from all of them.
         model: name of an architecture, see `spuriscope.models.ARCHITECTURES`; by default one that suits the
             images, see `spuriscope.models.default_model`.
-        recipe: how to train; the paper's recipe for MNIST and Fashion by default.
+        recipe: how to train; by default the paper's for these data, for resnet10 one of ours, see
+            `spuriscope.training.usual_recipe`.
         seed: draws initial weights, batch order, noise, augmentation and dropout.
         weights: a file to start from, for fine-tuning, or "imagenet"; see `spuriscope.training.weights`.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
@@ -81,12 +82,15 @@ def train(
         ConfigError, ModelError, PatternError, PlantingError: the arguments do not fit together.
         DivergenceError: the loss stopped being a number.
     """
+    model = model or default_model(data.shape)
+    if recipe is None:
+        recipe = usual_recipe(data.name, model, len(data.train) if part is None else len(part))
     cell = Cell(
         data=DataKey.of(data),
         plants=(plants,) if isinstance(plants, Plant) else tuple(plants),
         part=part,
-        model=model or default_model(data.shape),
-        recipe=recipe or Recipe(),
+        model=model,
+        recipe=recipe,
         seed=seed,
         weights=None if weights is None else Weights.of(weights),
     )
