@@ -47,7 +47,7 @@ def test_too_few_seeds_are_said_and_a_cue_that_was_not_learnt_too() -> None:
         )
         == 1
     )
-    assert "not shown to be learnt" in section.sure
+    assert "not shown to be learnt in the first place: that takes 5 seeds." in section.sure
     assert "cannot be told" in section.panels[0].note
     assert "How do I get rid of it?" in render(document)
 

@@ -126,9 +126,10 @@ def audit(
 
 def _announce_plan(plan: "AuditPlan") -> None:
     """Say on stderr what will be trained; where that is little, how to ask for more."""
+    seeds = f"{len(plan.seeds)} {'seed' if len(plan.seeds) == 1 else 'seeds'}"
     said = (
-        f"audit: {', '.join(plan.patterns)} in {', '.join(map(str, plan.counts))} images, {len(plan.seeds)} "
-        f"seeds, {plan.recipe.epochs} epochs; about {plan.n_trainings:,} trainings"
+        f"audit: {', '.join(plan.patterns)} in {', '.join(map(str, plan.counts))} images, {seeds}, "
+        f"{plan.recipe.epochs} epochs; about {plan.n_trainings:,} trainings"
     )
     if plan.is_lean:
         said += (

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "gone", "measured", "recommended"]
 
+LEAST_TO_BE_LEARNT = 5  # seeds: with fewer, no test can show it
+
 NAMES = {
     "repair": "repair",
     "influence-path": "influence along the path",
@@ -132,7 +134,8 @@ def _sure(found: Document) -> str:
         _verdicts(found),
     ]
     if not first["was_learnt"]:
-        parts.append("The cue was not shown to be learnt in the first place: there may be nothing to remove.")
+        why = "there may be nothing to remove" if n_seeds >= LEAST_TO_BE_LEARNT else "that takes 5 seeds"
+        parts.append(f"The cue was not shown to be learnt in the first place: {why}.")
     parts += [
         f"{NAMES[failure['method']].capitalize()} came to no end: {failure['reason']}."
         for failure in found.get("failed", ())  # younger than the first pages

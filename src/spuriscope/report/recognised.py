@@ -179,10 +179,12 @@ def _sure(found: Document) -> str:
 
 def _epsilon(found: Document) -> str:
     """What the canaries say, to somebody who has not heard of epsilon."""
+    epsilon = found["epsilon"]
+    shown = f"{epsilon:.1f}" if epsilon >= 0.05 else f"{epsilon:.1g}"  # what is not 0 is not called 0.0
     held = (
         "so its epsilon, the usual measure of privacy lost (0: none), is at least "
-        f"{found['epsilon']:.1f}, with {100 * found['confidence']:.0f}{wording.NBSP}% confidence."
-        if found["epsilon"] > 0
+        f"{shown}, with {100 * found['confidence']:.0f}{wording.NBSP}% confidence."
+        if epsilon > 0
         else "which may be chance: no loss of privacy is shown by it."
     )
     return (
