@@ -208,7 +208,10 @@ def test_a_study_on_a_cluster_is_quiet(cluster: Any, tmp_path: Path) -> None:
         [str(Path(sys.executable).with_name("spuriscope")), *command],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    told = [
+        line for line in done.stderr.splitlines() if not line.startswith("training: ")
+    ]  # where it is slow
+    assert (done.returncode, told) == (0, [])
     assert done.stdout == "tiny: 4 cells, 4 trained, 0 done before, 0 failed\n"
 
 

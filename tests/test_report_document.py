@@ -144,7 +144,9 @@ def make_discovery(
         "p_value": 0.0021,
         "p_group": 0.0004,
         "p_effect": 0.005,
-        "source": "trace",
+        "source": "marks",
+        "kind": "cover",
+        "carriers": {"n_train": 3, "of_train": 400, "n_fresh": 0, "of_fresh": 100},
         "proof": None,
         "picture": picture,
         "images": [explained_image(100, picture, left_over_mean=0.41)],
@@ -231,6 +233,7 @@ def make_deletion(
         "training_seconds": 2.0,
         "methods": checks,
         "failed": [],
+        "left_out": [],
         "recommended": recommended,
     }
     return dict(json.loads(json.dumps(found)))
