@@ -3,12 +3,13 @@
 from spuriscope.discovery.deviation import Deviation
 from spuriscope.discovery.discover import discover
 from spuriscope.discovery.embed import Embedding, PCAEmbedding, VAEEmbedding, reconstructions, residuals
-from spuriscope.discovery.finding import Finding, Proof
+from spuriscope.discovery.finding import Carriers, Finding, Proof
 from spuriscope.discovery.group import Group
 from spuriscope.discovery.probe import Probed, probe
 from spuriscope.discovery.trace import Trace
 
 __all__ = [
+    "Carriers",
     "Deviation",
     "Embedding",
     "Finding",
