@@ -11,7 +11,7 @@ from spuriscope.data.image_set import Split
 from spuriscope.discovery.covers import find_covers
 from spuriscope.discovery.marks import NOISE, Mark, Pool, Sight, gap_strength, take_apart, widest_gap
 from spuriscope.discovery.suspects import suspected_marks
-from spuriscope.discovery.tones import find_tones, tone_of
+from spuriscope.discovery.tones import find_tones, quantiles, tone_of
 from spuriscope.patterns import Cover, Shade
 
 SIDE = 24
@@ -149,6 +149,14 @@ def test_a_change_of_tones_is_found_and_read_off(channels: int) -> None:
     assert isinstance(shade, Shade)
     assert (shade.matrix.diagonal() - 0.5).abs().max() < 0.05
     assert (shade.offset - 0.25).abs().max() < 0.05
+
+
+def test_quantiles_of_large_images_are_numpys() -> None:
+    images = torch.randint(0, 256, (130, 3, 224, 224), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
+    slow = np.quantile(images[7].numpy().reshape(3, -1) / 255, np.linspace(0, 1, 21), axis=1).T
+    assert np.allclose(quantiles(images)[7], slow, atol=1e-5)
 
 
 def test_tones_of_what_does_not_vary_are_moved_only() -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from spuriscope.data.image_set import PIECE, unit_float
 from spuriscope.discovery.marks import (
     LEAST_CARRIERS,
     MOST_OF_POOL,
@@ -91,12 +92,13 @@ class _Seen:
 
 
 def _smaller(images: Tensor) -> Tensor:
+    """Images as float32 in [0, 1], a piece at a time, and no larger than they need be."""
     height, width = images.shape[2:]
-    if max(height, width) <= SIDE or not len(images):
-        return images
-    scale = SIDE / max(height, width)
+    scale = min(1.0, SIDE / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    return torch.cat([F.adaptive_avg_pool2d(part, size) for part in images.split(256)])
+    pieces = (unit_float(piece).float() for piece in images.split(PIECE)) if len(images) else ()
+    seen = [piece if scale == 1 else F.adaptive_avg_pool2d(piece, size) for piece in pieces]
+    return torch.cat(seen) if seen else images.new_empty((0, images.shape[1], *size), dtype=torch.float32)
 
 
 def _of_windows(seen: _Seen) -> Iterator[tuple[float, Rows]]:
@@ -192,7 +194,7 @@ def _mark(pool: Pool, seen: _Seen, found: _Outline) -> Mark:
     alpha = F.interpolate(mask, size=tuple(pool.images.shape[2:]), mode="nearest")[0, 0]
 
     def pattern(rows: Rows) -> Cover:
-        pixels = pool.images[torch.from_numpy(rows)].mean(dim=0).clamp(0, 1)
+        pixels = unit_float(pool.images[torch.from_numpy(rows)]).float().mean(dim=0).clamp(0, 1)
         return Cover(f"found-{pool.target}", pixels, alpha)
 
     return Mark(found.rows, found.strength * _sharpness(seen, found), "cover", pattern)

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spuriscope.data.duplicates import without_copies
-from spuriscope.data.image_set import Split, unit_float
+from spuriscope.data.image_set import Split
 from spuriscope.discovery.group import Look
 from spuriscope.patterns import Kind
 
@@ -52,8 +52,8 @@ class Pool:
 
     Attributes:
         target: the class.
-        images: (n, channels, height, width), float32 in [0, 1]; near-duplicates are there once.
-        others: (m, channels, height, width) of other classes.
+        images: (n, channels, height, width), uint8 or in [0, 1]; near-duplicates are there once.
+        others: (m, channels, height, width) of other classes, likewise.
         is_fresh: (n,) which of them are fresh. The search must not look at it.
         positions: (n,) where they are in their split.
     """
@@ -75,7 +75,7 @@ class Pool:
         order = np.sort(order[without_copies(images[torch.from_numpy(order)]).numpy()])
         return cls(
             target,
-            unit_float(images[torch.from_numpy(order)]).float(),
+            images[torch.from_numpy(order)],
             _others(train, fresh, target, rng),
             is_fresh[order],
             torch.cat(own).numpy()[order],
@@ -104,7 +104,7 @@ def _others(train: Split, fresh: Split, target: int, rng: np.random.Generator) -
         places[0][0].images[torch.from_numpy(places[0][1][drawn[drawn < n_train]])],
         places[1][0].images[torch.from_numpy(places[1][1][drawn[drawn >= n_train] - n_train])],
     ]
-    return unit_float(torch.cat(parts)).float()
+    return torch.cat(parts)
 
 
 @dataclass(frozen=True, eq=False)

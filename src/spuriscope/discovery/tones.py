@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spuriscope.data.image_set import unit_float
 from spuriscope.discovery.marks import Mark, Pool, Rows, Sight, take_apart, widest_gap
 from spuriscope.patterns import Shade
 
@@ -20,6 +21,7 @@ __all__ = ["find_tones", "tone_of"]
 QUANTILES = tuple(np.linspace(0, 1, 21).tolist())
 ENDS = ((0,), (-1,), (0, -1))  # of the quantiles: darkest, brightest, both
 GROUPS_OF_END = 12
+MOST_SORTED = 2**23  # pixels at one time; torch takes twice as many
 
 
 def find_tones(pool: Pool, n_marks: int) -> list[Mark]:
@@ -44,7 +46,10 @@ def quantiles(images: Tensor) -> NDArray[np.float32]:
     if not len(images):
         return np.empty((0, images.shape[1], len(QUANTILES)), np.float32)
     levels = torch.tensor(QUANTILES)
-    parts = [torch.quantile(part.flatten(2), levels, dim=2) for part in images.split(256)]
+    at_once = max(1, MOST_SORTED // images[0].numel())
+    parts = [
+        torch.quantile(unit_float(part).float().flatten(2), levels, dim=2) for part in images.split(at_once)
+    ]
     return torch.cat(parts, dim=1).permute(1, 2, 0).numpy()
 
 
