@@ -1,5 +1,8 @@
 """Marks: gaps behind images that agree, beside slow versions and what is known of random points."""
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,9 @@ from scipy import ndimage, stats
 
 from spuriscope.data.duplicates import without_copies
 from spuriscope.data.image_set import Split
+from spuriscope.discovery.controls import ClassControls
 from spuriscope.discovery.covers import find_covers
+from spuriscope.discovery.group import Group
 from spuriscope.discovery.marks import NOISE, Mark, Pool, Sight, gap_strength, take_apart, widest_gap
 from spuriscope.discovery.suspects import suspected_marks
 from spuriscope.discovery.tones import find_tones, quantiles, tone_of
@@ -178,6 +183,28 @@ def test_larger_images_are_looked_at_smaller_and_covered_in_full() -> None:
     assert isinstance(cover, Cover)
     assert tuple(cover.alpha.shape) == (6 * SIDE, 6 * SIDE)
     assert 0.5 * 36 * 36 < float(cover.alpha.sum()) < 1.5 * 36 * 36
+
+
+def test_controls_are_answered_in_the_order_they_were_drawn() -> None:
+    """Whichever side a control is of: the sequential p-value rests on a random order."""
+
+    def side(first: int) -> Any:
+        return SimpleNamespace(images=None, deviations=None, positions=np.arange(first, first + 40))
+
+    def group(position: int) -> Group:
+        return Group(target=0, positions=np.array([position, position + 1]), strength=1.0, source="trace")
+
+    fresh, train = side(0), side(100)
+    natural, crowd = [group(k) for k in range(0, 20, 2)], [group(k) for k in range(100, 120, 2)]
+    seen = SimpleNamespace(fresh=fresh, train=train, controls=lambda: natural)
+    asked = SimpleNamespace(scores=lambda patterns: np.array(patterns, dtype=float))
+    controls = ClassControls(cast(Any, None), cast(Any, seen), cast(Any, asked), crowd)
+    controls.patterns = lambda groups, _: [each.positions[0] for each in groups]  # type: ignore
+    answers = np.concatenate(list(controls.scores(False, 20, seed=3)))
+    assert sorted(answers) == sorted(each.positions[0] for each in natural + crowd)
+    is_fresh = answers[:10] < 100
+    assert 0 < is_fresh.sum() < 10
+    assert not (np.diff(is_fresh.astype(int)) <= 0).all()  # not all of one side before the other
 
 
 def test_groups_that_share_a_third_are_one() -> None:

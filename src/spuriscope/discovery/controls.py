@@ -80,10 +80,10 @@ class ClassControls:
         order = rng.permutation(len(drawn))
         for first in range(0, len(drawn), STEP):
             batch = [drawn[k] for k in order[first : first + STEP]]
-            yield np.concatenate(
-                [
-                    self._asked.scores(self.patterns([group for of, group in batch if of is side], side))
-                    for side in (self.seen.fresh, self.seen.train)
-                    if any(of is side for of, _ in batch)
-                ]
-            )
+            scores = np.empty(len(batch))  # in the order drawn, which the p-value rests on
+            for side in (self.seen.fresh, self.seen.train):
+                places = [place for place, (of, _) in enumerate(batch) if of is side]
+                if places:
+                    groups = [batch[place][1] for place in places]
+                    scores[places] = self._asked.scores(self.patterns(groups, side))
+            yield scores

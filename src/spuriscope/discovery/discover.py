@@ -29,7 +29,7 @@ from spuriscope.discovery.finding import Finding, Proof
 from spuriscope.discovery.group import Group
 from spuriscope.discovery.marks import Pool
 from spuriscope.discovery.proposals import propose
-from spuriscope.discovery.suspects import Place, Suspect, suspected_groups, suspected_marks
+from spuriscope.discovery.suspects import Suspect, suspected_groups, suspected_marks
 from spuriscope.discovery.trace import Trace
 from spuriscope.errors import ConfigError, DiscoveryError
 from spuriscope.measures import Predict, probabilities
@@ -178,11 +178,11 @@ class _Search:
             if in_crowd:
                 effects = self._effects([suspects[place] for place in in_crowd], crowds[target])
                 tried.update(zip(in_crowd, effects, strict=True))
-            asking = self._intervention(self.predict, target, n_fresh=N_ASKED_ABOUT_MARK)
-            for number in of_class:
-                place = suspects[number].place
-                if place is not None:
-                    tried[number] = self._effect_of_mark(suspects[number], place, asking)
+            marked_places = [number for number in of_class if suspects[number].place is not None]
+            if marked_places:
+                asking = self._intervention(self.predict, target, n_fresh=N_ASKED_ABOUT_MARK)
+                for number in marked_places:
+                    tried[number] = self._effect_of_mark(suspects[number], asking)
         found = judge(
             [suspect.p_group for suspect in suspects],
             [tried[place].p_effect if place in tried else 1.0 for place in range(len(suspects))],
@@ -254,8 +254,10 @@ class _Search:
             findings.append(self._tried(suspect, pattern, float(score), null))
         return findings
 
-    def _effect_of_mark(self, suspect: Suspect, place: Place, asking: Intervention) -> Finding:
+    def _effect_of_mark(self, suspect: Suspect, asking: Intervention) -> Finding:
         """What a mark does, beside what natural images of its class have in its place."""
+        place = suspect.place
+        assert place is not None
         pattern = place.mark.pattern(place.mark.rows)
         score = float(asking.scores_of([pattern])[0])
         natural = natural_in_place(

@@ -130,9 +130,21 @@ class _Kind(ABC):
         return self._on(unit_float(images), at).clamp_(0, 1)
 
 
+class _Picture(_Kind):
+    """A pattern that is a picture."""
+
+    pixels: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (channels, height, width) of the images it fits."""
+        channels, height, width = self.pixels.shape
+        return channels, height, width
+
+
 @checked(PatternError, passing=("pixels",))
 @dataclass(frozen=True, eq=False, repr=False)
-class Pattern(_Kind):
+class Pattern(_Picture):
     """A fixed picture that is added to an image: clip(image + pattern, 0, 1).
 
     Two patterns are equal when their pixels are, whatever their names.
@@ -157,12 +169,6 @@ class Pattern(_Kind):
         _check_range(self.name, "pixels", self.pixels)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape (channels, height, width) of the images it fits."""
-        channels, height, width = self.pixels.shape
-        return channels, height, width
-
-    @property
     def arrays(self) -> Mapping[str, Tensor]:
         """Its pixels."""
         return {"pixels": self.pixels}
@@ -183,7 +189,7 @@ class Pattern(_Kind):
 
 @checked(PatternError, passing=("pixels", "alpha"))
 @dataclass(frozen=True, eq=False, repr=False)
-class Cover(_Kind):
+class Cover(_Picture):
     """A picture that hides what is behind it: image * (1 - alpha) + pixels * alpha.
 
     Two covers are equal when they do the same: pixels that are transparent altogether are set to zero.
@@ -214,12 +220,6 @@ class Cover(_Kind):
             _check_range(self.name, what, values)
         object.__setattr__(self, "pixels", pixels * (alpha > 0))
         object.__setattr__(self, "alpha", alpha)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape (channels, height, width) of the images it fits."""
-        channels, height, width = self.pixels.shape
-        return channels, height, width
 
     @property
     def arrays(self) -> Mapping[str, Tensor]:
