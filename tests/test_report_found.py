@@ -39,6 +39,8 @@ def test_a_finding_on_a_twin_is_not_called_false() -> None:
     assert "false" not in found(document).claim
     tile = next(tile for tile in tiles(document) if tile.question == "Found again?")
     assert tile.word == "watch"
+    assert "2 findings, to be looked at, on clean twins" in tile.detail
+    assert "false" not in tile.detail
 
 
 def test_suspected_images_stand_beside_what_is_explained_and_what_is_left_over() -> None:

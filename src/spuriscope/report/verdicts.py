@@ -109,13 +109,15 @@ def _found_again(document: Document) -> Tile:
     n_planted, n_found, n_wrong, n_on_twins = counts_found(result)
     is_true = n_wrong + n_on_twins == 0
     milder = "act" if n_found == 0 else "watch"
+    twins = "nothing"
+    if n_on_twins:
+        twins = f"{n_on_twins} finding{'s' * (n_on_twins > 1)}, to be looked at,"
     return Tile(
         question="Found again?",
         number=f"{n_found} of {n_planted}",
         detail=(
             f"planted images found by a search that was told nothing ({result['pattern']}); it suspects "
-            f"{n_wrong} others, and reports {n_on_twins} false finding{'s' * (n_on_twins != 1)} on "
-            "clean twins."
+            f"{n_wrong} others, and reports {twins} on clean twins."
         ),
         word="fine" if n_found >= FOUND * n_planted and is_true else milder,
         rule=(
