@@ -5,7 +5,7 @@ model was not trained on, and the rise of the target's probability is compared w
 are made in the same way from control groups: look-alikes of the same class that nature made.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,21 +83,27 @@ class Intervention:
         return cls(predict, fresh, probabilities(predict, fresh)[:, target], target, threshold)
 
     def scores(self, patterns: Tensor) -> NDArray[np.float64]:
-        """Spurious score (k,) of each of the patterns (k, channels, height, width)."""
-        n = len(self.fresh)
-        scores = []
-        for part in patterns.split(max(1, STAMPED_AT_ONCE // n)):
-            stamped = (self.fresh[None] + part[:, None]).clamp_(0, 1).flatten(0, 1)
-            after = probabilities(self.predict, stamped)[:, self.target].reshape(len(part), n)
-            scores.append((after - self.before > self.threshold).double().mean(dim=1))
-        return torch.cat(scores).numpy()
+        """Spurious score (k,) of each of the pictures (k, channels, height, width), added."""
+        return self._moved(
+            (self.fresh[None] + part[:, None]).clamp_(0, 1).flatten(0, 1)
+            for part in patterns.split(self._at_once)
+        )
 
     def scores_of(self, patterns: Sequence[Kind]) -> NDArray[np.float64]:
         """Spurious score (k,) of each of some patterns of any kind."""
+        return self._moved(
+            torch.cat([pattern.apply(self.fresh) for pattern in patterns[first : first + self._at_once]])
+            for first in range(0, len(patterns), self._at_once)
+        )
+
+    @property
+    def _at_once(self) -> int:
+        return max(1, STAMPED_AT_ONCE // len(self.fresh))
+
+    def _moved(self, batches: Iterable[Tensor]) -> NDArray[np.float64]:
+        """Share of the fresh images that each pattern moves; batches hold all of them for each pattern."""
         scores = []
-        at_once = max(1, STAMPED_AT_ONCE // len(self.fresh))
-        for first in range(0, len(patterns), at_once):
-            stamped = torch.cat([pattern.apply(self.fresh) for pattern in patterns[first : first + at_once]])
+        for stamped in batches:
             after = probabilities(self.predict, stamped)[:, self.target].reshape(-1, len(self.fresh))
             scores.append((after - self.before > self.threshold).double().mean(dim=1))
         return torch.cat(scores).numpy()
