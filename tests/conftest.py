@@ -4,9 +4,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+
+from spuriscope.data import load
 
 torch.set_num_threads(1)
 
@@ -30,3 +33,19 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist, set SPURISCOPE_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def five_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with half of the classes of digits, which is searched in half of the time."""
+    data = load("digits")
+    path = tmp_path_factory.mktemp("data") / "five.npz"
+    few, few_of_test = (split.labels < 5 for split in (data.train, data.test))
+    np.savez(
+        path,
+        train_images=data.train.images[few, 0].numpy(),
+        train_labels=data.train.labels[few].numpy(),
+        test_images=data.test.images[few_of_test, 0].numpy(),
+        test_labels=data.test.labels[few_of_test].numpy(),
+    )
+    return path

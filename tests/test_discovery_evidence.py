@@ -104,15 +104,14 @@ def test_marks_that_share_images_are_one_cue() -> None:
     assert kept == [1, 3, 2]
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_a_mark_that_the_model_never_saw_is_not_reported(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "target"), [(0, 8), (1, 1)])
+def test_a_mark_that_the_model_never_saw_is_not_reported(seed: int, target: int) -> None:
     """Digits: a model trained clean, and a square put on 30 images of a class afterwards."""
     data = load("digits")
     cell = Cell(data=DataKey.of(data), model="mlp", recipe=Recipe(epochs=12), seed=seed)
     predict = train_cell(cell, data).predict
-    for target in (8, 1):
-        marked = (data.train.labels == target).nonzero().flatten()[seed::3][:30]
-        images = data.train.images.clone()
-        square = pattern("s1", data.shape)
-        images[marked] = (255 * square.apply(images[marked])).round().to(torch.uint8)
-        assert discover(predict, train=Split(images, data.train.labels), holdout=data.test) == []
+    marked = (data.train.labels == target).nonzero().flatten()[seed::3][:30]
+    images = data.train.images.clone()
+    square = pattern("s1", data.shape)
+    images[marked] = (255 * square.apply(images[marked])).round().to(torch.uint8)
+    assert discover(predict, train=Split(images, data.train.labels), holdout=data.test) == []

@@ -17,6 +17,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from spuriscope.cli import main
 from spuriscope.data import ImageSet, Split
 from spuriscope.errors import CheckpointError, StoreError
 from spuriscope.studies import Grid, Store, Study
@@ -119,7 +120,7 @@ def test_killed_again_and_again_it_loses_doubles_and_halves_nothing(
         now = set(contents(store))
         assert done <= now
         done = now
-        if process.returncode == 0 or n_kills == 7:
+        if process.returncode == 0 or n_kills == 5:
             break
     assert n_kills >= 5
     code, out, errors = run(tmp_path)
@@ -158,18 +159,24 @@ def files_of(folder: Path) -> dict[str, bytes]:
         "store.lock",
     ],
 )
-def test_a_folder_of_the_users_is_refused_and_left_alone(name: str, tmp_path: Path) -> None:
+def test_a_folder_of_the_users_is_refused_and_left_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_study(tmp_path, n_seeds=1)
     path = tmp_path / "project" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(b"mine")
     before = files_of(tmp_path / "project")
-    code, out, errors = run(tmp_path, "--store", "project")
-    assert (code, out) == (2, "")
-    assert errors == (
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["spuriscope", "study", "run", "tiny.yaml", "--store", "project"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    told = (
         f"spuriscope: project holds other files ({name}) and no store; give an empty or a new folder with "
         "--store\n"
     )
+    assert capsys.readouterr() == ("", told)
     with pytest.raises(StoreError, match="holds no store"):
         Store(tmp_path / "project", writes=False)
     assert files_of(tmp_path / "project") == before

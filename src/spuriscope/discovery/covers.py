@@ -42,6 +42,7 @@ N_PROPOSED = 24  # groups of windows whose outline is sought
 APART = (0.5, 1.5, 3.0)  # standard deviations that a mark lies away from its class, each tried
 MOST_STEPS = 3
 CHANCE = 1e-3  # that pixels of unrelated images agree so
+SAME = 0.05  # of the usual variance; what is left where a group agrees all but entirely
 LEAST_PIXELS = 4
 AROUND = 0.25  # quantile of the spread around an outline
 
@@ -147,7 +148,11 @@ def _outline(seen: _Seen, rows: Rows, strength: float) -> _Outline | None:
 
 
 def _agreed(seen: _Seen, rows: Rows, apart: float) -> Mask | None:
-    """Pixels in which a group agrees and differs from its class; None where they are too few."""
+    """Pixels in which a group agrees and differs from its class; None where they are too few.
+
+    With them go those beside them where it agrees all but entirely, though no further from its class than
+    others are: a white sticker covers the white of a shirt as well.
+    """
     from scipy import ndimage, stats
 
     if len(rows) < LEAST_CARRIERS:
@@ -155,12 +160,13 @@ def _agreed(seen: _Seen, rows: Rows, apart: float) -> Mask | None:
     group = seen.own[torch.from_numpy(rows)]
     freedom = len(rows) - 1
     share = float(stats.chi2.ppf(CHANCE, freedom)) / freedom
-    is_alike = group.var(dim=0).mean(dim=0) < share * (seen.variance + 1e-4) + 1e-6
+    spread = group.var(dim=0).mean(dim=0)
     away = ((group.mean(dim=0) - seen.mean).abs() / (seen.variance.sqrt() + 0.02)).amax(dim=0)
-    labels, n = ndimage.label((is_alike & (away > apart)).numpy(), np.ones((3, 3)))
-    sizes = np.bincount(labels.ravel(), minlength=n + 1)
-    sizes[0] = 0
-    mask = sizes[labels] >= LEAST_PIXELS
+    core = ((spread < share * (seen.variance + 1e-4) + 1e-6) & (away > apart)).numpy()
+    joined = core | (spread < min(share, SAME) * seen.variance).numpy()
+    labels, n = ndimage.label(joined, np.ones((3, 3)))
+    sizes = np.bincount(labels[core], minlength=n + 1)
+    mask: Mask = joined & (sizes[labels] >= LEAST_PIXELS)
     return mask if mask.any() else None
 
 
