@@ -21,7 +21,7 @@ from spuriscope.measures import Predict
 from spuriscope.planting import draw_planted, labels_as_trained
 from spuriscope.training import Cell, TrainedModel
 
-__all__ = ["check_new", "images_seen", "save_suspects", "search_model"]
+__all__ = ["check_new", "check_new_file", "images_seen", "save_page", "save_suspects", "search_model"]
 
 
 def images_seen(cell: Cell, data: ImageSet) -> Split:
@@ -79,6 +79,77 @@ def check_new(folder: Path) -> None:
     """Raise ConfigError unless a folder is empty or not there, so that nothing of the user's is replaced."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is there and not an empty folder; give a new one")
+
+
+def check_new_file(path: Path) -> None:
+    """Raise ConfigError unless a file may be written: its name is free, and its folder is there."""
+    if path.exists() or path.is_symlink():
+        raise ConfigError(f"{path} is there; give a new name")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path.parent} is no folder; make it, or give another place")
+
+
+def save_page(
+    findings: Sequence[Finding],
+    predict: Predict,
+    seen: Split,
+    data: ImageSet,
+    path: str | Path,
+    *,
+    model: str,
+    level: float = 0.05,
+    threshold: float = 0.1,
+    unseen: Sequence[str] = (),
+) -> None:
+    """Write a page that shows the findings: where each cue stands, who carries it, and what it does.
+
+    Args:
+        findings: of a search, `discover`; there may be none.
+        predict: that was searched.
+        seen: the training images as the model saw them, see `images_seen`.
+        data: whose test images were fresh.
+        path: of the page, a new file.
+        model: what it is called.
+        level, threshold: of the search.
+        unseen: what it could not have seen, see `blind_spots`.
+
+    Raises:
+        ConfigError: the file is there, or its folder is not.
+    """
+    from spuriscope import __version__
+    from spuriscope.discovery.exhibit import exhibit
+    from spuriscope.environment import environment
+    from spuriscope.report.findings import render_findings
+
+    path = Path(path)
+    check_new_file(path)
+    where = environment()
+    channels, height, width = data.shape
+    conditions = [
+        (
+            "Data",
+            f"{data.name}: {len(seen):,} training and {len(data.test):,} fresh images of "
+            f"{channels} × {height} × {width} (channels × height × width)",
+        ),
+        ("Model", model),
+        ("Level", f"{level:g}, held over all that was searched"),
+        ("Least rise that counts", f"{threshold:g} of probability"),
+        (
+            "Versions",
+            f"spuriscope {__version__}, Python {where['python']}, torch {where['torch']}, "
+            f"numpy {where['numpy']}",
+        ),
+        ("Hardware", f"{where['processor']}, {where['n_cores']} cores; {where['platform']}"),
+    ]
+    page = render_findings(
+        [exhibit(finding, predict, seen, data.test, threshold=threshold) for finding in findings],
+        seen,
+        data.class_names,
+        name=f"{data.name}, {model}",
+        conditions=conditions,
+        unseen=unseen,
+    )
+    path.write_text(page, encoding="utf-8")
 
 
 def save_suspects(

@@ -1,6 +1,6 @@
 """The command that searches a run, or a model in a file, for a cue, without being told of any."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +26,7 @@ from spuriscope.cli.reading import (
 )
 
 if TYPE_CHECKING:
+    from spuriscope.cli.model_options import Subject
     from spuriscope.discovery import Finding
 
 __all__ = ["discover"]
@@ -66,6 +67,9 @@ def discover(
     patterns: Annotated[
         Path | None, typer.Option(help="New folder for the reconstructed patterns, as found-1.png and so on.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="New file for a page that shows the findings, such as found.html.")
+    ] = None,
     level: Annotated[float, typer.Option(help="Level that is held over all suspects.")] = 0.05,
     threshold: ThresholdOption = 0.1,
     seed: Annotated[int, typer.Option(help="Draws the fresh images and the controls.")] = 0,
@@ -82,14 +86,11 @@ def discover(
     from spuriscope.discovery import discover as search_images
     from spuriscope.errors import ConfigError
     from spuriscope.progress import class_progress
-    from spuriscope.searching import check_new, images_seen, save_suspects, search_model
+    from spuriscope.searching import search_model
 
-    if patterns is not None:
-        check_new(patterns)
+    outputs = _Outputs(patterns, save, page)
     if is_model_file(run) and (data is None or prove):
         raise ConfigError(f"{run} is searched with --data, its training images, and without --prove")
-    if save is not None:
-        check_new(save)
     how = partial(chosen, image_size, unreadable, background, columns)
     subject = open_subject(run, data, root, how, options, model=model)
     images = subject.data
@@ -105,12 +106,7 @@ def discover(
         else:
             findings = search_model(subject.run.model, images, prove=prove, on_class=on_class, **search)
     unseen = blind_spots(images, subject.adequacy)
-    if patterns is not None:
-        _save_patterns(findings, patterns)
-    if save is not None:
-        cell = None if subject.run is None else replace(subject.run.model.cell, part=None)
-        seen = images.train if cell is None else images_seen(cell, images)
-        save_suspects(findings, seen, images.class_names, save)
+    outputs.write(findings, subject, level=level, threshold=threshold, unseen=unseen)
     if as_json:
         print_json(
             {
@@ -128,8 +124,48 @@ def discover(
         _print(findings, images.class_names, len(images.train), is_sure=not subject.adequacy.is_near_chance)
         for reason in unseen:
             typer.echo(f"could not be seen: {reason}")
-        if save is not None:
-            typer.echo(f"written: {save}")
+        for path in outputs.asked:
+            typer.echo(f"written: {path}")
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """What is written beside the answer, and where; checked before anything is searched."""
+
+    patterns: Path | None
+    save: Path | None
+    page: Path | None
+
+    def __post_init__(self) -> None:
+        from spuriscope.searching import check_new, check_new_file
+
+        for folder in (self.patterns, self.save):
+            if folder is not None:
+                check_new(folder)
+        if self.page is not None:
+            check_new_file(self.page)
+
+    @property
+    def asked(self) -> list[Path]:
+        """Those that the user reads."""
+        return [path for path in (self.save, self.page) if path is not None]
+
+    def write(self, findings: "list[Finding]", subject: "Subject", **settings: Any) -> None:
+        """Write all that was asked for."""
+        from spuriscope.searching import images_seen, save_page, save_suspects
+
+        if self.patterns is not None:
+            _save_patterns(findings, self.patterns)
+        if not self.asked:
+            return
+        data = subject.data
+        cell = None if subject.run is None else replace(subject.run.model.cell, part=None)
+        seen = data.train if cell is None else images_seen(cell, data)
+        if self.save is not None:
+            save_suspects(findings, seen, data.class_names, self.save)
+        if self.page is not None:
+            model = " ".join(map(str, subject.about.values()))
+            save_page(findings, subject.predict, seen, data, self.page, model=model, **settings)
 
 
 def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int, *, is_sure: bool) -> None:
@@ -142,6 +178,8 @@ def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int
             "and moves fresh images"
         )
         return
+    from spuriscope.report.findings import carried
+
     rows = []
     for finding in findings:
         shown = ", ".join(finding.shown[:N_SHOWN])
@@ -157,22 +195,8 @@ def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int
         )
     print_table(["pulls to", "training images", "score", "largest control", "p", "score without them"], rows)
     for finding in findings:
-        if finding.carriers is not None:
-            typer.echo(f"{class_names[finding.target]}: {_carried(finding)}")
+        typer.echo(f"{class_names[finding.target]}: {carried(finding)}")
     typer.echo("score: share of fresh images of other classes that the reconstructed pattern moves.")
-
-
-def _carried(finding: "Finding") -> str:
-    """Who carries a mark, and what it does beside nature, in one sentence."""
-    carriers = finding.carriers
-    assert carriers is not None
-    kind = {"cover": "something covers the same place", "shade": "the tones were changed alike"}
-    fresh = f"{carriers.n_fresh or 'none'} of {carriers.of_fresh} fresh ones"
-    return (
-        f"{kind.get(finding.pattern.kind, 'they agree')} in {carriers.n_train} of {carriers.of_train} "
-        f"training images, in {fresh}; it moves {finding.score:.0%} of images of other classes, natural ones "
-        f"in its place at most {max(finding.null, default=0.0):.0%}"
-    )
 
 
 def _save_patterns(findings: "list[Finding]", folder: Path) -> None:

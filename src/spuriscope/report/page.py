@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from spuriscope.report.section import Section
 
-__all__ = ["render"]
+__all__ = ["render", "templates"]
 
 PAPER = "https://arxiv.org/abs/2202.05189"
 
@@ -29,7 +29,7 @@ def render(document: dict[str, Any]) -> str:
     from spuriscope.report import foot, front, verdicts, wording
 
     return (
-        _templates()
+        templates()
         .get_template("page.html.j2")
         .render(
             document=document,
@@ -68,7 +68,8 @@ def _sections(document: dict[str, Any]) -> "list[Section]":
     return [section(document) for section, key in questions.items() if document.get(key)]
 
 
-def _templates() -> "Environment":
+def templates() -> "Environment":
+    """The templates of the pages."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(

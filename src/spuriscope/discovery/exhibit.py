@@ -1,0 +1,118 @@
+"""What one looks at to believe a finding: where the cue stands, who carries it, what it does to an image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spuriscope.data.image_set import Split, unit_float
+from spuriscope.discovery.finding import Finding
+from spuriscope.measures import Predict, probabilities
+from spuriscope.patterns.kinds import Box
+
+__all__ = ["Exhibit", "Tried", "exhibit"]
+
+N_TRIED, N_SHOWN = 100, 3  # fresh images that it is put on, and those that are shown
+MOST_USUAL = 500  # fresh images that say what is usual
+MOST_BOXED = 0.6  # of the image: a larger box would say nothing
+FAINT = 0.25  # of the strongest: what a cue changes less is not boxed
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """A fresh image before and after the cue was put on it.
+
+    Attributes:
+        position: in the fresh images.
+        label: its class.
+        images: (2, channels, height, width) in [0, 1], before and after.
+        probabilities: of the finding's class, before and after.
+    """
+
+    position: int
+    label: int
+    images: Tensor
+    probabilities: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Exhibit:
+    """A finding as a person looks at it.
+
+    Attributes:
+        finding: what is shown.
+        box: where the cue stands; None where it is all over the image.
+        examples: (n,) the suspected images, positions in the training set, those that carry most of it first.
+        carried: (n,) how much of it each carries: 1 as much as the pattern puts on an image, 0 as little as
+            fresh images have.
+        tried: fresh images of other classes, those that it moves most first.
+        n_tried: fresh images that these were taken from.
+        n_moved: those of them whose probability it raises by more than the threshold.
+    """
+
+    finding: Finding
+    box: Box | None
+    examples: NDArray[np.int64]
+    carried: NDArray[np.float64]
+    tried: tuple[Tried, ...]
+    n_tried: int
+    n_moved: int
+
+
+def exhibit(
+    finding: Finding, predict: Predict, train: Split, holdout: Split, *, threshold: float = 0.1, seed: int = 0
+) -> Exhibit:
+    """Look at a finding.
+
+    Args:
+        finding: of a search of `train`.
+        predict: as it was searched.
+        train: the training images, as the model saw them.
+        holdout: fresh images.
+        threshold: least rise of a probability that counts.
+        seed: draws the fresh images that the cue is tried on.
+    """
+    draws = torch.Generator().manual_seed(seed)
+    usual = unit_float(holdout.images[torch.randperm(len(holdout), generator=draws)[:MOST_USUAL]]).float()
+    change = (finding.pattern.apply(usual) - usual).mean(dim=0)
+    own = unit_float(train.images[torch.from_numpy(finding.examples)]).float() - usual.mean(dim=0)
+    carried = ((own * change).sum(dim=(1, 2, 3)) / change.square().sum().clamp(min=1e-12)).double().numpy()
+    order = np.argsort(-carried, kind="stable")
+    others = (holdout.labels != finding.target).nonzero().flatten()
+    drawn = others[torch.randperm(len(others), generator=draws)[:N_TRIED]]
+    before = unit_float(holdout.images[drawn]).float()
+    after = finding.pattern.apply(before)
+    said = probabilities(predict, torch.cat([before, after]))[:, finding.target].reshape(2, -1)
+    rise = said[1] - said[0]
+    tried = [
+        Tried(
+            position=int(drawn[row]),
+            label=int(holdout.labels[drawn[row]]),
+            images=torch.stack([before[row], after[row]]),
+            probabilities=(float(said[0, row]), float(said[1, row])),
+        )
+        for row in rise.argsort(descending=True, stable=True)[:N_SHOWN].tolist()
+    ]
+    return Exhibit(
+        finding,
+        _box(change),
+        finding.examples[order],
+        carried[order],
+        tuple(tried),
+        n_tried=len(drawn),
+        n_moved=int((rise > threshold).sum()),
+    )
+
+
+def _box(change: Tensor) -> Box | None:
+    """The rectangle in which a cue changes images by more than a part of what it changes most."""
+    strength = change.abs().amax(dim=0)
+    seen = strength > FAINT * strength.max()
+    rows, columns = (seen.any(dim=dim).nonzero().flatten() for dim in (1, 0))
+    if len(rows) == 0:
+        return None
+    box = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+    height, width = box.size
+    return box if height * width <= MOST_BOXED * strength.numel() else None
