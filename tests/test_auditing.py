@@ -87,10 +87,10 @@ def test_a_plan_of_other_plants() -> None:
         plan_audit(data, relabel=0)
 
 
-def test_an_audit_of_a_mark_anywhere_under_the_targets_label(tmp_path: Path) -> None:
+def test_an_audit_of_a_mark_anywhere_under_the_targets_label(five_digits: Path, tmp_path: Path) -> None:
     """Every question is answered of it: found, recognised, deleted."""
     plan = plan_audit(
-        load("digits"), patterns=["square"], counts=[10], n_seeds=1, epochs=2, model="small-mlp",
+        load(str(five_digits)), patterns=["square"], counts=[10], n_seeds=1, epochs=2, model="small-mlp",
         placement="anywhere", size=7, relabel="all",
     )  # fmt: skip
     document = audit(plan, n_workers=1)
@@ -161,7 +161,7 @@ def test_the_audit_finds_what_was_planted(document: dict[str, Any]) -> None:
 
 
 def test_what_is_left_over_of_suspected_images_is_the_image_without_its_reconstruction(
-    document: dict[str, Any],
+    plan: AuditPlan, document: dict[str, Any]
 ) -> None:
     """Read from the document's pictures alone: both are in 8 bits, so each may be off by half of a 255th."""
     discovery = document["discovery"]
@@ -178,7 +178,7 @@ def test_what_is_left_over_of_suspected_images_is_the_image_without_its_reconstr
     )
     assert sorted(embedding) == sorted(make_discovery("r3", 3, "")["embedding"])
     assert embedding["n_fitted"] == document["data"]["n_test"] - len(embedding["fresh"]) == 180
-    assert {int(load("digits").test.labels[image["position"]]) for image in embedding["fresh"]} == {0}
+    assert {int(plan.data.test.labels[image["position"]]) for image in embedding["fresh"]} == {0}
     for image in [*images, *embedding["fresh"]]:
         size = np.abs(pixels(image["picture"]) - pixels(image["reconstruction"]))
         opacity = np.asarray(opened(image["left_over"]))[..., 3] / 255
