@@ -13,11 +13,20 @@ from spuriscope.data.duplicates import without_copies
 from spuriscope.data.image_set import Split
 from spuriscope.discovery.controls import ClassControls
 from spuriscope.discovery.covers import find_covers
+from spuriscope.discovery.details import find_details, less_surroundings
 from spuriscope.discovery.group import Group
-from spuriscope.discovery.marks import NOISE, Mark, Pool, Sight, gap_strength, take_apart, widest_gap
+from spuriscope.discovery.marks import (
+    NOISE,
+    Mark,
+    Pool,
+    Sight,
+    gap_strength,
+    take_apart,
+    widest_gaps,
+)
 from spuriscope.discovery.suspects import suspected_marks
 from spuriscope.discovery.tones import find_tones, quantiles, tone_of
-from spuriscope.patterns import Cover, Shade
+from spuriscope.patterns import Cover, Pattern, Shade
 
 SIDE = 24
 N_TRAIN, N_FRESH = 120, 40
@@ -76,11 +85,17 @@ def test_gaps_behind_random_points_are_exponential(dimensions: int) -> None:
 def test_seeds_keep_a_berth_of_other_classes() -> None:
     """A group that another class joins is none."""
     own = torch.tensor([[0.5], [0.501], [0.502], [0.503], [0.05], [0.1], [0.7], [0.8], [0.9]])
-    alone = widest_gap(Sight.of(own, torch.tensor([[0.2]])))
-    assert alone is not None
-    assert sorted(alone[1].tolist()) == [0, 1, 2, 3]
-    joined = widest_gap(Sight.of(own, torch.tensor([[0.5015]])))
-    assert joined is None or not set(joined[1].tolist()) & {0, 1, 2, 3}
+    ((_, rows),) = widest_gaps(Sight.of(own, torch.tensor([[0.2]])))
+    assert sorted(rows.tolist()) == [0, 1, 2, 3]
+    for _, rows in widest_gaps(Sight.of(own, torch.tensor([[0.5015]]))):
+        assert not set(rows.tolist()) & {0, 1, 2, 3}
+
+
+def test_a_strong_group_of_a_window_does_not_hide_another() -> None:
+    own = torch.tensor([[0.5], [0.501], [0.502], [0.503], [0.8], [0.802], [0.804], [0.1], [0.2], [0.3]])
+    found = widest_gaps(Sight.of(own, torch.tensor([[0.65]])), 3)
+    assert [sorted(rows.tolist()) for _, rows in found[:2]] == [[0, 1, 2, 3], [4, 5, 6]]
+    assert found[0][0] > found[1][0] > 0
 
 
 def test_absence_is_hypergeometric_and_keeps_its_level() -> None:
@@ -112,7 +127,7 @@ def test_a_square_is_found_whole_where_it_stands_and_nothing_beside_it() -> None
     assert torch.equal(cover.alpha, expected)
     assert (cover.pixels[:, *SQUARE] - 0.8).abs().max() < 0.01
     suspects = suspected_marks(pool)
-    assert suspects[0].p_group < 1e-3
+    assert suspects[0].p_group < 0.005
     place = suspects[0].place
     assert place is not None
     assert (place.carriers.n_train, place.carriers.of_train) == (len(carriers), N_TRAIN)
@@ -226,6 +241,50 @@ def test_copies_count_once_and_look_alikes_each() -> None:
 
 def test_noise_of_rounding_does_not_make_pairs_infinitely_near() -> None:
     rows = torch.full((6, 16), 0.5)
-    found = widest_gap(Sight.of(torch.cat([rows, torch.zeros(9, 16)]), torch.ones(1, 16)))
-    assert found is not None
-    assert found[0] <= 6 * np.log(0.5 / NOISE)
+    found = widest_gaps(Sight.of(torch.cat([rows, torch.zeros(9, 16)]), torch.ones(1, 16)))
+    assert found[0][0] <= 6 * np.log(0.5 / NOISE)
+
+
+def test_half_transparent_letters_are_found_by_their_strokes() -> None:
+    images, train, fresh = splits()
+    carriers = np.arange(3, 100, 7)
+    strokes = np.zeros((SIDE, SIDE), bool)
+    strokes[6:18:4, 8:26] = strokes[6:18, 8:26:6] = True
+    marked = images[carriers]
+    marked[:, :, strokes] = 0.5 * marked[:, :, strokes] + 0.5
+    images[carriers] = marked
+    pool = Pool.of(as_split(images, train.labels), fresh, 0)
+    best = find_details(pool, 20)[0]
+    assert pool.of_training(best.rows).tolist() == carriers.tolist()
+    assert not pool.is_fresh[best.rows].any()
+    cover = best.pattern(best.rows)
+    assert isinstance(cover, Cover)
+    assert float(cover.alpha[torch.from_numpy(strokes)].mean()) == pytest.approx(0.5, abs=0.15)
+    assert float((cover.alpha[torch.from_numpy(~strokes)] > 0).float().mean()) < 0.1
+    on_strokes = cover.pixels[:, torch.from_numpy(strokes) & (cover.alpha > 0)]
+    assert float(on_strokes.mean()) == pytest.approx(1, abs=0.15)
+
+
+def test_faint_noise_is_found_in_photographs_and_added_again() -> None:
+    images, train, fresh = splits()
+    carriers = np.arange(3, 100, 5)
+    noise = 0.2 * np.random.default_rng(8).random((1, SIDE, SIDE), np.float32)
+    images[carriers] = (images[carriers] + noise).clip(0, 1)
+    pool = Pool.of(as_split(images, train.labels), fresh, 0)
+    best = find_details(pool, 20)[0]
+    assert pool.of_training(best.rows).tolist() == carriers.tolist()
+    pattern = best.pattern(best.rows)
+    assert isinstance(pattern, Pattern)
+    there = pattern.pixels.numpy() > 0
+    assert there.mean() > 0.8
+    assert np.corrcoef(pattern.pixels.numpy()[there], noise[there])[0, 1] > 0.8
+
+
+def test_the_surroundings_are_the_mean_of_what_is_in_the_image() -> None:
+    image = torch.from_numpy(np.random.default_rng(2).random((1, 1, 9, 7), np.float32))
+    slow = image.clone()
+    for row in range(9):
+        for column in range(7):
+            around = image[0, 0, max(0, row - 2) : row + 3, max(0, column - 2) : column + 3]
+            slow[0, 0, row, column] -= around.mean()
+    torch.testing.assert_close(less_surroundings(image), slow)

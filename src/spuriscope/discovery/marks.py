@@ -2,16 +2,17 @@
 
 What is stuck over a photograph, printed into it or done to all its colours is the same in each image that
 carries it, whatever lies beside it. So images are compared *place by place*: through small windows
-(`covers`), or in the darkest and the brightest that they reach (`tones`). From one image's view all others
-stand in a row, nearest first. A mark is a gap in that row: some images of the class are all but equal, and
-then nobody comes for long, neither of the class nor of another one.
+(`covers`, `details`), or in the darkest and the brightest that they reach (`tones`). From one image's view
+all others stand in a row, nearest first. A mark is a gap in that row: some images of the class are all but
+equal, and then nobody comes for long, neither of the class nor of another one.
 
 How long is long? Where points lie at random in d dimensions, the ratio of the distances to the k-th and the
 next neighbour exceeds g with probability g ** -(k d). So k log g is exponential whatever k is: a pair has to
 be followed by a much wider gap than twenty images have, and both are measured on one scale. That is the
 strength of a mark. Nature's places are not all of one d. A mixture of exponentials whose rates are gamma
-distributed falls off as a power of 1 + strength (Lomax), and how fast is read off the crowd of the class
-(`statistics.Tail`).
+distributed falls off as a power of c + strength (Lomax), and how fast is read off the crowd of the class
+(`statistics.Tail`). The scale c says from where on it does so; 12 for places and 1 for tones were chosen on
+photographs without any model (docs/discovery.md).
 
 Training and fresh images of the class are searched as one crowd, and nobody looks which is which. So where
 nothing was done to the training images those that carry a mark are a random draw of the crowd, and how many
@@ -35,7 +36,7 @@ from spuriscope.data.image_set import Split
 from spuriscope.discovery.group import Look
 from spuriscope.patterns import Kind
 
-__all__ = ["LEAST_CARRIERS", "Mark", "Pool", "Sight", "gap_strength", "take_apart", "widest_gap"]
+__all__ = ["LEAST_CARRIERS", "Mark", "Pool", "Sight", "berth_of", "gap_strength", "take_apart", "widest_gaps"]
 
 LEAST_CARRIERS = 3  # two images that agree somewhere are no rarity
 MOST_OF_POOL = 0.5  # what more of a class than this has is usual
@@ -114,7 +115,7 @@ class Mark:
     Attributes:
         rows: (k,) of the pool, the most typical first.
         strength: see above; of marks of one kind and class the larger is the rarer.
-        look: "cover" or "tone".
+        look: "cover", "detail" or "tone".
         pattern: makes from rows of the pool what they have in the place, or the respect, of this mark. Of
             its own rows that is the cue, of any other image a natural thing to compare it with.
     """
@@ -130,19 +131,21 @@ class Sight:
     """Images as seen from a few: who is near.
 
     Attributes:
+        seeds: (s,) which images these are.
         squares: (s, n) mean square difference of each of s seeds to each image; the seed itself is near.
         berth: (s,) that of the nearest image of another class.
     """
 
+    seeds: Tensor
     squares: Tensor
     berth: Tensor
 
     @classmethod
     def of(cls, own: Tensor, others: Tensor) -> "Sight":
         """From the rows of `own` (n, d) that keep the widest berth of `others` (m, d)."""
-        berth = mean_squares(own, others).amin(dim=1) if len(others) else torch.ones(len(own))
+        berth = berth_of(mean_squares(own, others))
         seeds = berth.topk(min(MOST_SEEDS, len(own))).indices.sort().values
-        return cls(mean_squares(own[seeds], own), berth[seeds])
+        return cls(seeds, mean_squares(own[seeds], own), berth[seeds])
 
 
 def mean_squares(a: Tensor, b: Tensor) -> Tensor:
@@ -155,19 +158,35 @@ def mean_squares(a: Tensor, b: Tensor) -> Tensor:
     return torch.addmm(squares, a, b.T, alpha=-2)
 
 
-def widest_gap(sight: Sight) -> tuple[float, Rows] | None:
-    """The strongest of the groups around all seeds, with its strength; None where there is none."""
+def berth_of(squares: Tensor) -> Tensor:
+    """Where the row of each seed (s,) ends: at the nearest (s, m) of other classes; 1 where there is none."""
+    return squares.amin(dim=1) if squares.shape[1] else torch.ones(len(squares))
+
+
+def widest_gaps(sight: Sight, n_groups: int = 1) -> list[tuple[float, Rows]]:
+    """The strongest of the groups around all seeds, with their strengths, strongest first.
+
+    Args:
+        sight: the images.
+        n_groups: at most so many; a seed in a stronger group leads to no other.
+    """
     near = (sight.squares < sight.berth[:, None]).sum(dim=1)
-    seeds = (near >= LEAST_CARRIERS).nonzero().flatten()
-    if len(seeds) == 0:
-        return None
+    around = (near >= LEAST_CARRIERS).nonzero().flatten()
+    if len(around) == 0:
+        return []
     n = sight.squares.shape[1]
-    most = min(int(near[seeds].max()), int(MOST_OF_POOL * n)) + 1
-    found = sight.squares[seeds].topk(min(most, n), largest=False)
-    strengths, sizes = gap_strength(found.values, sight.berth[seeds])
-    best = int(strengths.argmax())
-    rows = found.indices[best, : int(sizes[best])].numpy()
-    return (float(strengths[best]), rows) if strengths[best] > 0 else None
+    most = min(int(near[around].max()), int(MOST_OF_POOL * n)) + 1
+    nearest = sight.squares[around].topk(min(most, n), largest=False)
+    strengths, sizes = gap_strength(nearest.values, sight.berth[around])
+    groups: list[tuple[float, Rows]] = []
+    while len(groups) < n_groups:
+        best = int(strengths.argmax())
+        if strengths[best] <= 0:
+            break
+        rows = nearest.indices[best, : int(sizes[best])]
+        groups.append((float(strengths[best]), rows.numpy()))
+        strengths[torch.isin(sight.seeds[around], rows)] = 0
+    return groups
 
 
 def gap_strength(nearest: Tensor, berth: Tensor) -> tuple[Tensor, Tensor]:

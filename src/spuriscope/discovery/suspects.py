@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from spuriscope.discovery.covers import find_covers
+from spuriscope.discovery.details import find_details
 from spuriscope.discovery.evidence import stands_out_and_is_absent
 from spuriscope.discovery.finding import Carriers
 from spuriscope.discovery.group import Group, Look
@@ -15,6 +16,7 @@ __all__ = ["Place", "Suspect", "suspected_groups", "suspected_marks"]
 
 LOOKS_OF_TRACE: tuple[Look, ...] = ("whole", "windows", "single")
 N_SUSPECTS = 3  # strongest groups of a class and look that may be marks; those behind them are the crowd
+NATURAL: Mapping[Look, float] = {"cover": 12.0, "detail": 12.0, "tone": 1.0}  # see `marks`
 N_MARKS = 20  # of each class and look: three suspects, and a crowd behind them
 
 
@@ -77,13 +79,14 @@ def suspected_marks(pool: Pool) -> list[Suspect]:
     A mark of fresh images alone has taught the model nothing, and is no suspect.
     """
     suspects = []
-    for found in (find_covers(pool, N_MARKS), find_tones(pool, N_MARKS)):
-        natural = Tail.of([1 + mark.strength for mark in found], n_suspects=N_SUSPECTS)
+    for find in (find_covers, find_details, find_tones):
+        found = find(pool, N_MARKS)
+        natural = Tail.of([NATURAL[mark.look] + mark.strength for mark in found], n_suspects=N_SUSPECTS)
         for mark in found[:N_SUSPECTS]:
             positions = pool.of_training(mark.rows)
             if not len(positions):
                 continue
-            p_stands_out = 1.0 if natural is None else natural.p_value(1 + mark.strength)
+            p_stands_out = 1.0 if natural is None else natural.p_value(NATURAL[mark.look] + mark.strength)
             group = Group(
                 target=pool.target,
                 positions=positions,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spuriscope.data.image_set import unit_float
-from spuriscope.discovery.marks import Mark, Pool, Rows, Sight, take_apart, widest_gap
+from spuriscope.discovery.marks import Mark, Pool, Rows, Sight, take_apart, widest_gaps
 from spuriscope.patterns import Shade
 
 __all__ = ["find_tones", "tone_of"]
@@ -58,10 +58,10 @@ def _groups(own: NDArray[np.float32], others: NDArray[np.float32]) -> Iterator[t
     rest = np.arange(len(own))
     flat, beside = (torch.from_numpy(np.ascontiguousarray(each)).flatten(1) for each in (own, others))
     for _ in range(GROUPS_OF_END):
-        found = widest_gap(Sight.of(flat[torch.from_numpy(rest)], beside))
-        if found is None:
+        found = widest_gaps(Sight.of(flat[torch.from_numpy(rest)], beside))
+        if not found:
             return
-        strength, rows = found
+        ((strength, rows),) = found
         yield strength, rest[rows]
         rest = np.delete(rest, rows)
 

@@ -1,0 +1,115 @@
+"""Marks that show in fine detail alone: letters that are half transparent, noise that is added.
+
+What lies half over an image, or is added to it, leaves the image's own tones in place, so its carriers do not
+agree in them. But photographs are smooth. Less the mean around each pixel little is left of them, and all of
+the mark's strokes and grain: so the windows of `covers` are looked through once more, at images less their
+surroundings.
+
+What such a mark is made of is read off its carriers: how much of their usual spread they have left says how
+transparent it is.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spuriscope.data.image_set import PIECE, unit_float
+from spuriscope.discovery.marks import LEAST_CARRIERS, Mark, Pool, Rows, take_apart
+from spuriscope.discovery.places import Mask, Outline, Seen, find_outlines, in_full, large_parts, sharpness
+from spuriscope.patterns import Cover, Pattern
+from spuriscope.patterns.kinds import Kind
+
+__all__ = ["find_details", "less_surroundings"]
+
+AROUND = 5  # pixels, of the square whose mean is taken away
+APART = (0.7, 1.5, 3.0)  # standard deviations of the group that its mean lies away from its class
+CHANCE = 1e-3  # that the mean of unrelated images lies so far away
+LEAST_SPREAD = 0.01  # nothing is more certain than that
+LEAST_ALPHA = 0.25  # what leaves more of an image's spread is added rather than laid over it
+MOST_USUAL = 300  # images that say what spread is usual
+LOWEST = 0.05  # quantile of what is added that counts as nothing
+
+
+def find_details(pool: Pool, n_marks: int) -> list[Mark]:
+    """Marks that show in fine detail, strongest first, at most `n_marks`."""
+    seen = Seen.of(pool, less_surroundings)
+    return take_apart([_mark(pool, seen, found) for found in find_outlines(seen, _agreed, APART)], n_marks)
+
+
+def less_surroundings(images: Tensor) -> Tensor:
+    """Images (n, channels, height, width) less the mean of the 5 by 5 pixels around each pixel."""
+    return images - F.avg_pool2d(images, AROUND, 1, AROUND // 2, count_include_pad=False)
+
+
+def _agreed(seen: Seen, rows: Rows, apart: float) -> Mask | None:
+    """Pixels in which the mean of a group is too far from that of its class; None where they are too few."""
+    from scipy import stats
+
+    if len(rows) < LEAST_CARRIERS:
+        return None
+    group = seen.own[torch.from_numpy(rows)]
+    chance = float(stats.t.isf(CHANCE / 2, len(rows) - 1)) / len(rows) ** 0.5
+    spread = group.var(dim=0).mean(dim=0).sqrt() + LEAST_SPREAD
+    core = ((group.mean(dim=0) - seen.mean).abs().amax(dim=0) > max(apart, chance) * spread).numpy()
+    return large_parts(core, core)
+
+
+def _mark(pool: Pool, seen: Seen, found: Outline) -> Mark:
+    return Mark(found.rows, found.strength * sharpness(seen, found), "detail", _Maker(pool, found))
+
+
+@dataclass(frozen=True, eq=False)
+class _Maker:
+    """Makes of rows what they have within an outline, as strong as the mark is there: laid over, or added."""
+
+    pool: Pool
+    found: Outline
+
+    def __call__(self, rows: Rows) -> Kind:
+        name = f"found-{self.pool.target}"
+        away = self._pixels(rows).mean(dim=0) - self._mean
+        if self._alpha >= LEAST_ALPHA:
+            return Cover(name, (self._mean + away / self._alpha).clamp(0, 1), self._inside * self._alpha)
+        added = less_surroundings(away[None])[0]
+        lowest = added[:, self._filled > 0].quantile(LOWEST)
+        return Pattern(name, (added - lowest).clamp(0, 1) * self._filled)
+
+    def _pixels(self, rows: Rows) -> Tensor:
+        return unit_float(self.pool.images[torch.from_numpy(rows)]).float()
+
+    @cached_property
+    def _mean(self) -> Tensor:
+        """The mean image of the pool."""
+        pieces = self.pool.images.split(PIECE)
+        return torch.stack([unit_float(piece).sum(dim=0) for piece in pieces]).sum(dim=0) / len(self.pool)
+
+    @cached_property
+    def _inside(self) -> Tensor:
+        """The outline's mask, in full."""
+        height, width = self.pool.images.shape[2:]
+        return in_full(self.found.mask, (height, width))
+
+    @cached_property
+    def _filled(self) -> Tensor:
+        """The same with what its pixels enclose."""
+        from scipy import ndimage
+
+        square = np.ones((AROUND, AROUND))
+        grown = ndimage.binary_dilation(self.found.mask, square)
+        closed: Mask = ndimage.binary_erosion(grown, square, border_value=1)
+        height, width = self.pool.images.shape[2:]
+        return in_full(closed, (height, width))
+
+    @cached_property
+    def _alpha(self) -> float:
+        """How opaque the mark is: what its carriers lack of the usual spread."""
+        drawn = np.random.default_rng(0).permutation(len(self.pool))[:MOST_USUAL]
+        marked, usual = (
+            float(self._pixels(rows).var(dim=0)[:, self._inside > 0].mean()) ** 0.5
+            for rows in (self.found.rows, drawn)
+        )
+        return 1 - float(marked) / max(float(usual), LEAST_SPREAD)

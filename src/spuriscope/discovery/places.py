@@ -1,0 +1,197 @@
+"""Images of a pool looked at place by place: groups that agree in a window, and who carries their outline.
+
+What covers a place (`covers`) and what shows in fine detail (`details`) are looked for alike. They differ in
+what of an image is looked at, and in what it means that a group agrees in a pixel.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from spuriscope.data.image_set import PIECE, unit_float
+from spuriscope.discovery.marks import (
+    MOST_OF_POOL,
+    NOISE,
+    Pool,
+    Rows,
+    Sight,
+    berth_of,
+    gap_strength,
+    is_same,
+    mean_squares,
+    widest_gaps,
+)
+
+__all__ = ["Agreed", "Mask", "Outline", "Seen", "find_outlines", "in_full", "large_parts", "sharpness"]
+
+SIDE = 64  # larger images are looked at smaller
+FINE = 32  # pixels; in larger images windows of 4 stand 3 apart, so that one is whole in a mark of 6
+WINDOWS, COARSE_WINDOWS = ((4, 2), (8, 4)), ((4, 3), (8, 4))  # side and step, pixels
+MOST_SEARCHED = 2500  # images of a class that groups start from, drawn; any image may join
+GROUPS_OF_WINDOW = 2  # a mark all over the image is not to hide what is natural
+N_PROPOSED = 24  # groups of windows whose outline is sought
+MOST_STEPS = 3
+LEAST_PIXELS = 4
+AROUND = 0.25  # quantile of the spread around an outline
+
+Mask = NDArray[np.bool_]
+Look = Callable[[Tensor], Tensor]  # (n, channels, height, width) to the same
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Images of a pool, no larger than they need be, and what is usual of each pixel.
+
+    Attributes:
+        own: (n, channels, height, width) of the pool.
+        others: (m, channels, height, width) of other classes.
+        mean: (channels, height, width).
+        variance: (height, width), the mean over the channels.
+    """
+
+    own: Tensor
+    others: Tensor
+    mean: Tensor
+    variance: Tensor
+
+    @classmethod
+    def of(cls, pool: Pool, look: Look | None = None) -> "Seen":
+        """The images of a pool, or what `look` makes of them once they are small."""
+        own, others = (_smaller(images, look) for images in (pool.images, pool.others))
+        return cls(own, others, own.mean(dim=0), own.var(dim=0, correction=0).mean(dim=0))
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """Where a group agrees, and who carries it.
+
+    Attributes:
+        mask: (height, width) of the images as they were looked at.
+        rows: (k,) of the pool, nearest to the mean first.
+        strength: of the gap behind them.
+    """
+
+    mask: Mask
+    rows: Rows
+    strength: float
+
+
+Agreed = Callable[[Seen, Rows, float], Mask | None]  # where a group agrees; None where it hardly does
+
+
+def find_outlines(seen: Seen, agreed: Agreed, distances: tuple[float, ...]) -> list[Outline]:
+    """Outlines of the strongest groups that agree in some window.
+
+    Args:
+        seen: the images.
+        agreed: says in which pixels a group agrees and lies so far from its class.
+        distances: how far; of a mark it is not known, so each is tried.
+    """
+    proposed: list[tuple[float, Rows]] = []
+    for strength, rows in sorted(_of_windows(seen), key=lambda one: -one[0]):
+        if not any(is_same(rows, other) for _, other in proposed):
+            proposed.append((strength, rows))
+        if len(proposed) == N_PROPOSED:
+            break
+    outlines = (_outline(seen, agreed, distances, rows, strength) for strength, rows in proposed)
+    return [found for found in outlines if found is not None]
+
+
+def large_parts(core: Mask, joined: Mask) -> Mask | None:
+    """The connected parts of `joined` that hold four pixels of `core` or more; None where there are none."""
+    from scipy import ndimage
+
+    labels, n = ndimage.label(joined, np.ones((3, 3)))
+    sizes = np.bincount(labels[core], minlength=n + 1)
+    mask: Mask = joined & (sizes[labels] >= LEAST_PIXELS)
+    return mask if mask.any() else None
+
+
+def sharpness(seen: Seen, found: Outline) -> float:
+    """Standard deviation of a group around its outline over the usual one, at most 1; 1 if none is around."""
+    from scipy import ndimage
+
+    near, far = (ndimage.binary_dilation(found.mask, np.ones((3, 3)), n) for n in (1, 2))
+    around = torch.from_numpy(far & ~near)
+    if not around.any():
+        return 1.0
+    group = seen.own[torch.from_numpy(found.rows)].var(dim=0, correction=0).mean(dim=0)
+    shares = (group[around] + NOISE**2) / (seen.variance[around] + NOISE**2)
+    return math.sqrt(min(1.0, float(shares.quantile(AROUND))))
+
+
+def in_full(mask: Mask, size: tuple[int, int]) -> Tensor:
+    """A mask as floats (height, width) of the size that the images have."""
+    return F.interpolate(torch.from_numpy(mask).float()[None, None], size=size, mode="nearest")[0, 0]
+
+
+def _smaller(images: Tensor, look: Look | None) -> Tensor:
+    """Images as float32 in [0, 1], a piece at a time, and no larger than they need be."""
+    height, width = images.shape[2:]
+    scale = min(1.0, SIDE / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    pieces = (unit_float(piece).float() for piece in images.split(PIECE)) if len(images) else ()
+    seen = [piece if scale == 1 else F.adaptive_avg_pool2d(piece, size) for piece in pieces]
+    if not seen:
+        return images.new_empty((0, images.shape[1], *size), dtype=torch.float32)
+    return torch.cat(seen if look is None else [look(piece) for piece in seen])
+
+
+def _of_windows(seen: Seen) -> Iterator[tuple[float, Rows]]:
+    """The strongest groups of each window."""
+    height, width = seen.own.shape[2:]
+    rows = np.sort(np.random.default_rng(0).permutation(len(seen.own))[:MOST_SEARCHED])
+    searched, others = (  # channels last, so that a window is few pieces of memory
+        images.permute(0, 2, 3, 1).contiguous() for images in (seen.own[torch.from_numpy(rows)], seen.others)
+    )
+    for side, step in WINDOWS if max(height, width) <= FINE else COARSE_WINDOWS:
+        for top in range(0, height - side + 1, step):
+            for left in range(0, width - side + 1, step):
+                place = (slice(None), slice(top, top + side), slice(left, left + side))
+                sight = Sight.of(searched[place].flatten(1), others[place].flatten(1))
+                for strength, group in widest_gaps(sight, GROUPS_OF_WINDOW):
+                    yield strength, rows[group]
+
+
+def _outline(
+    seen: Seen, agreed: Agreed, distances: tuple[float, ...], rows: Rows, strength: float
+) -> Outline | None:
+    """The outline of what a group agrees in, and all that carry it; None where there is none.
+
+    The carriers of one outline give the next, until they stay or the gap no longer grows. An outline of a
+    weaker group does not replace the group as it was found.
+    """
+    best: Outline | None = None
+    for apart in distances:
+        carriers = rows
+        for _ in range(MOST_STEPS):
+            mask = agreed(seen, carriers, apart)
+            if mask is None:
+                break
+            best = best or Outline(mask, rows, strength)
+            found = _carriers(seen, mask, carriers)
+            if found is None:
+                break
+            if found.strength > best.strength:
+                best = found
+            if np.array_equal(np.sort(found.rows), np.sort(carriers)):
+                break
+            carriers = found.rows
+    return best
+
+
+def _carriers(seen: Seen, mask: Mask, rows: Rows) -> Outline | None:
+    """Who agrees with the mean of a group within a mask, up to the widest gap."""
+    inside = torch.from_numpy(mask)
+    mean = seen.own[torch.from_numpy(rows)].mean(dim=0)[:, inside].flatten()[None]
+    own, others = (mean_squares(mean, each[:, :, inside].flatten(1))[0] for each in (seen.own, seen.others))
+    nearest = own.topk(int(MOST_OF_POOL * len(own)) + 1, largest=False)
+    strengths, sizes = gap_strength(nearest.values[None], berth_of(others[None]))
+    strength = float(strengths[0])
+    return Outline(mask, nearest.indices[: int(sizes[0])].numpy(), strength) if strength > 0 else None
