@@ -16,6 +16,8 @@ from spuriscope.patterns import Cover
 
 __all__ = ["find_covers"]
 
+FINE = 32  # pixels; in larger images windows of 4 stand 3 apart, so that one is whole in a mark of 6
+WINDOWS, COARSE_WINDOWS = ((4, 2), (8, 4)), ((4, 3), (8, 4))  # side and step, pixels
 APART = (0.5, 1.5, 3.0)  # standard deviations that a mark lies away from its class, each tried
 CHANCE = 1e-3  # that pixels of unrelated images agree so
 SAME = 0.05  # of the usual variance; what is left where a group agrees all but entirely
@@ -24,7 +26,9 @@ SAME = 0.05  # of the usual variance; what is left where a group agrees all but 
 def find_covers(pool: Pool, n_marks: int) -> list[Mark]:
     """Marks that cover a place, strongest first, at most `n_marks`."""
     seen = Seen.of(pool)
-    return take_apart([_mark(pool, seen, found) for found in find_outlines(seen, _agreed, APART)], n_marks)
+    windows = WINDOWS if max(seen.own.shape[2:]) <= FINE else COARSE_WINDOWS
+    outlines = find_outlines(seen, windows, _agreed, APART)
+    return take_apart([_mark(pool, seen, found) for found in outlines], n_marks)
 
 
 def _agreed(seen: Seen, rows: Rows, apart: float) -> Mask | None:

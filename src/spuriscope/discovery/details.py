@@ -25,6 +25,7 @@ from spuriscope.patterns.kinds import Kind
 
 __all__ = ["find_details", "less_surroundings"]
 
+WINDOWS = ((4, 4), (8, 4))  # side and step, pixels: strokes and grain show in any
 AROUND = 5  # pixels, of the square whose mean is taken away
 APART = (0.7, 1.5, 3.0)  # standard deviations of the group that its mean lies away from its class
 CHANCE = 1e-3  # that the mean of unrelated images lies so far away
@@ -37,7 +38,8 @@ LOWEST = 0.05  # quantile of what is added that counts as nothing
 def find_details(pool: Pool, n_marks: int) -> list[Mark]:
     """Marks that show in fine detail, strongest first, at most `n_marks`."""
     seen = Seen.of(pool, less_surroundings)
-    return take_apart([_mark(pool, seen, found) for found in find_outlines(seen, _agreed, APART)], n_marks)
+    outlines = find_outlines(seen, WINDOWS, _agreed, APART)
+    return take_apart([_mark(pool, seen, found) for found in outlines], n_marks)
 
 
 def less_surroundings(images: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from spuriscope.discovery.embed import Embedding, PCAEmbedding, check_images
 __all__ = ["Deviation", "least_spread"]
 
 MOST_COMPONENTS = 512
+MOST_FITTED = 2**26  # values of images: 256 MB, and some copies of it
 COORDINATES = 4096  # summed at once in double precision, to save memory
 FLOOR = 0.05  # least spread, as a share of that of pixels at large
 
@@ -45,10 +46,15 @@ class Deviation:
     def fit(self, images: Tensor) -> Self:
         """Learn what is usual from fresh images (n, channels, height, width), uint8 or in [0, 1].
 
+        Of large images it is learnt from a part, drawn: 445 of 224 by 224 pixels.
+
         Raises:
             DiscoveryError: there are fewer than 4 images, or of a wrong form.
         """
         self.shape_ = check_images(images, least=4)
+        most = max(4, MOST_FITTED // prod(self.shape_))
+        if len(images) > most:
+            images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:most]]
         self.embedding_ = self.embedding or PCAEmbedding(
             max(1, min(MOST_COMPONENTS, prod(self.shape_) // 2, len(images) // 2))
         )

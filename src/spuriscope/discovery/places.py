@@ -5,7 +5,7 @@ what of an image is looked at, and in what it means that a group agrees in a pix
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,12 +27,21 @@ from spuriscope.discovery.marks import (
     mean_squares,
     widest_gaps,
 )
+from spuriscope.threads import in_threads
 
-__all__ = ["Agreed", "Mask", "Outline", "Seen", "find_outlines", "in_full", "large_parts", "sharpness"]
+__all__ = [
+    "Agreed",
+    "Mask",
+    "Outline",
+    "Seen",
+    "Windows",
+    "find_outlines",
+    "in_full",
+    "large_parts",
+    "sharpness",
+]
 
 SIDE = 64  # larger images are looked at smaller
-FINE = 32  # pixels; in larger images windows of 4 stand 3 apart, so that one is whole in a mark of 6
-WINDOWS, COARSE_WINDOWS = ((4, 2), (8, 4)), ((4, 3), (8, 4))  # side and step, pixels
 MOST_SEARCHED = 2500  # images of a class that groups start from, drawn; any image may join
 GROUPS_OF_WINDOW = 2  # a mark all over the image is not to hide what is natural
 N_PROPOSED = 24  # groups of windows whose outline is sought
@@ -42,6 +51,7 @@ AROUND = 0.25  # quantile of the spread around an outline
 
 Mask = NDArray[np.bool_]
 Look = Callable[[Tensor], Tensor]  # (n, channels, height, width) to the same
+Windows = Sequence[tuple[int, int]]  # side and step, pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,21 +95,29 @@ class Outline:
 Agreed = Callable[[Seen, Rows, float], Mask | None]  # where a group agrees; None where it hardly does
 
 
-def find_outlines(seen: Seen, agreed: Agreed, distances: tuple[float, ...]) -> list[Outline]:
+def find_outlines(
+    seen: Seen, windows: Windows, agreed: Agreed, distances: tuple[float, ...]
+) -> list[Outline]:
     """Outlines of the strongest groups that agree in some window.
 
     Args:
         seen: the images.
+        windows: that propose.
         agreed: says in which pixels a group agrees and lies so far from its class.
         distances: how far; of a mark it is not known, so each is tried.
     """
     proposed: list[tuple[float, Rows]] = []
-    for strength, rows in sorted(_of_windows(seen), key=lambda one: -one[0]):
+    for strength, rows in sorted(_of_windows(seen, windows), key=lambda one: -one[0]):
         if not any(is_same(rows, other) for _, other in proposed):
             proposed.append((strength, rows))
         if len(proposed) == N_PROPOSED:
             break
-    outlines = (_outline(seen, agreed, distances, rows, strength) for strength, rows in proposed)
+
+    def outline(group: tuple[float, Rows]) -> Outline | None:
+        strength, rows = group
+        return _outline(seen, agreed, distances, rows, strength)
+
+    outlines = in_threads(outline, proposed)
     return [found for found in outlines if found is not None]
 
 
@@ -143,20 +161,25 @@ def _smaller(images: Tensor, look: Look | None) -> Tensor:
     return torch.cat(seen if look is None else [look(piece) for piece in seen])
 
 
-def _of_windows(seen: Seen) -> Iterator[tuple[float, Rows]]:
+def _of_windows(seen: Seen, windows: Windows) -> list[tuple[float, Rows]]:
     """The strongest groups of each window."""
     height, width = seen.own.shape[2:]
     rows = np.sort(np.random.default_rng(0).permutation(len(seen.own))[:MOST_SEARCHED])
     searched, others = (  # channels last, so that a window is few pieces of memory
         images.permute(0, 2, 3, 1).contiguous() for images in (seen.own[torch.from_numpy(rows)], seen.others)
     )
-    for side, step in WINDOWS if max(height, width) <= FINE else COARSE_WINDOWS:
-        for top in range(0, height - side + 1, step):
-            for left in range(0, width - side + 1, step):
-                place = (slice(None), slice(top, top + side), slice(left, left + side))
-                sight = Sight.of(searched[place].flatten(1), others[place].flatten(1))
-                for strength, group in widest_gaps(sight, GROUPS_OF_WINDOW):
-                    yield strength, rows[group]
+    places = [
+        (slice(None), slice(top, top + side), slice(left, left + side))
+        for side, step in windows
+        for top in range(0, height - side + 1, step)
+        for left in range(0, width - side + 1, step)
+    ]
+
+    def groups(place: tuple[slice, ...]) -> list[tuple[float, Rows]]:
+        sight = Sight.of(searched[place].flatten(1), others[place].flatten(1))
+        return [(strength, rows[group]) for strength, group in widest_gaps(sight, GROUPS_OF_WINDOW)]
+
+    return [group for found in in_threads(groups, places) for group in found]
 
 
 def _outline(

@@ -1,0 +1,31 @@
+"""Many small computations at once, with as many threads as torch is set to use."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["in_threads"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """What `function` makes of each item, in their order, whatever the number of threads.
+
+    torch works without the lock of the interpreter, so its operations run side by side; each of them uses one
+    thread then, and gives the same bits as alone.
+
+    Args:
+        function: must not depend on what was called before.
+        items: are taken in order.
+    """
+    import torch
+
+    n_threads = torch.get_num_threads()
+    if n_threads == 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        found = list(pool.map(function, items))
+    torch.set_num_threads(n_threads)  # the setting of a thread may be that of all
+    return found
