@@ -140,6 +140,18 @@ def test_a_class_whose_images_share_most_is_judged_less_its_median() -> None:
     assert max(map(len, groups)) < len(zeros) / 2
 
 
+def test_of_very_many_values_a_part_says_what_is_usual(fresh: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Deviation().fit(fresh.images)
+    monkeypatch.setattr("spuriscope.discovery.deviation.MOST_FITTED", 200 * 28 * 28)
+    part = Deviation().fit(fresh.images)
+    again = Deviation().fit(fresh.images)
+    np.testing.assert_array_equal(part.mean_, again.mean_)
+    n_pixels = 28 * 28
+    assert len(part.mean_) == n_pixels + 100  # half as many components as images
+    correlation = np.corrcoef(part.spread_[-n_pixels:], whole.spread_[-n_pixels:])[0, 1]
+    assert 0.5 < correlation < 1
+
+
 def test_deviations_of_fresh_images_have_spread_one_and_can_be_undone(fresh: Split) -> None:
     deviation = Deviation().fit(fresh.images)
     values = deviation.transform(fresh.images)

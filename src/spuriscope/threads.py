@@ -25,7 +25,8 @@ def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     n_threads = torch.get_num_threads()
     if n_threads == 1:
         return [function(item) for item in items]
-    with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        found = list(pool.map(function, items))
-    torch.set_num_threads(n_threads)  # the setting of a thread may be that of all
-    return found
+    try:
+        with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(function, items))
+    finally:
+        torch.set_num_threads(n_threads)  # the setting of a thread may be that of all
