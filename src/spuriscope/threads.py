@@ -10,7 +10,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+def in_threads(function: Callable[[T], R], items: Iterable[T], *, if_worth: bool = True) -> list[R]:
     """What `function` makes of each item, in their order, whatever the number of threads.
 
     torch works without the lock of the interpreter, so its operations run side by side; each of them uses one
@@ -19,11 +19,12 @@ def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     Args:
         function: must not depend on what was called before.
         items: are taken in order.
+        if_worth: False where the operations are so small that threads would wait for the interpreter.
     """
     import torch
 
     n_threads = torch.get_num_threads()
-    if n_threads == 1:
+    if n_threads == 1 or not if_worth:
         return [function(item) for item in items]
     try:
         with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -46,6 +46,7 @@ MOST_SEARCHED = 2500  # images of a class that groups start from, drawn; any ima
 GROUPS_OF_WINDOW = 2  # a mark all over the image is not to hide what is natural
 N_PROPOSED = 24  # groups of windows whose outline is sought
 MOST_STEPS = 3
+MANY = 200  # images that threads are worth their while for
 LEAST_PIXELS = 4
 AROUND = 0.25  # quantile of the spread around an outline
 
@@ -117,7 +118,7 @@ def find_outlines(
         strength, rows = group
         return _outline(seen, agreed, distances, rows, strength)
 
-    outlines = in_threads(outline, proposed)
+    outlines = in_threads(outline, proposed, if_worth=len(seen.own) >= MANY)
     return [found for found in outlines if found is not None]
 
 
@@ -179,7 +180,7 @@ def _of_windows(seen: Seen, windows: Windows) -> list[tuple[float, Rows]]:
         sight = Sight.of(searched[place].flatten(1), others[place].flatten(1))
         return [(strength, rows[group]) for strength, group in widest_gaps(sight, GROUPS_OF_WINDOW)]
 
-    return [group for found in in_threads(groups, places) for group in found]
+    return [group for found in in_threads(groups, places, if_worth=len(searched) >= MANY) for group in found]
 
 
 def _outline(

@@ -19,7 +19,7 @@ from spuriscope.data.image_set import Split, unit_float
 from spuriscope.discovery.deviation import Deviation
 from spuriscope.discovery.group import Group, Look
 from spuriscope.discovery.grouping import Crowd, Rows, find_groups, find_singles, grow, strength
-from spuriscope.discovery.windows import windows
+from spuriscope.discovery.windows import Window, windows
 from spuriscope.errors import DiscoveryError
 
 __all__ = ["LEAST_OF_CLASS", "ClassTrace", "Side", "Trace"]
@@ -50,6 +50,7 @@ class Trace:
     deviation: Deviation = field(default_factory=Deviation)
     n_groups: int = 40
     fresh_: Split = field(init=False, repr=False)
+    _of_all: list[Window] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         check_whole("n_groups", self.n_groups, least=1)
@@ -58,6 +59,7 @@ class Trace:
         """Learn what is usual from fresh images (n, channels, height, width), uint8 or in [0, 1]."""
         self.deviation.fit(fresh.images)
         self.fresh_ = fresh
+        self._of_all = None
         return self
 
     def classes(self, train: Split) -> list[int]:
@@ -88,7 +90,15 @@ class Trace:
 
     def of_class(self, train: Split, target: int) -> "ClassTrace":
         """Training and fresh images of one class, side by side, ready to be searched."""
-        return ClassTrace(self.deviation, train, self.fresh_, target, self.n_groups)
+        return ClassTrace(self, train, target)
+
+    def windows_of(self, fresh: Tensor) -> list[Window]:
+        """Windows fitted on the fresh images of a class, or, where these are too few, on all fresh ones."""
+        if len(fresh) >= LEAST_OF_CLASS:
+            return list(windows(fresh))
+        if self._of_all is None:
+            self._of_all = list(windows(self.fresh_.images))
+        return self._of_all
 
 
 class ClassTrace:
@@ -100,14 +110,13 @@ class ClassTrace:
         fresh: its fresh images; there may be none.
     """
 
-    def __init__(self, deviation: Deviation, train: Split, fresh: Split, target: int, n_groups: int) -> None:
-        self.target, self.n_groups = target, n_groups
-        self.train, self.fresh = (Side.of(split, target, deviation) for split in (train, fresh))
-        usual = self.fresh.images if len(self.fresh.images) >= LEAST_OF_CLASS else fresh.images
+    def __init__(self, trace: Trace, train: Split, target: int) -> None:
+        self.target, self.n_groups = target, trace.n_groups
+        self.train, self.fresh = (Side.of(split, target, trace.deviation) for split in (train, trace.fresh_))
         self._whole = Crowd.of(self.train.deviations, self.fresh.deviations)
         self._windows = [
             Crowd.of(window.transform(self.train.images), window.transform(self.fresh.images))
-            for window in windows(usual)
+            for window in trace.windows_of(self.fresh.images)
         ]
 
     def groups(self, directions: Sequence[NDArray[np.float32]] = ()) -> list[Group]:
