@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spuriscope.checks import check_number
-from spuriscope.data.image_set import PIECE, ImageSet, unit_float
+from spuriscope.data.image_set import PIECE, ImageSet, in_pieces, unit_float
 
 __all__ = ["NearDuplicate", "near_duplicates", "without_copies"]
 
@@ -93,7 +93,7 @@ def without_copies(images: Tensor) -> Tensor:
 
 def _thumbnails(images: Tensor) -> Iterator[Tensor]:
     """Grey means of 16x16 patches, as uint8 (n, 256), a piece at a time."""
-    for piece in images.split(PIECE):
+    for piece in in_pieces(images):
         means = F.adaptive_avg_pool2d(unit_float(piece).mean(dim=1, keepdim=True), SIDE)
         yield (255 * means).round().to(torch.uint8).flatten(1)
 

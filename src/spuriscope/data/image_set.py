@@ -6,6 +6,7 @@ modules), trainings gather batches from it, and nothing ever writes into it.
 
 import hashlib
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +18,10 @@ from torch import Tensor
 from spuriscope.argument_types import checked
 from spuriscope.errors import DataError, PlantingError
 
-PIECE = 1000  # images hashed at one time: what lies in a file need not fit into memory
+PIECE = 1000  # images looked at at one time: what lies in a file need not fit into memory
+PIECE_VALUES = 2**24  # and so many of their values: fewer images where they are large
 
-__all__ = ["Contexts", "ImageSet", "Origin", "Split", "unit_float"]
+__all__ = ["Contexts", "ImageSet", "Origin", "Split", "in_pieces", "unit_float"]
 
 
 @checked(DataError)
@@ -220,10 +222,17 @@ class ImageSet:
         digest = hashlib.sha256()
         for split in (self.train, self.test):
             digest.update(repr(tuple(split.images.shape)).encode())
-            for piece in split.images.split(PIECE):
+            for piece in in_pieces(split.images):
                 digest.update(piece.contiguous().numpy().data)
             digest.update(split.labels.contiguous().numpy().astype("<i8").data)
         return digest.hexdigest()
+
+
+def in_pieces(images: Tensor) -> Sequence[Tensor]:
+    """Images (n, channels, height, width) as views of so few that copies of them need little memory."""
+    at_once = max(1, min(PIECE, PIECE_VALUES // max(1, images[:1].numel())))
+    found: Sequence[Tensor] = images.split(at_once)
+    return found
 
 
 def unit_float(images: Tensor) -> Tensor:

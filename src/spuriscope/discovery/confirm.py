@@ -22,7 +22,8 @@ from spuriscope.patterns import Kind
 
 __all__ = ["ClassPatterns", "Intervention"]
 
-STAMPED_AT_ONCE = 2000
+STAMPED_AT_ONCE = 2000  # images
+STAMPED_VALUES = 2**25  # and so many of their values: 128 MB
 
 
 class ClassPatterns:
@@ -98,7 +99,8 @@ class Intervention:
 
     @property
     def _at_once(self) -> int:
-        return max(1, STAMPED_AT_ONCE // len(self.fresh))
+        most = min(STAMPED_AT_ONCE, STAMPED_VALUES // self.fresh[0].numel())
+        return max(1, most // len(self.fresh))
 
     def _moved(self, batches: Iterable[Tensor]) -> NDArray[np.float64]:
         """Share of the fresh images that each pattern moves; batches hold all of them for each pattern."""

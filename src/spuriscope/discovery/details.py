@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spuriscope.data.image_set import PIECE, unit_float
+from spuriscope.data.image_set import in_pieces, unit_float
 from spuriscope.discovery.marks import LEAST_CARRIERS, Mark, Pool, Rows, take_apart
 from spuriscope.discovery.places import Mask, Outline, Seen, find_outlines, in_full, large_parts, sharpness
 from spuriscope.patterns import Cover, Pattern
@@ -86,7 +86,7 @@ class _Maker:
     @cached_property
     def _mean(self) -> Tensor:
         """The mean image of the pool."""
-        pieces = self.pool.images.split(PIECE)
+        pieces = in_pieces(self.pool.images)
         return torch.stack([unit_float(piece).sum(dim=0) for piece in pieces]).sum(dim=0) / len(self.pool)
 
     @cached_property

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from spuriscope.data.image_set import PIECE, unit_float
+from spuriscope.data.image_set import in_pieces, unit_float
 from spuriscope.discovery.marks import (
     MOST_OF_POOL,
     NOISE,
@@ -155,7 +155,7 @@ def _smaller(images: Tensor, look: Look | None) -> Tensor:
     height, width = images.shape[2:]
     scale = min(1.0, SIDE / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    pieces = (unit_float(piece).float() for piece in images.split(PIECE)) if len(images) else ()
+    pieces = (unit_float(piece).float() for piece in in_pieces(images)) if len(images) else ()
     seen = [piece if scale == 1 else F.adaptive_avg_pool2d(piece, size) for piece in pieces]
     if not seen:
         return images.new_empty((0, images.shape[1], *size), dtype=torch.float32)
