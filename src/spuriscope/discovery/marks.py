@@ -40,7 +40,7 @@ __all__ = ["LEAST_CARRIERS", "Mark", "Pool", "Sight", "berth_of", "gap_strength"
 
 LEAST_CARRIERS = 3  # two images that agree somewhere are no rarity
 MOST_OF_POOL = 0.5  # what more of a class than this has is usual
-MOST_OTHERS = 400  # images of other classes that bound a mark, drawn
+MOST_OTHERS = 600  # images of other classes that bound a mark, drawn
 MOST_SEEDS = 150  # images that a mark is looked for around, those with the widest berth
 NOISE = 1.5 / 255  # root mean square of what rounding and mild compression do to a pixel
 
