@@ -100,6 +100,10 @@ def test_nothing_found_has_a_page_too(data: ImageSet, tmp_path: Path) -> None:
     page = Reader(path.read_text(encoding="utf-8"))
     assert "Nothing to report" in page.text
     assert "All 20 training images were searched" in page.text
+    bad = tmp_path / "bad.html"
+    save_page([], predict, data.train, data, bad, model="model.pt", unseen=["any cue"], is_sure=False)
+    assert "Nothing found, which says nothing" in Reader(bad.read_text(encoding="utf-8")).text
+    assert "Nothing to report" not in bad.read_text(encoding="utf-8")
 
 
 def test_no_file_is_replaced(data: ImageSet, tmp_path: Path) -> None:

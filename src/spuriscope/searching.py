@@ -100,6 +100,7 @@ def save_page(
     level: float = 0.05,
     threshold: float = 0.1,
     unseen: Sequence[str] = (),
+    is_sure: bool = True,
 ) -> None:
     """Write a page that shows the findings: where each cue stands, who carries it, and what it does.
 
@@ -112,6 +113,7 @@ def save_page(
         model: what it is called.
         level, threshold: of the search.
         unseen: what it could not have seen, see `blind_spots`.
+        is_sure: False of a model near chance, of which no finding says nothing.
 
     Raises:
         ConfigError: the file is there, or its folder is not.
@@ -148,6 +150,7 @@ def save_page(
         name=f"{data.name}, {model}",
         conditions=conditions,
         unseen=unseen,
+        is_sure=is_sure,
     )
     path.write_text(page, encoding="utf-8")
 

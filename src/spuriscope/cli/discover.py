@@ -165,7 +165,10 @@ class _Outputs:
             save_suspects(findings, seen, data.class_names, self.save)
         if self.page is not None:
             model = " ".join(map(str, subject.about.values()))
-            save_page(findings, subject.predict, seen, data, self.page, model=model, **settings)
+            is_sure = not subject.adequacy.is_near_chance
+            save_page(
+                findings, subject.predict, seen, data, self.page, model=model, is_sure=is_sure, **settings
+            )
 
 
 def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int, *, is_sure: bool) -> None:

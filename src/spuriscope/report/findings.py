@@ -54,6 +54,7 @@ def render_findings(
     name: str,
     conditions: Sequence[tuple[str, str]],
     unseen: Sequence[str] = (),
+    is_sure: bool = True,
 ) -> str:
     """HTML, complete in itself: one file, no network, no script.
 
@@ -64,13 +65,14 @@ def render_findings(
         name: of the data and the model.
         conditions: names and values, for the foot.
         unseen: what could not have been seen, see `blind_spots`.
+        is_sure: False of a model near chance, of which no finding says nothing.
     """
     return (
         templates()
         .get_template("findings.html.j2")
         .render(
             name=name,
-            headline=_headline([each.finding for each in exhibits], class_names),
+            headline=_headline([each.finding for each in exhibits], class_names, is_sure=is_sure),
             lead=_lead(len(train), unseen, found=bool(exhibits)),
             view="0 0 {} {}".format(*reversed(train.images.shape[2:])),
             findings=[_shown(each, train, class_names) for each in exhibits],
@@ -95,9 +97,9 @@ def carried(finding: Finding) -> str:
     )
 
 
-def _headline(findings: Sequence[Finding], class_names: Sequence[str]) -> str:
+def _headline(findings: Sequence[Finding], class_names: Sequence[str], *, is_sure: bool) -> str:
     if not findings:
-        return "Nothing to report"
+        return "Nothing to report" if is_sure else "Nothing found, which says nothing"
     first = findings[0]
     target = wording.quoted(class_names[first.target])
     one = f"Something in {wording.images(len(first.examples))} pulls others to {target}"
