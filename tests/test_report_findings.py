@@ -86,7 +86,7 @@ def test_the_page_says_who_carries_it_and_what_it_does(data: ImageSet, tmp_path:
     page = Reader(path.read_text(encoding="utf-8"))
     assert "Something in 3 images pulls others to ‘dog’" in page.text
     assert "covers the same place in 3 of 20 training images, in none of 15 fresh ones" in page.text
-    assert "it moves 90% of images of other classes, natural ones in its place at most 20%." in page.text
+    assert "it moves 90 % of images of other classes, natural ones in its place at most 20 %." in page.text
     assert "What could not be seen: weak cues." in page.text
     assert "a.png, c.png, <b>.png" in page.text
     assert "model.pt" in page.text

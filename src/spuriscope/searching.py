@@ -4,6 +4,7 @@ Discovery is told no more than that: which images were stamped, and with what, s
 """
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -152,7 +153,12 @@ def save_page(
         unseen=unseen,
         is_sure=is_sure,
     )
-    path.write_text(page, encoding="utf-8")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def save_suspects(

@@ -182,6 +182,7 @@ def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int
         )
         return
     from spuriscope.report.findings import carried
+    from spuriscope.report.wording import NBSP
 
     rows = []
     for finding in findings:
@@ -198,7 +199,7 @@ def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int
         )
     print_table(["pulls to", "training images", "score", "largest control", "p", "score without them"], rows)
     for finding in findings:
-        typer.echo(f"{class_names[finding.target]}: {carried(finding)}")
+        typer.echo(f"{class_names[finding.target]}: {carried(finding)}".replace(NBSP, " "))
     typer.echo("score: share of fresh images of other classes that the reconstructed pattern moves.")
 
 

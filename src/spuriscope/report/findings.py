@@ -83,17 +83,17 @@ def render_findings(
 
 def carried(finding: Finding) -> str:
     """Who carries a cue, and what it does beside nature, in one sentence without its beginning."""
-    moves = f"moves {finding.score:.0%} of images of other classes"
-    most = max(finding.null, default=0.0)
+    moves = f"moves {wording.percent(finding.score)} of images of other classes"
+    most = wording.percent(max(finding.null, default=0.0))
     carriers = finding.carriers
     if carriers is None:
         n = len(finding.examples)
         alike = f"{n} training images share it" if n > 1 else "one training image has it"
-        return f"{alike}; it {moves}, patterns of natural look-alikes at most {most:.0%}"
+        return f"{alike}; it {moves}, patterns of natural look-alikes at most {most}"
     return (
         f"{KINDS.get(finding.pattern.kind, 'they agree')} in {carriers.n_train} of {carriers.of_train} "
         f"training images, in {carriers.n_fresh or 'none'} of {carriers.of_fresh} fresh ones; it {moves}, "
-        f"natural ones in its place at most {most:.0%}"
+        f"natural ones in its place at most {most}"
     )
 
 
