@@ -216,7 +216,7 @@ def test_a_cue_that_the_model_uses_is_found(train: Split, fresh: Split, n: int) 
     assert finding.examples.tolist() == positions.tolist()
     assert finding.p_value <= 0.05
     assert finding.score > np.quantile(finding.null, 0.9)
-    found, true = finding.pattern.pixels.flatten(), cross().pixels.flatten()
+    found, true = finding.pattern.picture.flatten(), cross().pixels.flatten()
     assert float(torch.cosine_similarity(found, true, dim=0)) > 0.95
 
 

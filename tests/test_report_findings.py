@@ -12,7 +12,7 @@ from spuriscope.data import ImageSet, Split
 from spuriscope.discovery import Carriers, Finding
 from spuriscope.discovery.exhibit import exhibit
 from spuriscope.errors import ConfigError
-from spuriscope.patterns import Cover, Pattern, Shade
+from spuriscope.patterns import Anywhere, Cover, Pattern, Shade
 from spuriscope.searching import save_page
 from test_report_page import Reader
 
@@ -20,6 +20,8 @@ SIDE = 12
 RNG = np.random.default_rng(0)
 ROWS = torch.zeros(SIDE, SIDE).index_fill(0, torch.arange(3), 1.0)
 SQUARE = Cover("found-1", torch.ones(3, SIDE, SIDE), ROWS)
+CORNER = ROWS * ROWS.T
+CROSS = Cover("found-1", (CORNER * (torch.arange(SIDE) == 1)).expand(3, SIDE, SIDE).clone(), CORNER)
 
 
 def images(n: int) -> Tensor:
@@ -58,13 +60,42 @@ def test_images_stand_in_the_order_of_how_much_they_carry(data: ImageSet) -> Non
 
 
 def test_the_box_is_where_the_cue_stands_and_missing_where_it_is_everywhere(data: ImageSet) -> None:
-    assert exhibit(finding(), predict, data.train, data.test).box == (0, 0, 3, SIDE)
+    seen = exhibit(finding(), predict, data.train, data.test)
+    assert seen.boxes == ((0, 0, 3, SIDE),) * 3
+    assert {tried.box for tried in seen.tried} == {(0, 0, 3, SIDE)}
     dim = Shade("dim", torch.eye(3) * 0.5, torch.zeros(3), SIDE, SIDE)
     noise = Pattern("noise", torch.rand(3, SIDE, SIDE))
     nothing = Pattern("nothing", torch.zeros(3, SIDE, SIDE))
     for pattern in (dim, noise):
-        assert exhibit(finding(pattern), predict, data.train, data.test).box is None
+        assert exhibit(finding(pattern), predict, data.train, data.test).boxes == (None,) * 3
     assert np.isfinite(exhibit(finding(nothing), predict, data.train, data.test).carried).all()
+
+
+def test_what_stands_anywhere_is_boxed_where_it_stands(tmp_path: Path) -> None:
+    pattern, train = Anywhere(CROSS, 5), images(20)
+    carriers = torch.tensor([1, 4, 7])
+    train[carriers] = pattern.apply(train[carriers], carriers)
+    train[4] = 0.5 * train[4] + 0.5 * images(1)[0]
+    fresh = Split((255 * images(30)).round().to(torch.uint8), torch.zeros(30, dtype=torch.int64))
+    marked = Split((255 * train).round().to(torch.uint8), torch.ones(20, dtype=torch.int64))
+    found = finding(pattern, carriers=Carriers(n_train=3, of_train=20, n_fresh=0, of_fresh=15))
+    seen = exhibit(found, predict, marked, fresh)
+    assert seen.examples.tolist()[2] == 4
+    assert seen.carried[:2] == pytest.approx(1, abs=0.05)
+    for place, box in zip(seen.examples.tolist(), seen.boxes, strict=True):
+        down, across = pattern.places(torch.tensor([place]))[0].tolist()
+        assert box == (down, across, down + 3, across + 3)
+    for tried in seen.tried:
+        assert tried.box is not None
+        top, left, bottom, right = tried.box
+        torch.testing.assert_close(tried.images[1][:, top:bottom, left:right], CROSS.pixels[:, :3, :3])
+    path = tmp_path / "found.html"
+    data = ImageSet("photos", marked, fresh, ("cat", "dog"))
+    save_page([found], predict, marked, data, path, model="model.pt")
+    page = Reader(path.read_text(encoding="utf-8"))
+    assert "The same thing stands somewhere in 3 of 20 training images, in none of 15 fresh ones" in page.text
+    assert "The box is where the cue fits best." in page.text
+    assert len(set(page.attributes("d"))) > 2
 
 
 def test_fresh_images_are_shown_before_and_after(data: ImageSet) -> None:

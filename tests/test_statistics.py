@@ -153,6 +153,17 @@ def test_too_small_a_crowd_judges_nobody() -> None:
     assert Tail.of([]) is None
 
 
+def test_a_tail_that_is_known_needs_no_crowd_and_takes_one_that_is_there() -> None:
+    alone = Tail.known([30.0], n_suspects=1, least=1.0, n=8, mean=0.25)
+    assert alone == Tail(1.0, 8, 2.0)
+    assert alone.p_value(30.0) == pytest.approx((1 + np.log(30) / 2) ** -8)
+    crowd = [3.0, 2.0, 1.5]
+    of_crowd = Tail.known([30.0, *crowd, 0.5], n_suspects=1, least=1.0, n=8, mean=0.25)
+    total = 2.0 + np.log(3 / 1.5) + np.log(2 / 1.5) + np.log(3 / 1.5)
+    assert (of_crowd.threshold, of_crowd.n) == (3.0, 10)
+    assert of_crowd.total == pytest.approx(total)
+
+
 @given(st.lists(st.integers(0, 3), max_size=60), st.integers(0, 3))
 def test_a_sequential_p_value_is_that_of_a_loop(null: list[int], value: int) -> None:
     n_above, slow = 0, None

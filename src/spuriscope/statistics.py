@@ -189,14 +189,38 @@ class Tail:
         crowd = np.sort(np.asarray(values, dtype=float))[::-1][n_suspects : n_suspects + n_crowd]
         if len(crowd) < LEAST_CROWD or crowd[-1] <= 0 or crowd[0] == crowd[-1]:
             return None
-        above = np.log(crowd / crowd[-1])  # spacings times rank: the suspects hide the top
-        return cls(float(crowd[0]), len(crowd) - 1, float(above.sum() + n_suspects * above[0]))
+        return cls(float(crowd[0]), len(crowd) - 1, _spacings(crowd, n_suspects))
+
+    @classmethod
+    def known(
+        cls, values: Sequence[float], *, n_suspects: int, least: float, n: int, mean: float, n_crowd: int = 17
+    ) -> "Tail":
+        """The same where the crowd may be small, or missing, and other data say what spacings are usual.
+
+        Args:
+            values: positive, as for `of`.
+            n_suspects: likewise.
+            least: the threshold where there is no crowd, and the least it can be.
+            n: how many spacings of other data are counted with those of the crowd.
+            mean: of these.
+        """
+        crowd = np.sort(np.asarray(values, dtype=float))[::-1][n_suspects : n_suspects + n_crowd]
+        crowd = crowd[crowd > least]
+        if len(crowd) == 0:
+            return cls(least, n, n * mean)
+        return cls(float(crowd[0]), n + len(crowd) - 1, n * mean + _spacings(crowd, n_suspects))
 
     def p_value(self, value: float) -> float:
         """That a natural value beyond the threshold lies so far out; 1 up to the threshold."""
         if value <= self.threshold:
             return 1.0
         return float((1 + np.log(value / self.threshold) / self.total) ** -self.n)
+
+
+def _spacings(crowd: NDArray[np.float64], n_suspects: int) -> float:
+    """Sum of the spacings of falling logarithms, each times its rank: so many suspects hide the top."""
+    above = np.log(crowd / crowd[-1])
+    return float(above.sum() + n_suspects * above[0])
 
 
 def sequential_p_value(null: Sequence[float] | NDArray[np.float64], value: float) -> float:

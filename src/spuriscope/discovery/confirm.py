@@ -18,7 +18,7 @@ from spuriscope.discovery.deviation import Deviation
 from spuriscope.discovery.reconstruct import Brightness, reconstruct
 from spuriscope.errors import DiscoveryError
 from spuriscope.measures import Predict, probabilities
-from spuriscope.patterns import Kind
+from spuriscope.patterns import AnyPattern
 
 __all__ = ["ClassPatterns", "Intervention"]
 
@@ -90,7 +90,7 @@ class Intervention:
             for part in patterns.split(self._at_once)
         )
 
-    def scores_of(self, patterns: Sequence[Kind]) -> NDArray[np.float64]:
+    def scores_of(self, patterns: Sequence[AnyPattern]) -> NDArray[np.float64]:
         """Spurious score (k,) of each of some patterns of any kind."""
         return self._moved(
             torch.cat([pattern.apply(self.fresh) for pattern in patterns[first : first + self._at_once]])

@@ -24,7 +24,7 @@ from spuriscope.data.given import Given, as_splits
 from spuriscope.data.image_set import Split
 from spuriscope.discovery.confirm import Intervention
 from spuriscope.discovery.controls import ClassControls, ask_controls, natural_in_place
-from spuriscope.discovery.evidence import judge
+from spuriscope.discovery.evidence import MARKED, judge
 from spuriscope.discovery.finding import Finding, Proof
 from spuriscope.discovery.group import Group
 from spuriscope.discovery.marks import Pool
@@ -33,7 +33,7 @@ from spuriscope.discovery.suspects import Suspect, suspected_groups, suspected_m
 from spuriscope.discovery.trace import Trace
 from spuriscope.errors import ConfigError, DiscoveryError
 from spuriscope.measures import Predict, probabilities
-from spuriscope.patterns import Kind, Pattern
+from spuriscope.patterns import AnyPattern, Pattern
 from spuriscope.statistics import sequential_p_value
 
 __all__ = ["OnClass", "Retrain", "discover"]
@@ -41,7 +41,6 @@ __all__ = ["OnClass", "Retrain", "discover"]
 Retrain = Callable[[NDArray[np.int64]], Predict]
 OnClass = Callable[[int, int], None]  # classes searched, classes in all
 
-LARGE = 0.1  # a group that stands out no further is not tried on the model
 N_ASKED_ABOUT_MARK = 100  # fresh images that marks and their controls are put on, at most
 
 
@@ -171,7 +170,7 @@ class _Search:
         suspects, crowds = suspected_groups(groups)
         suspects = [each for each in suspects + marked if len(each.group) >= self.settings.least_images]
         tried: dict[int, Finding] = {}
-        asked = [place for place, suspect in enumerate(suspects) if suspect.p_group <= LARGE]
+        asked = [place for place, suspect in enumerate(suspects) if suspect.p_group <= MARKED]
         for target in sorted({suspects[place].group.target for place in asked}):
             of_class = [place for place in asked if suspects[place].group.target == target]
             in_crowd = [place for place in of_class if suspects[place].place is None]
@@ -266,7 +265,9 @@ class _Search:
         null = ask_controls(natural, [score] if score >= self.settings.least_score else [])
         return self._tried(suspect, pattern, score, null)
 
-    def _tried(self, suspect: Suspect, pattern: Kind, score: float, null: NDArray[np.float64]) -> Finding:
+    def _tried(
+        self, suspect: Suspect, pattern: AnyPattern, score: float, null: NDArray[np.float64]
+    ) -> Finding:
         """What is known of a suspect once its pattern was tried; whether it is a finding is not said yet."""
         is_candidate = score >= self.settings.least_score
         return Finding(

@@ -3,64 +3,67 @@
 A finding makes two claims. The group is a *mark*: it stands out further than nature's groups do. And it
 *moves* others: its pattern pulls fresh images into the class more than patterns of natural groups do. Each
 claim has its p-value, and neither makes up for the other: a mark that the model ignores is no finding,
-however far it stands out, and natural look-alikes that move others are none either. So the null of a finding
-is that *either* claim is false, and its p-value the larger of the two (Berger's intersection-union test),
-whatever the dependence between them. Of Fisher's method nothing of the kind can be said: it rejects that
-*both* claims are false. It has its place before that.
+however far it stands out, and natural look-alikes that move others are none either. There are two ways to
+err, and each is held at the level by a step of its own.
 
-1. *Screen*. Of all suspects of all classes those are kept for which at least one claim is true, by Fisher's
-   method, at a false discovery rate of the level. So a natural group that does not move others, which most
-   suspects are, passes seldom. This takes the two p-values of natural groups to be independent, which they
-   are as far as 360 suspects of clean models tell (docs/results/discovery.md).
-2. *One for each cue*. Of those that passed and share images one speaks for all: what can still be reported
-   before what cannot, groups before single images, then the surest. The screen is done anew with each cue
-   counted once.
-3. *Conjunction*. Of what is left, marks that the model ignores among them, both claims have to hold, each
-   adjusted for all of these cues, at half the level.
+1. *By chance*. A natural group may stand out and move others by chance. Where both p-values are of that kind,
+   and independent, which they are as far as searches of clean models tell (docs/results/discovery.md), a
+   product of two as small as these has a known probability. Only products are counted of which each claim
+   could be reported: a group that does not stand out at a tenth is not tried, and an effect above half of the
+   level is none. This is adjusted for all suspects of all classes at a false discovery rate of the level.
+2. *One for each cue*. Of those that passed and share images one speaks for all, and step 1 is done anew with
+   each cue counted once.
+3. *Ignored*. A mark that was put on the images and that training ignored stands out for certain, and moves
+   others by chance. So of all suspects that were tried the effects are adjusted again, by themselves, at a
+   false discovery rate of the level. Those that share images count once, by the method of Simes; what stands
+   out further, and so is a mark more likely, has more weight.
 
-Two kinds of false findings remain, each held by a step of its own: natural groups by the screen, and marks
-that the model ignores by the conjunction.
+A finding passes both adjustments, and its p-value is the larger of the two.
 
-Source: Berger (1982), "Multiparameter hypothesis testing and acceptance sampling"; Benjamini and Heller
-(2008), "Screening for partial conjunction hypotheses"; Benjamini and Hochberg (1995).
+Sources: Zaykin, Zhivotovsky, Westfall and Weir (2002), "Truncated product method for combining p-values";
+Benjamini and Hochberg (1995); Simes (1986), "An improved Bonferroni procedure"; Genovese, Roeder and
+Wasserman (2006), "False discovery control with p-value weighting"; that both have to hold: Berger (1982),
+"Multiparameter hypothesis testing and acceptance sampling".
 """
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["conjunction", "judge", "one_for_each_cue", "screen", "stands_out_and_is_absent"]
+__all__ = [
+    "MARKED",
+    "both_by_chance",
+    "effects_of_cues",
+    "judge",
+    "one_for_each_cue",
+    "stands_out_and_is_absent",
+]
 
 LEAST_P = 1e-12  # what the tail of a crowd says beyond it is not believed
+MARKED = 0.1  # a group that stands out no further is not tried on the model
+
+Images = Callable[[int], tuple[int, NDArray[np.int64]]]  # class and positions of the images of a suspect
 
 
-def one_for_each_cue(
-    places: Mapping[int, float],
-    images: Callable[[int], tuple[int, NDArray[np.int64]]],
-    hopeless: Container[int] = (),
-) -> list[int]:
+def one_for_each_cue(places: Mapping[int, float], images: Images) -> list[int]:
     """Of suspects that share images of one class the one that speaks for all of them.
 
-    A group says more than each of its images does, and all of these passed the screen. Ties go to the surest.
+    A group says more than each of its images does. Of groups the surest speaks.
 
     Args:
         places: suspects with their p-values.
         images: class and positions of the images of a suspect.
-        hopeless: suspects that cannot be reported, and speak only where no other does.
     """
-
-    def order(one: int) -> tuple[bool, bool, float, int]:
-        return one in hopeless, len(images(one)[1]) == 1, places[one], one
-
     kept: list[int] = []
-    for place in sorted(places, key=order):
-        target, own = images(place)
-        if not any(
-            target == images(other)[0] and np.intersect1d(own, images(other)[1]).size for other in kept
-        ):
+    for place in sorted(places, key=lambda one: (len(images(one)[1]) == 1, places[one], one)):
+        if not any(_share(images(place), images(other)) for other in kept):
             kept.append(place)
     return kept
+
+
+def _share(a: tuple[int, NDArray[np.int64]], b: tuple[int, NDArray[np.int64]]) -> bool:
+    return a[0] == b[0] and bool(np.isin(a[1], b[1]).any())
 
 
 def stands_out_and_is_absent(p_stands_out: float, p_absent: float) -> float:
@@ -78,46 +81,52 @@ def stands_out_and_is_absent(p_stands_out: float, p_absent: float) -> float:
     return float(stats.combine_pvalues([max(p, LEAST_P) for p in (p_stands_out, p_absent)]).pvalue)
 
 
-def screen(p_group: Sequence[float], p_effect: Sequence[float]) -> list[float]:
-    """p-values that at least one claim of a suspect is true, adjusted for all suspects of a search.
+def both_by_chance(p_group: Sequence[float], p_effect: Sequence[float], least_effect: float) -> list[float]:
+    """p-values that a natural group stands out and moves others by chance, for each suspect.
 
-    Fisher's method joins both claims, Benjamini and Hochberg's holds the false discovery rate.
+    That two independent p-values lie below their bounds, and have a product as small as these; 1 where one
+    lies above.
 
     Args:
-        p_group: of all suspects.
+        p_group: of the suspects; the bound is `MARKED`.
         p_effect: of their effects; 1 where nobody asked.
+        least_effect: the bound of these.
+    """
+    bounds = np.array([[MARKED], [least_effect]])
+    both = np.maximum([p_group, p_effect], LEAST_P) / bounds
+    product = np.minimum(both.prod(axis=0), 1)
+    p = bounds.prod() * product * (1 - np.log(product))
+    return [float(each) for each in np.where((both <= 1).all(axis=0), p, 1.0)]
+
+
+def effects_of_cues(p_group: Sequence[float], p_effect: Sequence[float], images: Images) -> dict[int, float]:
+    """For each suspect that was tried the p-value that its cue is ignored, adjusted for all cues.
+
+    Which suspects are one cue, which cues there are and what weight they have does not depend on the effects.
+    The weight of a cue falls with the root of its rank among those that stand out; their mean is 1.
     """
     from scipy import stats
 
-    if not p_group:
-        return []
-    both = np.maximum([p_group, p_effect], LEAST_P)
-    joined = stats.chi2.sf(-2 * np.log(both).sum(axis=0), df=2 * len(both))  # of all suspects at once
-    return [float(p) for p in stats.false_discovery_control(joined)]
-
-
-def conjunction(p_group: Sequence[float], p_effect: Sequence[float]) -> list[float]:
-    """p-values that one of both claims of a cue is false: the larger of the two, adjusted for all cues.
-
-    Each claim is adjusted for itself (Benjamini and Hochberg), and doubled: it has half the level.
-
-    Args:
-        p_group: of the cues that were screened.
-        p_effect: of their effects.
-    """
-    from scipy import stats
-
-    if not p_group:
-        return []
-    groups, effects = (stats.false_discovery_control(p) for p in (p_group, p_effect))
-    return [min(1.0, 2 * float(max(pair))) for pair in zip(groups, effects, strict=True)]
+    tried = sorted(
+        (place for place, p in enumerate(p_group) if p <= MARKED), key=lambda one: (p_group[one], one)
+    )
+    cues: list[list[int]] = []
+    for place in tried:
+        of = next((cue for cue in cues if _share(images(place), images(cue[0]))), None)
+        if of is None:
+            cues.append([place])
+        else:
+            of.append(place)
+    if not cues:
+        return {}
+    simes = [min(stats.false_discovery_control([p_effect[place] for place in cue])) for cue in cues]
+    weights = np.arange(1, len(cues) + 1) ** -0.5
+    adjusted = stats.false_discovery_control(np.minimum(1, simes / weights * weights.mean()))
+    return {place: float(p) for cue, p in zip(cues, adjusted, strict=True) for place in cue}
 
 
 def judge(
-    p_group: Sequence[float],
-    p_effect: Sequence[float],
-    level: float,
-    images: Callable[[int], tuple[int, NDArray[np.int64]]],
+    p_group: Sequence[float], p_effect: Sequence[float], level: float, images: Images
 ) -> dict[int, float]:
     """Positions of the suspects that are reported, with their p-values.
 
@@ -127,14 +136,16 @@ def judge(
         level: what is held.
         images: class and positions of the images of a suspect.
     """
-    all_p = screen(p_group, p_effect)
-    significant = {place: p for place, p in enumerate(all_p) if p <= level}
-    hopeless = {place for place in significant if 2 * max(p_group[place], p_effect[place]) > level}
-    cues = one_for_each_cue(significant, images, hopeless)
-    kept = [place for place in range(len(all_p)) if place in cues or place not in significant]
-    screened = screen([p_group[place] for place in kept], [p_effect[place] for place in kept])
-    again = dict(zip(kept, screened, strict=True))
-    cues = [place for place in cues if again[place] <= level]
-    both = conjunction([p_group[place] for place in cues], [p_effect[place] for place in cues])
-    found = {place: max(again[place], p) for place, p in zip(cues, both, strict=True)}
+    from scipy import stats
+
+    if not p_group:
+        return {}
+    by_chance = both_by_chance(p_group, p_effect, level / 2)
+    significant = {place: p for place, p in enumerate(stats.false_discovery_control(by_chance)) if p <= level}
+    cues = one_for_each_cue(significant, images)
+    kept = [place for place in range(len(p_group)) if place in cues or place not in significant]
+    again = stats.false_discovery_control([by_chance[place] for place in kept])
+    natural = dict(zip(kept, again, strict=True))
+    ignored = effects_of_cues(p_group, p_effect, images)
+    found = {place: float(max(natural[place], ignored[place])) for place in cues}
     return {place: p for place, p in found.items() if p <= level}

@@ -1,5 +1,6 @@
 """What one looks at to believe a finding: where the cue stands, who carries it, what it does to an image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,9 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spuriscope.data.image_set import Split, unit_float
+from spuriscope.data.image_set import Split, in_pieces, unit_float
 from spuriscope.discovery.finding import Finding
+from spuriscope.discovery.matching import Matcher
 from spuriscope.measures import Predict, probabilities
+from spuriscope.patterns import Anywhere, Kind
 from spuriscope.patterns.kinds import Box
 
 __all__ = ["Exhibit", "Tried", "exhibit"]
@@ -29,12 +32,14 @@ class Tried:
         label: its class.
         images: (2, channels, height, width) in [0, 1], before and after.
         probabilities: of the finding's class, before and after.
+        box: where the cue stands on it; None where it is all over the image.
     """
 
     position: int
     label: int
     images: Tensor
     probabilities: tuple[float, float]
+    box: Box | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +48,8 @@ class Exhibit:
 
     Attributes:
         finding: what is shown.
-        box: where the cue stands; None where it is all over the image.
         examples: (n,) the suspected images, positions in the training set, those that carry most of it first.
+        boxes: where the cue stands on each of these; None where it is all over the image.
         carried: (n,) how much of it each carries: 1 as much as the pattern puts on an image, 0 as little as
             fresh images have.
         tried: fresh images of other classes, those that it moves most first.
@@ -53,8 +58,8 @@ class Exhibit:
     """
 
     finding: Finding
-    box: Box | None
     examples: NDArray[np.int64]
+    boxes: tuple[Box | None, ...]
     carried: NDArray[np.float64]
     tried: tuple[Tried, ...]
     n_tried: int
@@ -76,34 +81,72 @@ def exhibit(
     """
     draws = torch.Generator().manual_seed(seed)
     usual = unit_float(holdout.images[torch.randperm(len(holdout), generator=draws)[:MOST_USUAL]]).float()
-    change = (finding.pattern.apply(usual) - usual).mean(dim=0)
-    own = unit_float(train.images[torch.from_numpy(finding.examples)]).float() - usual.mean(dim=0)
-    carried = ((own * change).sum(dim=(1, 2, 3)) / change.square().sum().clamp(min=1e-12)).double().numpy()
+    own = train.images[torch.from_numpy(finding.examples)]
+    pattern = finding.pattern
+    carried, boxes = (
+        _anywhere(pattern, own, usual) if isinstance(pattern, Anywhere) else _in_place(pattern, own, usual)
+    )
     order = np.argsort(-carried, kind="stable")
     others = (holdout.labels != finding.target).nonzero().flatten()
     drawn = others[torch.randperm(len(others), generator=draws)[:N_TRIED]]
     before = unit_float(holdout.images[drawn]).float()
-    after = finding.pattern.apply(before)
+    after = pattern.apply(before)
     said = probabilities(predict, torch.cat([before, after]))[:, finding.target].reshape(2, -1)
     rise = said[1] - said[0]
+    stamped = [boxes[0]] * len(drawn)
+    if isinstance(pattern, Anywhere):
+        shifts = pattern.places(torch.arange(len(drawn)))
+        stamped = [_moved(pattern.pattern.box, shift) for shift in shifts.tolist()]
     tried = [
         Tried(
             position=int(drawn[row]),
             label=int(holdout.labels[drawn[row]]),
             images=torch.stack([before[row], after[row]]),
             probabilities=(float(said[0, row]), float(said[1, row])),
+            box=stamped[row],
         )
         for row in rise.argsort(descending=True, stable=True)[:N_SHOWN].tolist()
     ]
     return Exhibit(
         finding,
-        _box(change),
         finding.examples[order],
+        tuple(boxes[place] for place in order),
         carried[order],
         tuple(tried),
         n_tried=len(drawn),
         n_moved=int((rise > threshold).sum()),
     )
+
+
+def _in_place(pattern: Kind, own: Tensor, usual: Tensor) -> tuple[NDArray[np.float64], list[Box | None]]:
+    """How much of a cue that stands in one place each image (n, channels, h, w) carries, and its box."""
+    change = (pattern.apply(usual) - usual).mean(dim=0)
+    away = unit_float(own).float() - usual.mean(dim=0)
+    carried = (away * change).sum(dim=(1, 2, 3)) / change.square().sum().clamp(min=1e-12)
+    return carried.double().numpy(), [_box(change)] * len(own)
+
+
+def _anywhere(pattern: Anywhere, own: Tensor, usual: Tensor) -> tuple[NDArray[np.float64], list[Box | None]]:
+    """The same, where it fits best in each; what fits as badly as in the middle of `usual` has none."""
+    box = pattern.pattern.box
+    place = (slice(None), slice(box.top, box.bottom), slice(box.left, box.right))
+    mask = pattern.touched[place[1:]]
+    picture = pattern.picture[place] * mask
+    squares, corners = zip(
+        *(Matcher(unit_float(piece).float()).best(picture, mask.numpy()) for piece in in_pieces(own)),
+        strict=True,
+    )
+    chance = torch.cat([Matcher(piece).best(picture, mask.numpy())[0] for piece in in_pieces(usual)]).median()
+    carried = 1 - torch.cat(squares) / chance.clamp(min=1e-12)
+    moved: list[Box | None] = [
+        Box(top, left, top + box.size[0], left + box.size[1]) for top, left in torch.cat(corners).tolist()
+    ]
+    return carried.double().numpy(), moved
+
+
+def _moved(box: Box, shift: Sequence[int]) -> Box:
+    (down, across) = shift
+    return Box(box.top + down, box.left + across, box.bottom + down, box.right + across)
 
 
 def _box(change: Tensor) -> Box | None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spuriscope.patterns import Kind
+from spuriscope.patterns import AnyPattern
 
 __all__ = ["Carriers", "Finding", "Proof"]
 
@@ -47,7 +47,7 @@ class Finding:
 
     Attributes:
         target: the class that the pattern pulls to.
-        pattern: as reconstructed from the suspected images: added, covering or shading.
+        pattern: as reconstructed from the suspected images: added, covering or shading, or covering anywhere.
         examples: (n,) int64, rising: the suspected training images, positions in the training set.
         score: share of fresh images of other classes whose probability of `target` the pattern raises by more
             than the threshold.
@@ -65,7 +65,7 @@ class Finding:
     """
 
     target: int
-    pattern: Kind
+    pattern: AnyPattern
     examples: NDArray[np.int64]
     score: float
     null: tuple[float, ...]

@@ -13,7 +13,7 @@ from spuriscope.errors import DiscoveryError
 
 __all__ = ["Group", "Look"]
 
-Look = Literal["whole", "windows", "single", "cover", "detail", "tone"]
+Look = Literal["whole", "windows", "single", "cover", "detail", "tone", "stray"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,7 +26,8 @@ class Group:
         strength: how much they stand out, larger is more; groups of one source and look are ranked by it.
         source: the route that found them, "trace", "probe" or "marks".
         look: what was compared: "whole" images, the same "windows" of images, or a "single" image with the
-            rest; of marks a place that they "cover", fine "detail", or the "tone" of all pixels.
+            rest; of marks a place that they "cover", fine "detail", the "tone" of all pixels,
+            or a "stray" that stands anywhere.
 
     Raises:
         DiscoveryError: there are no positions, or one stands twice.

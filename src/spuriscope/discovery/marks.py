@@ -34,7 +34,7 @@ from torch import Tensor
 from spuriscope.data.duplicates import without_copies
 from spuriscope.data.image_set import Split
 from spuriscope.discovery.group import Look
-from spuriscope.patterns import Kind
+from spuriscope.patterns import AnyPattern
 
 __all__ = ["LEAST_CARRIERS", "Mark", "Pool", "Sight", "berth_of", "gap_strength", "take_apart", "widest_gaps"]
 
@@ -115,7 +115,7 @@ class Mark:
     Attributes:
         rows: (k,) of the pool, the most typical first.
         strength: see above; of marks of one kind and class the larger is the rarer.
-        look: "cover", "detail" or "tone".
+        look: "cover", "detail", "tone" or "stray".
         pattern: makes from rows of the pool what they have in the place, or the respect, of this mark. Of
             its own rows that is the cue, of any other image a natural thing to compare it with.
     """
@@ -123,7 +123,7 @@ class Mark:
     rows: Rows
     strength: float
     look: Look
-    pattern: Callable[[Rows], Kind]
+    pattern: Callable[[Rows], AnyPattern]
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,10 +35,12 @@ __all__ = [
     "Outline",
     "Seen",
     "Windows",
+    "edge_sharpness",
     "find_outlines",
     "in_full",
     "large_parts",
     "sharpness",
+    "smaller",
 ]
 
 SIDE = 64  # larger images are looked at smaller
@@ -74,7 +76,7 @@ class Seen:
     @classmethod
     def of(cls, pool: Pool, look: Look | None = None) -> "Seen":
         """The images of a pool, or what `look` makes of them once they are small."""
-        own, others = (_smaller(images, look) for images in (pool.images, pool.others))
+        own, others = (smaller(images, look) for images in (pool.images, pool.others))
         return cls(own, others, own.mean(dim=0), own.var(dim=0, correction=0).mean(dim=0))
 
 
@@ -133,15 +135,26 @@ def large_parts(core: Mask, joined: Mask) -> Mask | None:
 
 
 def sharpness(seen: Seen, found: Outline) -> float:
-    """Standard deviation of a group around its outline over the usual one, at most 1; 1 if none is around."""
+    """How sharply a group's likeness ends at its outline; see `edge_sharpness`."""
+    group = seen.own[torch.from_numpy(found.rows)].var(dim=0, correction=0).mean(dim=0)
+    return edge_sharpness(found.mask, group, seen.variance)
+
+
+def edge_sharpness(mask: Mask, group: Tensor, usual: Tensor) -> float:
+    """Standard deviation of a group around its outline over the usual one, at most 1; 1 if none is around.
+
+    Args:
+        mask: (height, width), the outline.
+        group: (height, width) variance of each pixel in the group; not a number where it is not known.
+        usual: (height, width), in all images.
+    """
     from scipy import ndimage
 
-    near, far = (ndimage.binary_dilation(found.mask, np.ones((3, 3)), n) for n in (1, 2))
-    around = torch.from_numpy(far & ~near)
+    near, far = (ndimage.binary_dilation(mask, np.ones((3, 3)), n) for n in (1, 2))
+    around = torch.from_numpy(far & ~near) & group.isfinite()
     if not around.any():
         return 1.0
-    group = seen.own[torch.from_numpy(found.rows)].var(dim=0, correction=0).mean(dim=0)
-    shares = (group[around] + NOISE**2) / (seen.variance[around] + NOISE**2)
+    shares = (group[around] + NOISE**2) / (usual[around] + NOISE**2)
     return math.sqrt(min(1.0, float(shares.quantile(AROUND))))
 
 
@@ -150,7 +163,7 @@ def in_full(mask: Mask, size: tuple[int, int]) -> Tensor:
     return F.interpolate(torch.from_numpy(mask).float()[None, None], size=size, mode="nearest")[0, 0]
 
 
-def _smaller(images: Tensor, look: Look | None) -> Tensor:
+def smaller(images: Tensor, look: Look | None = None) -> Tensor:
     """Images as float32 in [0, 1], a piece at a time, and no larger than they need be."""
     height, width = images.shape[2:]
     scale = min(1.0, SIDE / max(height, width))

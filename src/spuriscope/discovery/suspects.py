@@ -9,6 +9,7 @@ from spuriscope.discovery.evidence import stands_out_and_is_absent
 from spuriscope.discovery.finding import Carriers
 from spuriscope.discovery.group import Group, Look
 from spuriscope.discovery.marks import Mark, Pool
+from spuriscope.discovery.strays import find_strays
 from spuriscope.discovery.tones import find_tones
 from spuriscope.statistics import Tail
 
@@ -16,8 +17,10 @@ __all__ = ["Place", "Suspect", "suspected_groups", "suspected_marks"]
 
 LOOKS_OF_TRACE: tuple[Look, ...] = ("whole", "windows", "single")
 N_SUSPECTS = 3  # strongest groups of a class and look that may be marks; those behind them are the crowd
-NATURAL: Mapping[Look, float] = {"cover": 12.0, "detail": 12.0, "tone": 1.0}  # see `marks`
-N_MARKS = 20  # of each class and look: three suspects, and a crowd behind them
+N_TRIED = 2  # of these; each that is tried makes all others less sure
+NATURAL: Mapping[Look, float] = {"cover": 12.0, "detail": 12.0, "tone": 1.0, "stray": 1.0}  # see `marks`
+N_MARKS = 20  # of each class and look: the suspects, and a crowd behind them
+N_SPACINGS, SPACING = 8, 0.25  # of natural strays, which are few: how many spacings are taken as known
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,7 @@ def suspected_groups(groups: Mapping[int, Sequence[Group]]) -> tuple[list[Suspec
             natural = Tail.of([group.strength for group in ranked], n_suspects=N_SUSPECTS)
             crowds[target] += ranked[N_SUSPECTS:]
             proposed = [group for group in groups[target] if look == "whole" and group.source == "probe"]
-            for group in [*ranked[:N_SUSPECTS], *proposed]:
+            for group in [*ranked[:N_TRIED], *proposed]:
                 p_group = 1.0 if natural is None else natural.p_value(group.strength)
                 suspects.append(Suspect(group, p_group))
     return suspects, crowds
@@ -79,14 +82,12 @@ def suspected_marks(pool: Pool) -> list[Suspect]:
     A mark of fresh images alone has taught the model nothing, and is no suspect.
     """
     suspects = []
-    for find in (find_covers, find_details, find_tones):
+    for find in (find_covers, find_details, find_tones, find_strays):
         found = find(pool, N_MARKS)
-        natural = Tail.of([NATURAL[mark.look] + mark.strength for mark in found], n_suspects=N_SUSPECTS)
-        for mark in found[:N_SUSPECTS]:
+        for mark, p_stands_out in _stand_out(found):
             positions = pool.of_training(mark.rows)
             if not len(positions):
                 continue
-            p_stands_out = 1.0 if natural is None else natural.p_value(NATURAL[mark.look] + mark.strength)
             group = Group(
                 target=pool.target,
                 positions=positions,
@@ -97,3 +98,23 @@ def suspected_marks(pool: Pool) -> list[Suspect]:
             p_mark = stands_out_and_is_absent(p_stands_out, pool.p_absent(mark.rows))
             suspects.append(Suspect(group, p_mark, Place(mark, pool)))
     return suspects
+
+
+def _stand_out(found: Sequence[Mark]) -> list[tuple[Mark, float]]:
+    """The strongest of the marks of one look, with the p-values that natural ones stand out so far.
+
+    Natural strays are so few that one alone is a suspect, and that other data say what is usual.
+    """
+    if not found:
+        return []
+    strengths = [NATURAL[mark.look] + mark.strength for mark in found]
+    natural: Tail | None
+    if found[0].look == "stray":
+        n_tried, least = 1, NATURAL["stray"]
+        natural = Tail.known(strengths, n_suspects=1, least=least, n=N_SPACINGS, mean=SPACING)
+    else:
+        n_tried, natural = N_TRIED, Tail.of(strengths, n_suspects=N_SUSPECTS)
+    return [
+        (mark, 1.0 if natural is None else natural.p_value(strength))
+        for mark, strength in zip(found[:n_tried], strengths, strict=False)
+    ]

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from spuriscope.data.image_set import Split
 from spuriscope.discovery.exhibit import Exhibit, Tried
 from spuriscope.discovery.finding import Finding
+from spuriscope.patterns import Anywhere
 from spuriscope.patterns.kinds import Box
 from spuriscope.report import wording
 from spuriscope.report.page import templates
 from spuriscope.report.pictures import Shown, data_uri, reduced
-from spuriscope.report.section import Captioned
 
 __all__ = ["carried", "render_findings"]
 
 N_IMAGES = 24  # of each finding; the others are named
 KINDS = {"cover": "something covers the same place", "shade": "the tones were changed alike"}
+ANYWHERE = "the same thing stands somewhere"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +25,19 @@ class _Pair:
 
     before: Shown
     after: Shown
+    outline: str
     label: str
     p_before: str
     p_after: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Image:
+    """A training image that carries the cue, and the path of a box around it."""
+
+    picture: Shown
+    outline: str
+    name: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +47,9 @@ class _Shown:
     target: str
     claim: str
     cue: Shown
-    outline: str
     tried: tuple[_Pair, ...]
     moved: str
-    images: tuple[Captioned, ...]
+    images: tuple[_Image, ...]
     caption: str
     sure: str
     n_images: str
@@ -90,10 +100,13 @@ def carried(finding: Finding) -> str:
         n = len(finding.examples)
         alike = f"{n} training images share it" if n > 1 else "one training image has it"
         return f"{alike}; it {moves}, patterns of natural look-alikes at most {most}"
+    is_anywhere = isinstance(finding.pattern, Anywhere)
+    agree = ANYWHERE if is_anywhere else KINDS.get(finding.pattern.kind, "they agree")
+    place = "in a place of their own" if is_anywhere else "in its place"
     return (
-        f"{KINDS.get(finding.pattern.kind, 'they agree')} in {carriers.n_train} of {carriers.of_train} "
+        f"{agree} in {carriers.n_train} of {carriers.of_train} "
         f"training images, in {carriers.n_fresh or 'none'} of {carriers.of_fresh} fresh ones; it {moves}, "
-        f"natural ones in its place at most {most}"
+        f"natural ones {place} at most {most}"
     )
 
 
@@ -123,18 +136,18 @@ def _shown(each: Exhibit, train: Split, class_names: Sequence[str]) -> _Shown:
         target=target,
         claim=f"{sentence[0].upper()}{sentence[1:]}.",
         cue=reduced(data_uri(finding.pattern.picture), "The reconstructed cue."),
-        outline=_outline(each.box),
         tried=tuple(_pair(tried, class_names) for tried in each.tried),
         moved=(
             f"Of {wording.count(each.n_tried)} fresh images drawn it moves {wording.count(each.n_moved)}; "
             "these it moves most."
         ),
         images=tuple(
-            Captioned(
-                reduced(data_uri(train.images[position]), f"Training image {called[position]}."),
-                called[position],
+            _Image(
+                picture=reduced(data_uri(train.images[position]), f"Training image {called[position]}."),
+                outline=_outline(box),
+                name=called[position],
             )
-            for position in each.examples[:N_IMAGES].tolist()
+            for position, box in zip(each.examples[:N_IMAGES].tolist(), each.boxes, strict=False)
         ),
         caption=_caption(each),
         sure=_sure(finding),
@@ -144,7 +157,11 @@ def _shown(each: Exhibit, train: Split, class_names: Sequence[str]) -> _Shown:
 
 
 def _caption(each: Exhibit) -> str:
-    where = "The cue is all over the image." if each.box is None else "The box is where the cue changes most."
+    where = "The box is where the cue changes most."
+    if each.boxes[0] is None:
+        where = "The cue is all over the image."
+    elif isinstance(each.finding.pattern, Anywhere):
+        where = "The box is where the cue fits best."
     more = len(each.examples) - N_IMAGES
     rest = f" {wording.images(more)} more are named below." if more > 0 else ""
     least, most = f"{each.carried.min():.0%}", f"{each.carried.max():.0%}"
@@ -172,6 +189,7 @@ def _pair(tried: Tried, class_names: Sequence[str]) -> _Pair:
     return _Pair(
         before=reduced(before, f"Fresh image of {label}."),
         after=reduced(after, f"The same image of {label} with the cue."),
+        outline=_outline(tried.box),
         label=label,
         p_before=wording.short_percent(tried.probabilities[0]),
         p_after=wording.short_percent(tried.probabilities[1]),
