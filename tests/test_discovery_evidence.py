@@ -73,15 +73,15 @@ def correlated(rng: np.random.Generator, n: int, correlation: float) -> tuple[np
     return first, second
 
 
-@pytest.mark.parametrize(("correlation", "most"), [(-0.9, LEVEL), (0.0, LEVEL), (0.2, 2 * LEVEL)])
-def test_among_natural_groups_a_false_report_is_as_rare_as_the_level(correlation: float, most: float) -> None:
-    """Independent claims, as they were found to be; a dependence beyond what was found: twice the level."""
+@pytest.mark.parametrize("correlation", [-0.9, 0.0, 0.2])
+def test_among_natural_groups_a_false_report_is_as_rare_as_the_level(correlation: float) -> None:
+    """Independent claims, as they were found to be, and a dependence beyond what was found."""
     rng = np.random.default_rng(0)
     n_searches, n_false = 1000, 0
     for _ in range(n_searches):
         p_group, p_effect = correlated(rng, N_SUSPECTS, correlation)
         n_false += bool(reported(p_group.tolist(), p_effect.tolist()))
-    assert stats.binomtest(n_false, n_searches, most, alternative="greater").pvalue > 0.001
+    assert stats.binomtest(n_false, n_searches, LEVEL, alternative="greater").pvalue > 0.001
 
 
 @pytest.mark.parametrize("n_marks", [1, 8])
@@ -119,7 +119,7 @@ def test_what_is_not_significant_does_not_hide_what_is() -> None:
 
 def test_one_cue_counts_once() -> None:
     """The same images eight times over do not carry a ninth suspect past the screen."""
-    p_group, p_effect = [1e-9] * 8 + [0.05] + [1.0] * 81, [0.001] * 8 + [0.02] + [1.0] * 81
+    p_group, p_effect = [1e-9] * 8 + [0.05] + [1.0] * 81, [0.001] * 8 + [0.01] + [1.0] * 81
     one = np.array([1, 2, 3])
     found = judge(p_group, p_effect, LEVEL, lambda place: (0, one if place < 8 else np.array([100 + place])))
     apart = judge(p_group, p_effect, LEVEL, lambda place: (0, np.array([100 + place])))

@@ -193,7 +193,14 @@ class Tail:
 
     @classmethod
     def known(
-        cls, values: Sequence[float], *, n_suspects: int, least: float, n: int, mean: float, n_crowd: int = 17
+        cls,
+        values: Sequence[float] | NDArray[np.float64],
+        *,
+        n_suspects: int,
+        least: float,
+        n: int,
+        mean: float,
+        n_crowd: int = 17,
     ) -> "Tail":
         """The same where the crowd may be small, or missing, and other data say what spacings are usual.
 

@@ -4,6 +4,11 @@ A suspect's pattern is compared with patterns made in the same way of control gr
 natural images of its class have in its place. Most suspects do no better than nature, and that shows after
 few controls: when ten have done as well, ten out of so many is the p-value, and no more are asked. It is
 valid whatever the number asked (Besag and Clifford, 1991, "Sequential Monte Carlo p-values").
+
+A p-value that is counted ends at one out of all, whether a pattern moves a little more than any control or
+twenty times as much. What moves more than twice as much is given the tail of the controls beyond that: what
+stands out is naturally somewhat stronger than what stands behind it, but of 343 natural marks of eleven clean
+models none moved 1.4 times as much as the strongest of its controls. And it is not believed without end.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,11 +22,16 @@ from spuriscope.discovery.deviation import Deviation
 from spuriscope.discovery.group import Group
 from spuriscope.discovery.suspects import Place
 from spuriscope.discovery.trace import ClassTrace, Side
-from spuriscope.statistics import ENOUGH_ABOVE
+from spuriscope.statistics import ENOUGH_ABOVE, Tail, sequential_p_value
 
-__all__ = ["ClassControls", "ask_controls", "natural_in_place"]
+__all__ = ["ClassControls", "ask_controls", "natural_in_place", "p_of_effect"]
 
 STEP = 10  # controls asked at once
+BEYOND = 2.0  # times the strongest control: from there on the tail counts
+LEAST_SCORE = 0.02  # controls that move fewer count as moving so many
+N_SPACINGS, SPACING = 8, 0.25  # that are counted with those of the controls
+ENOUGH = 19  # controls: fewer have no tail
+BELIEVED = 0.05  # a p-value beyond the tail is no smaller than this part of what is counted
 
 
 def ask_controls(batches: Iterator[NDArray[np.float64]], scores: Sequence[float]) -> NDArray[np.float64]:
@@ -37,6 +47,19 @@ def ask_controls(batches: Iterator[NDArray[np.float64]], scores: Sequence[float]
         if all((null >= score).sum() >= ENOUGH_ABOVE for score in scores):
             break
     return null
+
+
+def p_of_effect(null: NDArray[np.float64], score: float) -> float:
+    """The p-value of a score among those of controls, in the order they were asked.
+
+    Counted, and beyond twice the strongest control continued by the tail of them.
+    """
+    counted = sequential_p_value(null, score)
+    natural = np.maximum(null, LEAST_SCORE)
+    if len(null) < ENOUGH or score <= BEYOND * natural.max():
+        return counted
+    tail = Tail.known(natural, n_suspects=0, least=LEAST_SCORE, n=N_SPACINGS, mean=SPACING)
+    return counted * max(BELIEVED, tail.p_value(score / BEYOND))
 
 
 def natural_in_place(

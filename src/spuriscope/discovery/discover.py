@@ -23,7 +23,7 @@ from spuriscope.checks import check_number, check_seed, check_share, check_whole
 from spuriscope.data.given import Given, as_splits
 from spuriscope.data.image_set import Split
 from spuriscope.discovery.confirm import Intervention
-from spuriscope.discovery.controls import ClassControls, ask_controls, natural_in_place
+from spuriscope.discovery.controls import ClassControls, ask_controls, natural_in_place, p_of_effect
 from spuriscope.discovery.evidence import MARKED, judge
 from spuriscope.discovery.finding import Finding, Proof
 from spuriscope.discovery.group import Group
@@ -34,7 +34,6 @@ from spuriscope.discovery.trace import Trace
 from spuriscope.errors import ConfigError, DiscoveryError
 from spuriscope.measures import Predict, probabilities
 from spuriscope.patterns import AnyPattern, Pattern
-from spuriscope.statistics import sequential_p_value
 
 __all__ = ["OnClass", "Retrain", "discover"]
 
@@ -187,6 +186,7 @@ class _Search:
             [tried[place].p_effect if place in tried else 1.0 for place in range(len(suspects))],
             self.settings.level,
             lambda place: (suspects[place].group.target, suspects[place].group.positions),
+            [suspect.weight for suspect in suspects],
         )
         findings = [replace(tried[place], p_value=p) for place, p in found.items()]
         return sorted(findings, key=lambda finding: (finding.p_value, -finding.score))
@@ -278,7 +278,7 @@ class _Search:
             null=tuple(null.tolist()),
             p_value=1.0,
             p_group=suspect.p_group,
-            p_effect=sequential_p_value(null, score) if is_candidate else 1.0,
+            p_effect=p_of_effect(null, score) if is_candidate else 1.0,
             source=suspect.group.source,
             names=_names(self.searched, suspect.group.positions),
             carriers=None if suspect.place is None else suspect.place.carriers,

@@ -44,8 +44,8 @@ REACH = 16  # an outline is sought within so many pixels of a window's centre
 N_PROPOSED = 12
 MOST_STEPS = 3
 CHANCE = 1e-3  # that pixels of unrelated images agree so
-SAME = 0.05  # of the usual variance; what is stuck on leaves less
-MANY_CARRIERS = 30  # more make a group no stronger: a narrow gap behind a thousand is how strokes are
+SAME = (0.05, 0.005)  # of the usual variance: what is stuck on leaves less, how much less is tried
+MANY_CARRIERS = 30  # more make a group weaker: a narrow gap behind a thousand is how strokes are
 FIXED = 0.5  # a group of which more than this share has its window in one place is no stray
 N_USUAL = 300  # windows that say what is usual around one
 NOWHERE = 10.0  # mean square to a window that is not there
@@ -206,15 +206,17 @@ class _Search:
         return kept
 
     def stray(self, proposal: _Proposal) -> _Stray | None:
-        """The strongest outline that a group leads to; None where it has none.
+        """The strongest outline that a group leads to; None where it has none."""
+        found = [stray for same in SAME if (stray := self._followed(proposal, same)) is not None]
+        return max(found, key=lambda one: one.strength, default=None)
 
-        The carriers of one outline give the next, until they stay or the gap no longer grows.
-        """
+    def _followed(self, proposal: _Proposal, same: float) -> _Stray | None:
+        """Where following a group ends: its carriers give the next outline, until the gap no longer grows."""
         rows, centres = proposal.rows, proposal.centres
         best: _Stray | None = None
         for _ in range(MOST_STEPS):
             around = self.laid_over(torch.from_numpy(rows), centres)
-            mask = self._outline(around)
+            mask = self._outline(around, same)
             if mask is None:
                 break
             found = self._carriers(around.nan_to_num().mean(dim=0) * torch.from_numpy(mask), mask)
@@ -235,14 +237,14 @@ class _Search:
         which = torch.arange(len(rows))[:, None, None]
         return padded[which, :, down[:, :, None], across[:, None, :]].permute(0, 3, 1, 2)
 
-    def _outline(self, around: Tensor) -> Mask | None:
+    def _outline(self, around: Tensor, same: float) -> Mask | None:
         """Pixels in which images that are laid over each other agree; None where these are too few."""
         from scipy import stats
 
         freedom = len(around) - 1
         if freedom + 1 < LEAST_CARRIERS:
             return None
-        share = min(SAME, float(stats.chi2.ppf(CHANCE, freedom)) / freedom)
+        share = min(same, float(stats.chi2.ppf(CHANCE, freedom)) / freedom)
         core = (_variance(around) < share * (self.usual + 1e-4) + 1e-6).numpy()  # nan is no less
         return large_parts(core, core)
 

@@ -16,8 +16,11 @@ from spuriscope.statistics import Tail
 __all__ = ["Place", "Suspect", "suspected_groups", "suspected_marks"]
 
 LOOKS_OF_TRACE: tuple[Look, ...] = ("whole", "windows", "single")
-N_SUSPECTS = 3  # strongest groups of a class and look that may be marks; those behind them are the crowd
-N_TRIED = 2  # of these; each that is tried makes all others less sure
+WEIGHTS = (2.25, 0.5, 0.25)  # of the suspects of a class and look, the strongest first; see `evidence`
+ALONE = (
+    4.0  # times a p-value of a single image: odd ones are frequent in small sets, and no second bears it out
+)
+N_SUSPECTS = len(WEIGHTS)  # those behind them are the crowd
 NATURAL: Mapping[Look, float] = {"cover": 12.0, "detail": 12.0, "tone": 1.0, "stray": 1.0}  # see `marks`
 N_MARKS = 20  # of each class and look: the suspects, and a crowd behind them
 N_SPACINGS, SPACING = 8, 0.25  # of natural strays, which are few: how many spacings are taken as known
@@ -25,10 +28,18 @@ N_SPACINGS, SPACING = 8, 0.25  # of natural strays, which are few: how many spac
 
 @dataclass(frozen=True, eq=False)
 class Suspect:
-    """A group that may be a mark, with the p-value that it stands out so far by chance."""
+    """A group that may be a mark.
+
+    Attributes:
+        group: its images.
+        p_group: that it stands out so far by chance.
+        weight: how much is expected of it before anybody looks, 1 on average.
+        place: where it stands, of a mark.
+    """
 
     group: Group
     p_group: float
+    weight: float = 1.0
     place: "Place | None" = None
 
 
@@ -70,9 +81,11 @@ def suspected_groups(groups: Mapping[int, Sequence[Group]]) -> tuple[list[Suspec
             natural = Tail.of([group.strength for group in ranked], n_suspects=N_SUSPECTS)
             crowds[target] += ranked[N_SUSPECTS:]
             proposed = [group for group in groups[target] if look == "whole" and group.source == "probe"]
-            for group in [*ranked[:N_TRIED], *proposed]:
+            weighed = [*zip(ranked, WEIGHTS, strict=False), *((group, 1.0) for group in proposed)]
+            for group, weight in weighed:
                 p_group = 1.0 if natural is None else natural.p_value(group.strength)
-                suspects.append(Suspect(group, p_group))
+                p_group = min(1.0, ALONE * p_group) if look == "single" else p_group
+                suspects.append(Suspect(group, p_group, weight))
     return suspects, crowds
 
 
@@ -84,7 +97,7 @@ def suspected_marks(pool: Pool) -> list[Suspect]:
     suspects = []
     for find in (find_covers, find_details, find_tones, find_strays):
         found = find(pool, N_MARKS)
-        for mark, p_stands_out in _stand_out(found):
+        for mark, p_stands_out, weight in _stand_out(found):
             positions = pool.of_training(mark.rows)
             if not len(positions):
                 continue
@@ -96,12 +109,12 @@ def suspected_marks(pool: Pool) -> list[Suspect]:
                 look=mark.look,
             )
             p_mark = stands_out_and_is_absent(p_stands_out, pool.p_absent(mark.rows))
-            suspects.append(Suspect(group, p_mark, Place(mark, pool)))
+            suspects.append(Suspect(group, p_mark, weight, Place(mark, pool)))
     return suspects
 
 
-def _stand_out(found: Sequence[Mark]) -> list[tuple[Mark, float]]:
-    """The strongest of the marks of one look, with the p-values that natural ones stand out so far.
+def _stand_out(found: Sequence[Mark]) -> list[tuple[Mark, float, float]]:
+    """The strongest of the marks of one look, with p-values that natural ones stand out so far, and weights.
 
     Natural strays are so few that one alone is a suspect, and that other data say what is usual.
     """
@@ -110,11 +123,12 @@ def _stand_out(found: Sequence[Mark]) -> list[tuple[Mark, float]]:
     strengths = [NATURAL[mark.look] + mark.strength for mark in found]
     natural: Tail | None
     if found[0].look == "stray":
-        n_tried, least = 1, NATURAL["stray"]
+        weights: tuple[float, ...] = (1.0,)
+        least = NATURAL["stray"]
         natural = Tail.known(strengths, n_suspects=1, least=least, n=N_SPACINGS, mean=SPACING)
     else:
-        n_tried, natural = N_TRIED, Tail.of(strengths, n_suspects=N_SUSPECTS)
+        weights, natural = WEIGHTS, Tail.of(strengths, n_suspects=N_SUSPECTS)
     return [
-        (mark, 1.0 if natural is None else natural.p_value(strength))
-        for mark, strength in zip(found[:n_tried], strengths, strict=False)
+        (mark, 1.0 if natural is None else natural.p_value(strength), weight)
+        for mark, strength, weight in zip(found, strengths, weights, strict=False)
     ]

@@ -28,6 +28,7 @@ LEAST_OF_CLASS = 20  # a smaller class has no crowd for a group to stand out fro
 MOST_PAIRED = 8000  # whole images that groups start from: 256 MB of what pairs of them share
 MOST_PAIRED_WINDOWS = 600  # the same for each window
 GROUPS_OF_WINDOW = 4
+MOST_SINGLES = 100  # and no more than a tenth of a class: what is usual is no control of what stands out
 ENOUGH = 20  # groups of a class: three suspects, and a crowd behind them
 
 Found = list[tuple[Rows, float]]
@@ -40,7 +41,8 @@ class Trace:
     Attributes:
         deviation: what is usual of whole images; fitted by `fit`.
         n_groups: groups of whole images, of windows, and single images, that are kept of each class,
-            strongest first. Those behind the first are the crowd that it is judged against.
+            strongest first; of single images in large classes more, since they are controls. Those behind the
+            first are the crowd that it is judged against.
         fresh_: the fresh images that were given to `fit`.
 
     Raises:
@@ -151,7 +153,7 @@ class ClassTrace:
         listings: dict[Look, Found] = {
             "whole": _strongest(groups),
             "windows": list(_disjoint(_strongest(of_windows)))[: self.n_groups],
-            "single": find_singles(whole, self.n_groups),
+            "single": find_singles(whole, max(self.n_groups, min(MOST_SINGLES, len(positions) // 10))),
         }
         found = [
             Group(target=self.target, positions=positions[rows], strength=value, source="trace", look=look)
