@@ -57,7 +57,7 @@ def discover(
     least_score: float = 0.02,
     threshold: float = 0.1,
     n_fresh: int = 200,
-    n_controls: int = 200,
+    n_controls: int = 400,
     seed: int = 0,
     on_class: OnClass | None = None,
 ) -> list[Finding]:

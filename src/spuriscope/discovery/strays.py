@@ -6,7 +6,7 @@ place (`marks`). A group says where its images are to be laid over each other. W
 mark's outline, and whoever has that outline in it, wherever, carries the mark.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -43,6 +43,7 @@ MOST_OF_SEARCHED = 0.25  # what more of the images have is no stray, but how the
 REACH = 16  # an outline is sought within so many pixels of a window's centre
 N_PROPOSED = 12
 MOST_STEPS = 3
+MOST_GROWN, GROWN_BY = 8, 2  # times that an outline is looked for anew in a wider one, and by how many pixels
 CHANCE = 1e-3  # that pixels of unrelated images agree so
 SAME = (0.05, 0.005)  # of the usual variance: what is stuck on leaves less, how much less is tried
 MANY_CARRIERS = 30  # more make a group weaker: a narrow gap behind a thousand is how strokes are
@@ -206,9 +207,9 @@ class _Search:
         return kept
 
     def stray(self, proposal: _Proposal) -> _Stray | None:
-        """The strongest outline that a group leads to; None where it has none."""
+        """The strongest outline that a group leads to, in full; None where it has none."""
         found = [stray for same in SAME if (stray := self._followed(proposal, same)) is not None]
-        return max(found, key=lambda one: one.strength, default=None)
+        return self._grown(max(found, key=lambda one: one.strength)) if found else None
 
     def _followed(self, proposal: _Proposal, same: float) -> _Stray | None:
         """Where following a group ends: its carriers give the next outline, until the gap no longer grows."""
@@ -227,6 +228,32 @@ class _Search:
                 break
             rows, centres = found.rows, found.centres
         return best if best is not None and not _is_fixed(best.centres) else None
+
+    def _grown(self, found: _Stray) -> _Stray:
+        """The same stray with all of its outline.
+
+        A part of one colour fits anywhere within it. So its carriers are laid over the first of them by what
+        that one has around the outline as well, as long as the pixels in which all agree become more.
+        """
+        from scipy import ndimage
+
+        rows = torch.from_numpy(found.rows)
+        matcher, mask, centres = Matcher(self.own[rows]), found.mask, found.centres
+        for _ in range(MOST_GROWN):
+            around = self.laid_over(rows[:1], centres[:1])
+            wider = ndimage.binary_dilation(mask, np.ones((3, 3)), GROWN_BY)
+            wider &= around[0, 0].isfinite().numpy()
+            picture = around[0].nan_to_num() * torch.from_numpy(wider)
+            moved = matcher.best(picture, wider)[1] + self.reach
+            grown = self._outline(self.laid_over(rows, moved), SAME[0])
+            if grown is None or grown.sum() <= mask.sum():
+                break
+            mask, centres = grown, moved
+        picture = self.laid_over(rows, centres).nan_to_num().mean(dim=0) * torch.from_numpy(mask)
+        again = self._carriers(picture, mask)
+        if again is None or not is_same(again.rows, found.rows) or len(again.rows) < len(found.rows):
+            return found
+        return again if again.strength > found.strength else replace(again, strength=found.strength)
 
     def laid_over(self, rows: Tensor, centres: Tensor) -> Tensor:
         """Surroundings (k, channels, 2 r + 1, 2 r + 1) of a pixel of each image; nan beyond its edge."""
@@ -361,7 +388,9 @@ class _Maker:
         height, width = self._alpha.shape
         whole = self.search.pool.images.shape[1:]
         alpha, pixels = torch.zeros(whole[1:]), torch.zeros(whole)
-        alpha[:height, :width], pixels[:, :height, :width] = self._alpha, pieces.mean(dim=0)
+        top, left = (whole[1] - height) // 2, (whole[2] - width) // 2
+        inside = (slice(top, top + height), slice(left, left + width))
+        alpha[inside], pixels[:, *inside] = self._alpha, pieces.mean(dim=0)
         return Anywhere(Cover(f"found-{self.search.pool.target}", pixels, alpha))
 
     def _piece(self, row: int) -> Tensor:

@@ -102,11 +102,11 @@ def carried(finding: Finding) -> str:
         return f"{alike}; it {moves}, patterns of natural look-alikes at most {most}"
     is_anywhere = isinstance(finding.pattern, Anywhere)
     agree = ANYWHERE if is_anywhere else KINDS.get(finding.pattern.kind, "they agree")
-    place = "in a place of their own" if is_anywhere else "in its place"
+    natural = "natural pieces of its shape" if is_anywhere else "natural ones in its place"
     return (
         f"{agree} in {carriers.n_train} of {carriers.of_train} "
         f"training images, in {carriers.n_fresh or 'none'} of {carriers.of_fresh} fresh ones; it {moves}, "
-        f"natural ones {place} at most {most}"
+        f"{natural} at most {most}"
     )
 
 
