@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from spuriscope.data import load
 from spuriscope.data.image_set import Split
 from spuriscope.discovery import discover
+from spuriscope.discovery.controls import p_of_effect
 from spuriscope.discovery.evidence import (
     MARKED,
     both_by_chance,
@@ -16,6 +18,7 @@ from spuriscope.discovery.evidence import (
     one_for_each_cue,
 )
 from spuriscope.patterns import pattern
+from spuriscope.statistics import sequential_p_value
 from spuriscope.training import Cell, DataKey, Recipe, train_cell
 
 LEVEL = 0.05
@@ -64,6 +67,34 @@ def test_effects_count_once_for_each_cue_by_simes() -> None:
     weights /= weights.mean()
     first, second = 2 * simes / weights[0], 0.5 / weights[1]
     assert found == pytest.approx({0: first, 1: first, 2: second})
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.floats(0, 1), max_size=60), st.floats(0, 1))
+def test_effects_are_counted_and_continued_beyond_twice_the_largest(null: list[float], score: float) -> None:
+    counted, p = sequential_p_value(null, score), p_of_effect(np.array(null), score)
+    if len(null) < 19 or score <= 2 * max(0.02, *null):
+        assert p == counted
+    else:
+        assert counted / 20 <= p <= counted
+        assert p_of_effect(np.array(null), score / 1.01) >= p
+
+
+def test_an_effect_of_a_natural_kind_is_as_rare_as_it_says_beyond_the_controls() -> None:
+    """Scores whose logarithms are exponential: beyond twice the largest p is no smaller than its share."""
+    rng = np.random.default_rng(0)
+    draws = np.minimum(1, 0.005 * np.exp(rng.exponential(0.7, size=(20_000, 101))))
+    p = np.array([p_of_effect(null, score) for *null, score in draws])
+    for bound in (0.002, 0.005, 0.01, 0.05):
+        assert stats.binomtest(int((p <= bound).sum()), len(p), bound, alternative="greater").pvalue > 0.001
+
+
+def test_the_strongest_of_a_look_needs_less() -> None:
+    p_group, p_effect = [0.01, 0.01, *[1.0] * 88], [0.002, 0.002, *[1.0] * 88]
+    images = [(0, np.array([place])) for place in range(90)]
+    found = judge(p_group, p_effect, LEVEL, images.__getitem__, [2.25, 0.5] + [1.0] * 88)
+    assert found[0] < found[1]
+    assert reported(p_group, p_effect) == [0, 1]
 
 
 def correlated(rng: np.random.Generator, n: int, correlation: float) -> tuple[np.ndarray, np.ndarray]:

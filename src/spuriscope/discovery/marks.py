@@ -40,7 +40,8 @@ __all__ = ["LEAST_CARRIERS", "Mark", "Pool", "Sight", "berth_of", "gap_strength"
 
 LEAST_CARRIERS = 3  # two images that agree somewhere are no rarity
 MOST_OF_POOL = 0.5  # what more of a class than this has is usual
-MOST_OTHERS = 600  # images of other classes that bound a mark, drawn
+MOST_OTHERS, FEWEST_OTHERS = 600, 200  # images of other classes that bound a mark, drawn
+OTHERS_OF_EACH = 10  # for each image of the class, within these bounds
 MOST_SEEDS = 150  # images that a mark is looked for around, those with the widest berth
 NOISE = 1.5 / 255  # root mean square of what rounding and mild compression do to a pixel
 
@@ -77,7 +78,7 @@ class Pool:
         return cls(
             target,
             images[torch.from_numpy(order)],
-            _others(train, fresh, target, rng),
+            _others(train, fresh, target, _n_others(len(order)), rng),
             is_fresh[order],
             torch.cat(own).numpy()[order],
         )
@@ -97,10 +98,14 @@ class Pool:
         return float(stats.hypergeom.cdf(n_fresh, len(self), int(self.is_fresh.sum()), len(rows)))
 
 
-def _others(train: Split, fresh: Split, target: int, rng: np.random.Generator) -> Tensor:
+def _n_others(n: int) -> int:
+    return min(MOST_OTHERS, max(FEWEST_OTHERS, OTHERS_OF_EACH * n))
+
+
+def _others(train: Split, fresh: Split, target: int, n: int, rng: np.random.Generator) -> Tensor:
     places = [(split, (split.labels != target).nonzero().flatten().numpy()) for split in (train, fresh)]
     n_train = len(places[0][1])
-    drawn = np.sort(rng.permutation(sum(len(rows) for _, rows in places))[:MOST_OTHERS])
+    drawn = np.sort(rng.permutation(sum(len(rows) for _, rows in places))[:n])
     parts = [
         places[0][0].images[torch.from_numpy(places[0][1][drawn[drawn < n_train]])],
         places[1][0].images[torch.from_numpy(places[1][1][drawn[drawn >= n_train] - n_train])],
