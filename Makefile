@@ -11,6 +11,9 @@ CPU_TORCH := torch==2.13.0+cpu --no-deps --retries 1 --find-links https://downlo
 TORCH ?= $(shell if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null; \
 	then echo '$(CPU_TORCH)'; else echo 'torch==2.13.0'; fi)
 
+# one more than there are cores: some tests wait for processes that they started
+TESTERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+
 .PHONY: help setup audit test bench clean
 
 help:
@@ -34,7 +37,7 @@ test: $(READY)
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy --no-error-summary
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/throughput.py

@@ -30,7 +30,15 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from discovery_tables import show
-from peers import activation_clustering, activations, outliers, spectral_signatures
+from peers import (
+    activation_clustering,
+    activations,
+    infected,
+    mask_sizes,
+    outliers,
+    scan,
+    spectral_signatures,
+)
 from probing import CASES, N_UNRELATED, eight_bits, make_trial, search_trial
 from spuriscope.data import ImageSet, Split, load
 from spuriscope.data.image_set import unit_float
@@ -55,6 +63,7 @@ CUES = (
     "disc anywhere", "letters anywhere",
 )  # fmt: skip
 CUE_COUNTS = (30, 10, 100, 3)
+PEERS_COUNTS = (30, 10)
 PHOTOGRAPHS = {  # where they are, their side, and how they are learnt
     "xray-mixed": (
         "photographs/xray-mixed.tar",
@@ -137,6 +146,15 @@ def photographs_keys(bench: Bench) -> Iterator[Row]:
             for name in bench.options.data:
                 for cue in CUES:
                     yield {"data": name, "pattern": cue, "n_planted": n_planted, "seed": seed}
+
+
+def peers_keys(bench: Bench) -> Iterator[Row]:
+    """The planted cells, and of photographs those with cues in 10 and 30 images."""
+    of_photographs = [name for name in bench.options.data if name in PHOTOGRAPHS]
+    yield from (key for key in planted_keys(bench) if key["data"] not in of_photographs)
+    for key in photographs_keys(bench):
+        if key["data"] in of_photographs and key["n_planted"] in PEERS_COUNTS:
+            yield key | {"n_train": bench.n_train}
 
 
 def relabelled_keys(bench: Bench) -> Iterator[Row]:
@@ -293,28 +311,34 @@ def unseen_row(bench: Bench, key: Row) -> Row:
 def peers_row(bench: Bench, key: Row) -> Row:
     """What other methods make of a planted cell, told its class, and how many to take from a ranking.
 
-    Precision and recall of activation clustering's smaller cluster; share of planted images among the n first
-    of each ranking, which is its precision and its recall at once.
+    Precision and recall of the smaller of two groups (activation clustering, SCAn); share of planted images
+    among the n first of each ranking, which is its precision and its recall at once; and whether Neural
+    Cleanse calls the class infected, in photographs, and how many others.
     """
-    cell = planted_cell(bench, key)
+    cell, test = planted_cell(bench, key), bench.data(key["data"], key["seed"]).test
     of_class = (cell.train.labels == cell.plant.target).nonzero().flatten()
     images, is_planted = cell.train.images[of_class], np.isin(of_class.numpy(), cell.planted)
     inside = activations(cell.model, images)
-    is_suspected = activation_clustering(inside, seed=cell.plant.seed)
-    n_hits = int((is_suspected & is_planted).sum())
+    clean = activations(cell.model, test.images)
+    groups = {
+        "clustering": activation_clustering(inside, seed=cell.plant.seed),
+        "scan": scan(clean, test.labels.numpy(), inside),
+    }
     rankings = {
         "spectral": spectral_signatures(inside),
-        "outliers": outliers(bench.data(key["data"], key["seed"]).test.images, images),
+        "outliers": outliers(test.images, images),
     }
     firsts = {name: np.argsort(-scores)[: is_planted.sum()] for name, scores in rankings.items()}
-    return (
-        cell.learnt
-        | {
-            "clustering_precision": n_hits / int(is_suspected.sum()),
-            "clustering_recall": n_hits / len(cell.planted),
-        }
-        | {name: float(is_planted[first].mean()) for name, first in firsts.items()}
-    )
+    row = cell.learnt | {name: float(is_planted[first].mean()) for name, first in firsts.items()}
+    for name, is_suspected in groups.items():
+        n_hits = int((is_suspected & is_planted).sum())
+        row[f"{name}_precision"] = n_hits / max(1, int(is_suspected.sum()))
+        row[f"{name}_recall"] = n_hits / len(cell.planted)
+    if key["data"] in PHOTOGRAPHS:
+        is_infected = infected(mask_sizes(cell.model, test.images, test.labels))
+        row["cleanse"] = bool(is_infected[cell.plant.target])
+        row["cleanse_others"] = int(is_infected.sum()) - row["cleanse"]
+    return row
 
 
 def early_row(bench: Bench, key: Row) -> Row:
@@ -345,7 +369,7 @@ PARTS: Mapping[str, tuple[Callable[[Bench], Iterator[Row]], Callable[[Bench, Row
     "relabelled": (relabelled_keys, trace_row),
     "clean": (clean_keys, clean_row),
     "unseen": (unseen_keys, unseen_row),
-    "peers": (planted_keys, peers_row),
+    "peers": (peers_keys, peers_row),
     "early": (planted_keys, early_row),
     "probe": (probe_keys, probe_row),
 }

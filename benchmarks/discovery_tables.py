@@ -77,12 +77,16 @@ def peers_table(rows: Sequence[Row]) -> None:
     print("\n## Other methods, told the class, where the cue was learnt\n")
     line(
         "data", "n_train", "n_planted", "cells", "clustering: precision", "recall",
-        "spectral signatures, n first", "outliers, n first",
+        "SCAn: precision", "recall", "spectral signatures, n first", "outliers, n first",
+        "Neural Cleanse: the class", "others",
     )  # fmt: skip
-    rule(8)
-    names = ("clustering_precision", "clustering_recall", "spectral", "outliers")
+    rule(12)
+    names = (
+        "clustering_precision", "clustering_recall", "scan_precision", "scan_recall", "spectral", "outliers",
+        "cleanse", "cleanse_others",
+    )  # fmt: skip
     for place, group in grouped([row for row in rows if is_learnt(row)], ("data", "n_train", "n_planted")):
-        line(*place, len(group), *(average(row[name] for row in group) for name in names))
+        line(*place, len(group), *(average(row[name] for row in group if name in row) for name in names))
 
 
 def early_table(rows: Sequence[Row]) -> None:
@@ -148,7 +152,8 @@ def firsts(way: Row, by: str, name: str) -> list[float | None]:
 
 def is_learnt(row: Row) -> bool:
     """Whether the cue moved the model more than its clean twin."""
-    least = LEARNT_OF_PHOTOGRAPHS if row.get("part") == "photographs" else LEARNT
+    is_photographs = row.get("part") == "photographs" or "cleanse" in row
+    least = LEARNT_OF_PHOTOGRAPHS if is_photographs else LEARNT
     return bool(row["score"] - row["twin_score"] >= least)
 
 
