@@ -19,7 +19,7 @@ from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel, trai
 __all__ = ["discovery"]
 
 LEAST_PLANTED = 3  # images that share something are surer evidence than one
-N_FRESH, N_CONTROLS = 200, 100
+N_FRESH, N_CONTROLS = 200, 200
 LEVEL = 0.05  # false discovery rate
 N_SHOWN = 6
 

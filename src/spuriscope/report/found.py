@@ -147,7 +147,7 @@ def _gallery(document: Document, search: Document, finding: Document) -> Gallery
 def _searched(result: Document) -> str:
     return (
         f"No finding. Searched were all {wording.count(result['n_train'])} training images of each model, "
-        "whole, through windows and one by one, for those that stand out from their class; what moves fewer "
+        "whole, through windows, one by one, and for marks that a few have in common; what moves fewer "
         f"than 2{wording.NBSP}% of fresh images, or hides among natural look-alikes, cannot be seen."
     )
 
