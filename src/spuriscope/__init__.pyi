@@ -18,7 +18,7 @@ from .contexts import (
 from .data import ImageSet as ImageSet, Split as Split, load as load
 from .data.contexts import prepare_contexts as prepare_contexts
 from .deletion import METHODS as METHODS, delete as delete, deletion_check as deletion_check, repair as repair
-from .discovery import Finding as Finding, discover as discover
+from .discovery import Finding as Finding, discover as discover, missing_contexts as missing_contexts
 from .errors import SpuriscopeError as SpuriscopeError
 from .measures import (
     Measures as Measures,

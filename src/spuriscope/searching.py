@@ -16,13 +16,21 @@ from numpy.typing import NDArray
 
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.deletion.retraining import Retrain
-from spuriscope.discovery import Finding, discover
+from spuriscope.discovery import Finding, MissingContext, discover, missing_contexts
 from spuriscope.errors import ConfigError
 from spuriscope.measures import Predict
 from spuriscope.planting import draw_planted, labels_as_trained
 from spuriscope.training import Cell, TrainedModel
 
-__all__ = ["check_new", "check_new_file", "images_seen", "save_page", "save_suspects", "search_model"]
+__all__ = [
+    "check_new",
+    "check_new_file",
+    "contexts_of_model",
+    "images_seen",
+    "save_page",
+    "save_suspects",
+    "search_model",
+]
 
 
 def images_seen(cell: Cell, data: ImageSet) -> Split:
@@ -74,6 +82,24 @@ def search_model(
         **settings,
     )
     return [replace(finding, examples=in_data(finding.examples)) for finding in findings]
+
+
+def contexts_of_model(model: TrainedModel, data: ImageSet, **settings: Any) -> list[MissingContext]:
+    """Kinds of images that a model was trained on and test images lack; see `spuriscope.missing_contexts`.
+
+    Args:
+        model: trained on `data`, or on a part of it.
+        data: whose test images are fresh.
+        **settings: other arguments of `missing_contexts`.
+
+    Returns:
+        Contexts whose `examples` are positions in `data.train`.
+    """
+    found = missing_contexts(images_seen(model.cell, data), data.test, **settings)
+    part = model.cell.part
+    if part is None:
+        return found
+    return [replace(each, examples=part.positions.numpy()[each.examples]) for each in found]
 
 
 def check_new(folder: Path) -> None:

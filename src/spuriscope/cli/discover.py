@@ -27,7 +27,7 @@ from spuriscope.cli.reading import (
 
 if TYPE_CHECKING:
     from spuriscope.cli.model_options import Subject
-    from spuriscope.discovery import Finding
+    from spuriscope.discovery import Finding, MissingContext
 
 __all__ = ["discover"]
 
@@ -58,6 +58,14 @@ def discover(
     prove: Annotated[
         bool, typer.Option("--prove", help="Train again without the suspected images: is the effect gone?")
     ] = False,
+    contexts: Annotated[
+        bool,
+        typer.Option(
+            "--contexts",
+            help="Say which kinds of training images the test images lack, as a network that knows ImageNet "
+            "sees them (extra pretrained).",
+        ),
+    ] = False,
     save: Annotated[
         Path | None,
         typer.Option(
@@ -83,12 +91,15 @@ def discover(
 
     from spuriscope.blind_spots import blind_spots
     from spuriscope.data.catalog import read_unlabelled
-    from spuriscope.discovery import discover as search_images
+    from spuriscope.discovery import discover as search_images, missing_contexts
     from spuriscope.errors import ConfigError
+    from spuriscope.models.pretrained import imagenet_weights
     from spuriscope.progress import class_progress
-    from spuriscope.searching import search_model
+    from spuriscope.searching import contexts_of_model, search_model
 
     outputs = _Outputs(patterns, save, page)
+    if contexts:
+        imagenet_weights()
     if is_model_file(run) and (data is None or prove):
         raise ConfigError(f"{run} is searched with --data, its training images, and without --prove")
     how = partial(chosen, image_size, unreadable, background, columns)
@@ -105,6 +116,11 @@ def discover(
             )
         else:
             findings = search_model(subject.run.model, images, prove=prove, on_class=on_class, **search)
+    missing = None
+    if contexts and subject.run is not None:
+        missing = contexts_of_model(subject.run.model, images, level=level, seed=seed)
+    elif contexts:
+        missing = missing_contexts(images.train, images.test, level=level, seed=seed)
     unseen = blind_spots(images, subject.adequacy)
     outputs.write(findings, subject, level=level, threshold=threshold, unseen=unseen)
     if as_json:
@@ -118,10 +134,13 @@ def discover(
                 "findings": [finding.to_json() for finding in findings],
                 "blind_spots": unseen,
             }
+            | ({} if missing is None else {"missing_contexts": [each.to_json() for each in missing]})
         )
     else:
         subject.echo()
         _print(findings, images.class_names, len(images.train), is_sure=not subject.adequacy.is_near_chance)
+        if missing is not None:
+            _print_missing(missing, images.class_names)
         for reason in unseen:
             typer.echo(f"could not be seen: {reason}")
         for path in outputs.asked:
@@ -201,6 +220,23 @@ def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int
     for finding in findings:
         typer.echo(f"{class_names[finding.target]}: {carried(finding)}".replace(NBSP, " "))
     typer.echo("score: share of fresh images of other classes that the reconstructed pattern moves.")
+
+
+def _print_missing(missing: "list[MissingContext]", class_names: tuple[str, ...]) -> None:
+    if not missing:
+        typer.echo("contexts: no kind of training images is missing among the test images of its class")
+    for each in missing:
+        carriers, shown = each.carriers, ", ".join(each.shown[:N_SHOWN])
+        more = ", ..." if len(each.examples) > N_SHOWN else ""
+        typer.echo(
+            f"contexts: {carriers.n_train} of {carriers.of_train} training images of "
+            f"{class_names[each.target]} are of a kind that {carriers.n_fresh or 'none'} of "
+            f"{carriers.of_fresh} test images are (p {each.p_value:.2g}): {shown}{more}"
+        )
+    if missing:
+        typer.echo(
+            "contexts: look at these images; what they do to the model only training without them says"
+        )
 
 
 def _save_patterns(findings: "list[Finding]", folder: Path) -> None:

@@ -5,6 +5,7 @@ from spuriscope.discovery.discover import discover
 from spuriscope.discovery.embed import Embedding, PCAEmbedding, VAEEmbedding, reconstructions, residuals
 from spuriscope.discovery.finding import Carriers, Finding, Proof
 from spuriscope.discovery.group import Group
+from spuriscope.discovery.missing import MissingContext, missing_contexts
 from spuriscope.discovery.probe import Probed, probe
 from spuriscope.discovery.trace import Trace
 
@@ -14,12 +15,14 @@ __all__ = [
     "Embedding",
     "Finding",
     "Group",
+    "MissingContext",
     "PCAEmbedding",
     "Probed",
     "Proof",
     "Trace",
     "VAEEmbedding",
     "discover",
+    "missing_contexts",
     "probe",
     "reconstructions",
     "residuals",

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from spuriscope.data.duplicates import without_copies
 from spuriscope.data.image_set import Split
+from spuriscope.discovery.finding import Carriers
 from spuriscope.discovery.group import Look
 from spuriscope.patterns import AnyPattern
 
@@ -89,6 +90,16 @@ class Pool:
     def of_training(self, rows: Rows) -> Rows:
         """Positions in the training split of those of `rows` that are not fresh, rising."""
         return np.sort(self.positions[rows[~self.is_fresh[rows]]])
+
+    def carriers(self, rows: Rows) -> Carriers:
+        """How many training and fresh images there are among `rows`, and in all."""
+        n_fresh, of_fresh = int(self.is_fresh[rows].sum()), int(self.is_fresh.sum())
+        return Carriers(
+            n_train=len(rows) - n_fresh,
+            of_train=len(self) - of_fresh,
+            n_fresh=n_fresh,
+            of_fresh=of_fresh,
+        )
 
     def p_absent(self, rows: Rows) -> float:
         """That so few of `rows` are fresh by chance, where they are a random draw of the pool."""

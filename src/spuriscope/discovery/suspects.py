@@ -53,15 +53,7 @@ class Place:
     @property
     def carriers(self) -> Carriers:
         """How many images carry it."""
-        is_fresh, rows = self.pool.is_fresh, self.mark.rows
-        n_fresh = int(is_fresh[rows].sum())
-        of_fresh = int(is_fresh.sum())
-        return Carriers(
-            n_train=len(rows) - n_fresh,
-            of_train=len(is_fresh) - of_fresh,
-            n_fresh=n_fresh,
-            of_fresh=of_fresh,
-        )
+        return self.pool.carriers(self.mark.rows)
 
 
 def suspected_groups(groups: Mapping[int, Sequence[Group]]) -> tuple[list[Suspect], dict[int, list[Group]]]:
