@@ -57,16 +57,12 @@ def test_within_its_bounds_it_is_fishers_method() -> None:
 
 
 def test_effects_count_once_for_each_cue_by_simes() -> None:
-    """Two looks at the same three images, another group, and one that stands out too little to be tried."""
-    images = {0: (0, [1, 2, 3]), 1: (0, [2, 3]), 2: (0, [8, 9]), 3: (1, [1, 2, 3])}
-    p_effect = [0.03, 0.01, 0.5, 0.001]
-    found = effects_of_cues(
-        [0.01, 0.02, 0.05, 0.2], p_effect, lambda one: (images[one][0], np.array(images[one][1]))
-    )
-    simes, weights = min(2 * 0.01, 0.03), np.array([1, 2**-0.5])
-    weights /= weights.mean()
-    first, second = 2 * simes / weights[0], 0.5 / weights[1]
-    assert found == pytest.approx({0: first, 1: first, 2: second})
+    """Three looks at the same images, two of them marks for certain; another mark; two that may be none."""
+    images = {0: (0, [1, 2, 3]), 1: (0, [2, 3]), 2: (0, [3]), 3: (1, [1, 2, 3]), 4: (0, [8, 9]), 5: (0, [10])}
+    p_group, p_effect = [1e-5, 1e-4, 0.09, 1e-3, 0.05, 0.2], [0.03, 0.01, 1.0, 0.5, 0.002, 0.001]
+    found = effects_of_cues(p_group, p_effect, LEVEL, lambda one: (images[one][0], np.array(images[one][1])))
+    simes = min(2 * 0.01, 0.03)
+    assert found == pytest.approx({0: 2 * simes, 1: 2 * simes, 2: 2 * simes, 3: 0.5, 4: 3 * 0.002})
 
 
 @settings(deadline=None, max_examples=100)
@@ -104,15 +100,15 @@ def correlated(rng: np.random.Generator, n: int, correlation: float) -> tuple[np
     return first, second
 
 
-@pytest.mark.parametrize("correlation", [-0.9, 0.0, 0.2])
-def test_among_natural_groups_a_false_report_is_as_rare_as_the_level(correlation: float) -> None:
-    """Independent claims, as they were found to be, and a dependence beyond what was found."""
+@pytest.mark.parametrize(("correlation", "most"), [(-0.9, LEVEL), (0.1, LEVEL), (0.2, 2 * LEVEL)])
+def test_among_natural_groups_a_false_report_is_as_rare_as_the_level(correlation: float, most: float) -> None:
+    """All but independent claims, as they were found to be; and more dependence: at most twice the level."""
     rng = np.random.default_rng(0)
     n_searches, n_false = 1000, 0
     for _ in range(n_searches):
         p_group, p_effect = correlated(rng, N_SUSPECTS, correlation)
         n_false += bool(reported(p_group.tolist(), p_effect.tolist()))
-    assert stats.binomtest(n_false, n_searches, LEVEL, alternative="greater").pvalue > 0.001
+    assert stats.binomtest(n_false, n_searches, most, alternative="greater").pvalue > 0.001
 
 
 @pytest.mark.parametrize("n_marks", [1, 8])
@@ -150,7 +146,7 @@ def test_what_is_not_significant_does_not_hide_what_is() -> None:
 
 def test_one_cue_counts_once() -> None:
     """The same images eight times over do not carry a ninth suspect past the screen."""
-    p_group, p_effect = [1e-9] * 8 + [0.05] + [1.0] * 81, [0.001] * 8 + [0.01] + [1.0] * 81
+    p_group, p_effect = [1e-9] * 8 + [0.09] + [1.0] * 81, [0.001] * 8 + [0.0025] + [1.0] * 81
     one = np.array([1, 2, 3])
     found = judge(p_group, p_effect, LEVEL, lambda place: (0, one if place < 8 else np.array([100 + place])))
     apart = judge(p_group, p_effect, LEVEL, lambda place: (0, np.array([100 + place])))

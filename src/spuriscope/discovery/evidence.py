@@ -17,15 +17,16 @@ p-values of effects are doubled first.
 2. *One for each cue*. Of those that passed and share images one speaks for all, and step 1 is done anew with
    each cue counted once.
 3. *Ignored*. A mark that was put on the images and that training ignored stands out for certain, and moves
-   others by chance. So of all suspects that were tried the effects are adjusted again, by themselves, at a
-   false discovery rate of the level. Those that share images count once, by the method of Simes; what stands
-   out further, and so is a mark more likely, has more weight.
+   others by chance. So the effects of all that are marks for certain (by p-values of groups alone, at a false
+   discovery rate of the level) are adjusted again, by themselves. Those that share images count once, by the
+   method of Simes. What is no mark for certain joins these one at a time; were it one, and ignored, its
+   effect would have to be small by chance, below a quarter of the level.
 
 A finding passes both adjustments, and its p-value is the larger of the two.
 
 Sources: Zaykin, Zhivotovsky, Westfall and Weir (2002), "Truncated product method for combining p-values";
-Benjamini and Hochberg (1995); Simes (1986), "An improved Bonferroni procedure"; Genovese, Roeder and
-Wasserman (2006), "False discovery control with p-value weighting"; that both have to hold: Berger (1982),
+Benjamini and Hochberg (1995); weights: Genovese, Roeder and Wasserman (2006), "False discovery control with
+p-value weighting"; Simes (1986), "An improved Bonferroni procedure"; that both have to hold: Berger (1982),
 "Multiparameter hypothesis testing and acceptance sampling".
 """
 
@@ -103,30 +104,46 @@ def both_by_chance(p_group: Sequence[float], p_effect: Sequence[float], least_ef
     return [float(each) for each in np.where((both <= 1).all(axis=0), p, 1.0)]
 
 
-def effects_of_cues(p_group: Sequence[float], p_effect: Sequence[float], images: Images) -> dict[int, float]:
-    """For each suspect that was tried the p-value that its cue is ignored, adjusted for all cues.
+def effects_of_cues(
+    p_group: Sequence[float], p_effect: Sequence[float], level: float, images: Images
+) -> dict[int, float]:
+    """For each suspect that was tried the p-value that its cue is a mark that the model ignores, adjusted.
 
-    Which suspects are one cue, which cues there are and what weight they have does not depend on the effects.
-    The weight of a cue falls with the root of its rank among those that stand out; their mean is 1.
+    Which suspects are one cue, and which cues are marks for certain, does not depend on the effects.
+
+    Args:
+        p_group: of all suspects.
+        p_effect: of their effects; 1 where nobody asked.
+        level: at which a group is a mark for certain.
+        images: class and positions of the images of a suspect.
     """
     from scipy import stats
 
-    tried = sorted(
-        (place for place, p in enumerate(p_group) if p <= MARKED), key=lambda one: (p_group[one], one)
-    )
+    is_certain = np.array(stats.false_discovery_control(p_group)) <= level
+    tried = [place for place, p in enumerate(p_group) if p <= MARKED]
     cues: list[list[int]] = []
-    for place in tried:
+    for place in sorted(tried, key=lambda one: (p_group[one], one)):
         of = next((cue for cue in cues if _share(images(place), images(cue[0]))), None)
         if of is None:
             cues.append([place])
         else:
             of.append(place)
-    if not cues:
-        return {}
-    simes = [min(stats.false_discovery_control([p_effect[place] for place in cue])) for cue in cues]
-    weights = np.arange(1, len(cues) + 1) ** -0.5
-    adjusted = stats.false_discovery_control(np.minimum(1, simes / weights * weights.mean()))
-    return {place: float(p) for cue, p in zip(cues, adjusted, strict=True) for place in cue}
+    certain = [cue for cue in cues if is_certain[cue[0]]]  # the surest comes first
+    simes = [_simes([p_effect[place] for place in cue if is_certain[place]]) for cue in certain]
+    adjusted = stats.false_discovery_control(simes) if simes else []
+    found = {place: float(p) for cue, p in zip(certain, adjusted, strict=True) for place in cue}
+    for cue in cues:
+        if not is_certain[cue[0]]:
+            p = min(1.0, (len(certain) + 1) * _simes([p_effect[place] for place in cue]))
+            found.update(dict.fromkeys(cue, p))
+    return found
+
+
+def _simes(p_values: Sequence[float]) -> float:
+    """That all of these are null."""
+    from scipy import stats
+
+    return float(min(stats.false_discovery_control(p_values)))
 
 
 def judge(
@@ -155,7 +172,7 @@ def judge(
     cues = one_for_each_cue(significant, images)
     kept = [place for place in range(len(p_group)) if place in cues or place not in significant]
     natural = _adjusted(by_chance, all_weights, kept)
-    ignored = effects_of_cues(p_group, effects, images)
+    ignored = effects_of_cues(p_group, effects, level, images)
     found = {place: max(natural[place], ignored[place]) for place in cues}
     return {place: p for place, p in found.items() if p <= level}
 
