@@ -91,7 +91,10 @@ def test_images_that_are_small_or_flat_or_few_have_none() -> None:
 
     assert find_strays(pool(torch.rand(40, 1, 8, 8)), 20) == []
     assert find_strays(pool(torch.full((40, 1, SIDE, SIDE), 0.5)), 20) == []
-    assert find_strays(pool(torch.rand(2, 1, SIDE, SIDE)), 20) == []
+    for n in (0, 1, 2, 3, 5, 11):
+        assert find_strays(pool(torch.rand(n, 1, SIDE, SIDE)), 20) == []
+    for n in (12, 13, 16):
+        assert find_strays(pool(torch.rand(n, 1, SIDE, SIDE)), 20) is not None
     assert find_strays(pool(torch.rand(40, 3, 11, 90)), 20) is not None
 
 

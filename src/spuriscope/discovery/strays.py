@@ -108,7 +108,7 @@ class _Stray:
         rows: (k,) of the images searched.
         centres: (k, 2) row and column of that pixel in each.
         strength: of the gap behind the group.
-        reach: the mean square of the last image before that gap, and of what comes next, in the middle.
+        reach: between the mean squares of the last image before that gap and of what comes next.
     """
 
     picture: Tensor
@@ -121,7 +121,7 @@ class _Stray:
 
 def find_strays(pool: Pool, n_marks: int) -> list[Mark]:
     """Marks that stand anywhere, strongest first, at most `n_marks`."""
-    if min(pool.images.shape[2:]) < 2 * SIDE or len(pool) < LEAST_CARRIERS:
+    if min(pool.images.shape[2:]) < 2 * SIDE or len(pool) * MOST_OF_SEARCHED < LEAST_CARRIERS:
         return []
     search = _Search.of(pool)
     strays = in_threads(search.stray, search.proposals(), if_worth=len(search.own) >= MANY)
@@ -301,7 +301,7 @@ class _Search:
         around = self.laid_over(torch.from_numpy(found.rows), found.centres)
         strength = (
             found.strength
-            * min(1.0, MANY_CARRIERS / len(found.rows))
+            * min(1.0, MANY_CARRIERS / len(found.rows)) ** 2
             * edge_sharpness(found.mask, _variance(around), self.usual)
         )
         rows, centres = self.drawn[found.rows], found.centres
@@ -343,8 +343,7 @@ def _to_images(windows: Tensor, images: _Windows) -> tuple[Tensor, Tensor]:
 
 def _gaps(squares: Tensor, berth: Tensor) -> list[tuple[float, Rows, int]]:
     """The strongest of the groups around some windows: strength, images, and around which."""
-    most = max(LEAST_CARRIERS, int(MOST_OF_SEARCHED * squares.shape[1])) + 1
-    nearest = squares.topk(min(most, squares.shape[1]), largest=False)
+    nearest = squares.topk(int(MOST_OF_SEARCHED * squares.shape[1]) + 1, largest=False)
     strengths, sizes = gap_strength(nearest.values, berth)
     return [
         (float(strengths[seed]), nearest.indices[seed, : int(sizes[seed])].numpy(), seed)
