@@ -62,7 +62,7 @@ def test_what_fresh_images_have_too_is_not() -> None:
 def test_where_nothing_was_done_answers_are_as_rare_as_the_level() -> None:
     """Clusters and which images are fresh are drawn apart; features with groups of their own."""
     rng = np.random.default_rng(0)
-    n_searches, n_false = 150, 0
+    n_searches, n_false = 80, 0
     for seed in range(n_searches):
         rows = rng.uniform(0, 0.5, size=(300, SIDE)) + 0.5 * rng.integers(0, 2, size=(300, 1))
         split = as_split(rows, torch.zeros(300, dtype=torch.int64))

@@ -89,6 +89,7 @@ def test_what_stands_anywhere_is_boxed_where_it_stands(tmp_path: Path) -> None:
         assert tried.box is not None
         top, left, bottom, right = tried.box
         torch.testing.assert_close(tried.images[1][:, top:bottom, left:right], CROSS.pixels[:, :3, :3])
+    assert (found.to_json()["placement"], finding().to_json()["placement"]) == ("anywhere", "fixed")
     path = tmp_path / "found.html"
     data = ImageSet("photos", marked, fresh, ("cat", "dog"))
     save_page([found], predict, marked, data, path, model="model.pt")

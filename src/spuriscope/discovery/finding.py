@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spuriscope.patterns import AnyPattern
+from spuriscope.patterns import AnyPattern, Anywhere
 
 __all__ = ["Carriers", "Finding", "Proof"]
 
@@ -104,6 +104,7 @@ class Finding:
             "p_effect": self.p_effect,
             "source": self.source,
             "kind": self.pattern.kind,
+            "placement": "anywhere" if isinstance(self.pattern, Anywhere) else "fixed",
             "carriers": None if self.carriers is None else asdict(self.carriers),
             "proof": None
             if self.proof is None
