@@ -11,16 +11,16 @@ p-values of effects are doubled first.
 1. *By chance*. A natural group may stand out and move others by chance. Where both p-values are of that kind,
    and independent, which they are as far as searches of clean models tell (docs/results/discovery.md), a
    product of two as small as these has a known probability. Only products are counted of which each claim
-   could be reported: a group that does not stand out at a tenth is not tried, and an effect above half of the
-   level is none. This is adjusted for all suspects of all classes at a false discovery rate of the level, and
-   the strongest of a class and look has more weight than the one behind it.
+   could be reported: a group that does not stand out at a tenth is not tried, and an effect above the level
+   is none. This is adjusted for all suspects of all classes at a false discovery rate of the level, and the
+   strongest of a class and look has more weight than the one behind it.
 2. *One for each cue*. Of those that passed and share images one speaks for all, and step 1 is done anew with
    each cue counted once.
 3. *Ignored*. A mark that was put on the images and that training ignored stands out for certain, and moves
    others by chance. So the effects of all that are marks for certain (by p-values of groups alone, at a false
    discovery rate of the level) are adjusted again, by themselves. Those that share images count once, by the
    method of Simes. What is no mark for certain joins these one at a time; were it one, and ignored, its
-   effect would have to be small by chance, below a quarter of the level.
+   effect would have to be small by chance, below half of the level.
 
 A finding passes both adjustments, and its p-value is the larger of the two.
 
@@ -165,7 +165,7 @@ def judge(
     if not p_group:
         return {}
     effects = [min(1.0, LIBERAL * p) for p in p_effect]
-    by_chance = both_by_chance(p_group, effects, level / 2)
+    by_chance = both_by_chance(p_group, effects, level)
     all_weights = np.ones(len(p_group)) if weights is None else np.array(weights)
     first = _adjusted(by_chance, all_weights, range(len(p_group)))
     significant = {place: p for place, p in first.items() if p <= level}
