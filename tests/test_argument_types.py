@@ -58,6 +58,7 @@ VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but 
     "delete": {"model": MODEL, "data": DATA, "planted_indices": [0], "method": "ascent"},
     "deletion_check": {"method": "none", "data": DATA, "n_planted": 1},
     "discover": {"predict": PREDICT, "train": DATA.train, "holdout": DATA.test, "level": 0.05},
+    "missing_contexts": {"train": DATA.train, "holdout": DATA.test, "level": 0.05, "seed": 0},
     "draw_planted": {"plants": [PLANT], "labels": DATA.train.labels},
     "empirical_norm": {"images": DATA.test.images, "pattern": CORNER},
     "load": {"source": "digits", "root": None},

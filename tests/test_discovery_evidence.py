@@ -104,7 +104,7 @@ def correlated(rng: np.random.Generator, n: int, correlation: float) -> tuple[np
 def test_among_natural_groups_a_false_report_is_as_rare_as_the_level(correlation: float, most: float) -> None:
     """All but independent claims, as they were found to be; and more dependence: at most twice the level."""
     rng = np.random.default_rng(0)
-    n_searches, n_false = 1000, 0
+    n_searches, n_false = 600, 0
     for _ in range(n_searches):
         p_group, p_effect = correlated(rng, N_SUSPECTS, correlation)
         n_false += bool(reported(p_group.tolist(), p_effect.tolist()))
@@ -114,7 +114,7 @@ def test_among_natural_groups_a_false_report_is_as_rare_as_the_level(correlation
 @pytest.mark.parametrize("n_marks", [1, 8])
 def test_marks_that_the_model_ignores_are_seldom_reported(n_marks: int) -> None:
     rng = np.random.default_rng(0)
-    n_searches, n_false = 1000, 0
+    n_searches, n_false = 600, 0
     for _ in range(n_searches):
         p_group, p_effect = correlated(rng, N_SUSPECTS, 0.0)
         p_group[:n_marks] = 1e-9
