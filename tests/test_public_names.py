@@ -12,9 +12,9 @@ PUBLIC = """
     TrainedModel accuracy adequacy attack_game audit build_model check_answers delete deletion_check
     discover draw_planted empirical_norm load load_model load_onnx load_run measure measure_context
     missing_contexts module_predict normalised_spurious_score open_model paper_recipe parse_planted_set
-    pattern pixel_removal_sensitivity placement_scores plan_audit predicted_share prepare_contexts probabilities
-    repair save_run sklearn_fit sklearn_predict spurious_accuracy spurious_score train train_cell
-    train_many weight_importance write_audit
+    pattern pixel_removal_sensitivity placement_scores plan_audit predicted_share prepare_contexts
+    probabilities repair save_run sklearn_fit sklearn_predict spurious_accuracy spurious_score train
+    train_cell train_many weight_importance write_audit
 """.split()
 
 
