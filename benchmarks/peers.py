@@ -32,9 +32,15 @@ Floats = NDArray[np.float32]
 @torch.inference_mode()
 def activations(model: TrainedModel, images: Tensor) -> Floats:
     """What the last linear layer of a model gets for each image, (n, d)."""
-    assert isinstance(model.module, nn.Sequential)
-    body = model.module[:-1]
-    return torch.cat([body(unit_float(part)).flatten(1) for part in images.split(BATCH)]).numpy()
+    last = [layer for layer in model.module.modules() if isinstance(layer, nn.Linear)][-1]
+    found: list[Tensor] = []
+    hook = last.register_forward_pre_hook(lambda _, given: found.append(given[0].flatten(1)))
+    try:
+        for part in images.split(BATCH):
+            model.module(unit_float(part))
+    finally:
+        hook.remove()
+    return torch.cat(found).numpy()
 
 
 def activation_clustering(of_class: Floats, *, seed: int = 0) -> NDArray[np.bool_]:
