@@ -25,7 +25,7 @@ from spuriscope.data.image_set import Split
 from spuriscope.discovery.confirm import Intervention
 from spuriscope.discovery.controls import ClassControls, ask_controls, natural_in_place, p_of_effect
 from spuriscope.discovery.evidence import MARKED, judge
-from spuriscope.discovery.finding import Finding, Proof
+from spuriscope.discovery.finding import Finding, Proof, names_of
 from spuriscope.discovery.group import Group
 from spuriscope.discovery.marks import Pool
 from spuriscope.discovery.proposals import propose
@@ -280,10 +280,6 @@ class _Search:
             p_group=suspect.p_group,
             p_effect=p_of_effect(null, score) if is_candidate else 1.0,
             source=suspect.group.source,
-            names=_names(self.searched, suspect.group.positions),
+            names=names_of(self.searched, suspect.group.positions),
             carriers=None if suspect.place is None else suspect.place.carriers,
         )
-
-
-def _names(split: Split, positions: NDArray[np.int64]) -> tuple[str, ...] | None:
-    return None if split.names is None else tuple(split.names[place] for place in positions)

@@ -6,9 +6,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spuriscope.data.image_set import Split
 from spuriscope.patterns import AnyPattern, Anywhere
 
-__all__ = ["Carriers", "Finding", "Proof"]
+__all__ = ["Carriers", "Finding", "Proof", "names_of", "shown_as"]
+
+
+def shown_as(names: tuple[str, ...] | None, examples: NDArray[np.int64]) -> tuple[str, ...]:
+    """What images are called: by name, or by position where they have none."""
+    return names or tuple(map(str, examples.tolist()))
+
+
+def names_of(split: Split, positions: NDArray[np.int64]) -> tuple[str, ...] | None:
+    """The names of some images of a split; None where they have none."""
+    return None if split.names is None else tuple(split.names[place] for place in positions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +98,7 @@ class Finding:
     @property
     def shown(self) -> tuple[str, ...]:
         """What the suspected images are called: by name, or by position where they have none."""
-        return self.names or tuple(map(str, self.examples.tolist()))
+        return shown_as(self.names, self.examples)
 
     def to_json(self) -> dict[str, Any]:
         """The finding as JSON values, without the pattern's pixels and the null's single values."""

@@ -13,7 +13,6 @@ Source: Fisher's exact test; Holm (1979).
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from torch import Tensor
 from spuriscope.argument_types import checked
 from spuriscope.checks import check_number, check_seed
 from spuriscope.data.given import Given, as_splits
-from spuriscope.discovery.finding import Carriers
+from spuriscope.discovery.finding import Carriers, names_of, shown_as
 from spuriscope.discovery.marks import Pool, Rows, is_same
 from spuriscope.errors import DiscoveryError
 from spuriscope.statistics import holm
@@ -59,9 +58,9 @@ class MissingContext:
     @property
     def shown(self) -> tuple[str, ...]:
         """What the images are called: by name, or by position where they have none."""
-        return self.names or tuple(map(str, self.examples.tolist()))
+        return shown_as(self.names, self.examples)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """It as JSON values."""
         return {
             "target": self.target,
@@ -124,14 +123,13 @@ def missing_contexts(
             continue
         kept.append((pool, rows))
         positions = pool.of_training(rows)
-        names = None if searched.names is None else tuple(searched.names[one] for one in positions)
         missing.append(
             MissingContext(
                 target=pool.target,
                 examples=positions,
                 p_value=p_values[place],
                 carriers=pool.carriers(rows),
-                names=names,
+                names=names_of(searched, positions),
             )
         )
     return missing
