@@ -247,7 +247,7 @@ def test_stopping_the_parent_ends_the_workers(how: signal.Signals, tmp_path: Pat
             assert workers
             if how is signal.SIGINT:
                 os.killpg(parent.pid, how)  # as a terminal does
-                parent.communicate(timeout=60)
+                parent.communicate(timeout=240)
         finally:
             parent.kill()
     deadline = time.monotonic() + 30
@@ -267,7 +267,7 @@ def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(epochs=1))
     done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=240
     )
     assert sorted(line for line in done.stdout.splitlines() if "trained" in line) == [
         "trained 0",

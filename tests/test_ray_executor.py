@@ -207,7 +207,7 @@ def test_a_study_on_a_cluster_is_quiet(cluster: Any, tmp_path: Path) -> None:
     command = ["study", "run", "tiny.yaml", "--executor", "ray", "--address", cluster.address]
     done = subprocess.run(
         [str(Path(sys.executable).with_name("spuriscope")), *command],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     told = [
         line for line in done.stderr.splitlines() if not line.startswith("training: ")

@@ -53,7 +53,7 @@ def start(folder: Path, *options: str, name: str = "tiny", **settings: Any) -> "
 def run(folder: Path, *options: str, **settings: Any) -> tuple[int, str, str]:
     """Exit code, output and errors; the progress that a busy machine has time to tell is left out."""
     process = start(folder, *options, **settings)
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=240)
     told = [line for line in errors.splitlines(keepends=True) if not line.startswith("training: ")]
     return process.returncode, out, "".join(told)
 
