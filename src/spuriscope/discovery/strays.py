@@ -15,6 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spuriscope.data.image_set import unit_float
+from spuriscope.discovery.busy_windows import (
+    MOST_OF_IMAGES,
+    SIDE,
+    BusyWindows,
+    Proposal,
+    images_in_common,
+    is_fixed,
+)
 from spuriscope.discovery.marks import (
     LEAST_CARRIERS,
     NOISE,
@@ -24,7 +32,6 @@ from spuriscope.discovery.marks import (
     berth_of,
     gap_strength,
     is_same,
-    mean_squares,
     take_apart,
 )
 from spuriscope.discovery.matching import Matcher
@@ -34,68 +41,14 @@ from spuriscope.threads import in_threads
 
 __all__ = ["find_strays"]
 
-SIDE = 5  # of a window, pixels
-N_WINDOWS = 24  # of each image, those with the largest variance
-LEAST_SPREAD = 0.03  # standard deviation of the pixels of a window in which something is going on
 MOST_SEARCHED, MOST_OTHERS = 600, 300  # images that are searched, of the class and of others, drawn
-MOST_WINDOWS, AT_ONCE = 2400, 600  # windows that groups start from, those with the widest berth
-MOST_OF_SEARCHED = 0.25  # what more of the images have is no stray, but how the class is drawn
 REACH = 16  # an outline is sought within so many pixels of a window's centre
-N_PROPOSED = 12
 MOST_STEPS = 3
 MOST_GROWN, GROWN_BY = 8, 2  # times that an outline is looked for anew in a wider one, and by how many pixels
 CHANCE = 1e-3  # that pixels of unrelated images agree so
 SAME = (0.05, 0.005)  # of the usual variance: what is stuck on leaves less, how much less is tried
 MANY_CARRIERS = 30  # more make a group weaker: a narrow gap behind a thousand is how strokes are
-FIXED = 0.5  # a group of which more than this share has its window in one place is no stray
 N_USUAL = 300  # windows that say what is usual around one
-NOWHERE = 10.0  # mean square to a window that is not there
-
-
-@dataclass(frozen=True, eq=False)
-class _Windows:
-    """The busiest windows of some images.
-
-    Attributes:
-        pixels: (n, w, d) of each.
-        corners: (n, w, 2) row and column of each window's upper left pixel.
-        is_there: (n, w) whether anything is going on in it.
-    """
-
-    pixels: Tensor
-    corners: Tensor
-    is_there: Tensor
-
-    @classmethod
-    def of(cls, images: Tensor) -> "_Windows":
-        """Of images (n, channels, height, width): local peaks of the variance, at most 24 of each."""
-        n, _, height, width = images.shape
-        mean, squares = (F.avg_pool2d(values, SIDE, 1) for values in (images, images.square()))
-        variance = (squares - mean.square()).mean(dim=1)
-        is_peak = F.max_pool2d(variance[:, None], SIDE, 1, SIDE // 2)[:, 0] == variance
-        down, across = height - SIDE + 1, width - SIDE + 1
-        top = (variance * is_peak).flatten(1).topk(min(N_WINDOWS, down * across))
-        corners = torch.stack([top.indices // across, top.indices % across], dim=2)
-        inside = torch.arange(SIDE)
-        rows = corners[:, :, 0, None, None] + inside[:, None]
-        columns = corners[:, :, 1, None, None] + inside
-        pixels = images[torch.arange(n)[:, None, None, None], :, rows, columns]
-        return cls(pixels.flatten(2), corners, top.values > LEAST_SPREAD**2)
-
-
-@dataclass(frozen=True, eq=False)
-class _Proposal:
-    """Images that have a window in common.
-
-    Attributes:
-        strength: of the gap behind them.
-        rows: (k,) of the images searched.
-        centres: (k, 2) row and column of that window's centre in each.
-    """
-
-    strength: float
-    rows: Rows
-    centres: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +74,14 @@ class _Stray:
 
 def find_strays(pool: Pool, n_marks: int) -> list[Mark]:
     """Marks that stand anywhere, strongest first, at most `n_marks`."""
-    if min(pool.images.shape[2:]) < 2 * SIDE or len(pool) * MOST_OF_SEARCHED < LEAST_CARRIERS:
+    if min(pool.images.shape[2:]) < 2 * SIDE or len(pool) * MOST_OF_IMAGES < LEAST_CARRIERS:
         return []
     search = _Search.of(pool)
-    strays = in_threads(search.stray, search.proposals(), if_worth=len(search.own) >= MANY)
+    strays = in_threads(
+        search.stray,
+        images_in_common(search.windows, BusyWindows.of(search.others)),
+        if_worth=len(search.own) >= MANY,
+    )
     return take_apart([search.mark(found) for found in strays if found is not None], n_marks)
 
 
@@ -162,9 +119,9 @@ class _Search:
         return cls(pool, drawn, own, others)
 
     @cached_property
-    def windows(self) -> _Windows:
+    def windows(self) -> BusyWindows:
         """Of the images of the class."""
-        return _Windows.of(self.own)
+        return BusyWindows.of(self.own)
 
     @property
     def reach(self) -> int:
@@ -182,36 +139,12 @@ class _Search:
         """Of all images."""
         return Matcher(torch.cat([self.own, self.others]))
 
-    def proposals(self) -> list[_Proposal]:
-        """The strongest groups of images that have a window in common."""
-        own, others = self.windows, _Windows.of(self.others)
-        windows = own.pixels.flatten(0, 1)[own.is_there.flatten()]
-        image = torch.arange(len(self.own)).repeat_interleave(own.is_there.sum(dim=1))
-        if len(windows) == 0:
-            return []
-        berth = torch.cat([berth_of(_to_images(part, others)[0]) for part in windows.split(AT_ONCE)])
-        rarest = berth.topk(min(MOST_WINDOWS, len(berth))).indices
-        found = []
-        for part in rarest.split(AT_ONCE):
-            squares, which = _to_images(windows[part], own)
-            squares[torch.arange(len(part)), image[part]] = NOISE**2
-            for strength, rows, seed in _gaps(squares, berth[part]):
-                near = torch.from_numpy(rows)
-                centres = own.corners[near, which[seed, near]] + SIDE // 2
-                if not _is_fixed(centres):
-                    found.append(_Proposal(strength, rows, centres))
-        kept: list[_Proposal] = []
-        for one in sorted(found, key=lambda one: -one.strength):
-            if len(kept) < N_PROPOSED and not any(is_same(one.rows, other.rows) for other in kept):
-                kept.append(one)
-        return kept
-
-    def stray(self, proposal: _Proposal) -> _Stray | None:
+    def stray(self, proposal: Proposal) -> _Stray | None:
         """The strongest outline that a group leads to, in full; None where it has none."""
         found = [stray for same in SAME if (stray := self._followed(proposal, same)) is not None]
         return self._grown(max(found, key=lambda one: one.strength)) if found else None
 
-    def _followed(self, proposal: _Proposal, same: float) -> _Stray | None:
+    def _followed(self, proposal: Proposal, same: float) -> _Stray | None:
         """Where following a group ends: its carriers give the next outline, until the gap no longer grows."""
         rows, centres = proposal.rows, proposal.centres
         best: _Stray | None = None
@@ -224,10 +157,10 @@ class _Search:
             if found is None or (best is not None and found.strength <= best.strength):
                 break
             best = found
-            if np.array_equal(np.sort(found.rows), np.sort(rows)) or _is_fixed(found.centres):
+            if np.array_equal(np.sort(found.rows), np.sort(rows)) or is_fixed(found.centres):
                 break
             rows, centres = found.rows, found.centres
-        return best if best is not None and not _is_fixed(best.centres) else None
+        return best if best is not None and not is_fixed(best.centres) else None
 
     def _grown(self, found: _Stray) -> _Stray:
         """The same stray with all of its outline.
@@ -280,7 +213,7 @@ class _Search:
         squares, centres = self.matcher.best(picture, mask)
         squares += NOISE**2
         n = len(self.own)
-        nearest = squares[:n].topk(int(MOST_OF_SEARCHED * n) + 1, largest=False)
+        nearest = squares[:n].topk(int(MOST_OF_IMAGES * n) + 1, largest=False)
         berth = berth_of(squares[None, n:])
         strengths, sizes = gap_strength(nearest.values[None], berth)
         size = int(sizes[0])
@@ -328,34 +261,6 @@ def _seen(images: Tensor) -> Tensor:
     return F.conv2d(
         F.pad(small, (1,) * 4, mode="replicate"), kernel.repeat(channels, 1, 1, 1), groups=channels
     )
-
-
-def _to_images(windows: Tensor, images: _Windows) -> tuple[Tensor, Tensor]:
-    """Mean squares (w, n) of windows (w, d) to the nearest window of each image, and which that is."""
-    n, per_image, size = images.pixels.shape
-    if n == 0:
-        return torch.empty(len(windows), 0), torch.empty(len(windows), 0, dtype=torch.long)
-    squares = mean_squares(windows, images.pixels.reshape(-1, size))
-    squares[:, ~images.is_there.flatten()] = NOWHERE
-    nearest = squares.reshape(len(windows), n, per_image).min(dim=2)
-    return nearest.values.clamp(min=NOISE**2), nearest.indices
-
-
-def _gaps(squares: Tensor, berth: Tensor) -> list[tuple[float, Rows, int]]:
-    """The strongest of the groups around some windows: strength, images, and around which."""
-    nearest = squares.topk(int(MOST_OF_SEARCHED * squares.shape[1]) + 1, largest=False)
-    strengths, sizes = gap_strength(nearest.values, berth)
-    return [
-        (float(strengths[seed]), nearest.indices[seed, : int(sizes[seed])].numpy(), seed)
-        for seed in strengths.argsort(descending=True)[: 4 * N_PROPOSED].tolist()
-        if strengths[seed] > 0
-    ]
-
-
-def _is_fixed(centres: Tensor) -> bool:
-    """Whether most of some places (k, 2) are one."""
-    _, counts = centres.unique(dim=0, return_counts=True)
-    return bool(counts.max() > FIXED * len(centres))
 
 
 def _variance(around: Tensor) -> Tensor:
@@ -406,7 +311,7 @@ class _Maker:
         (place,) = np.nonzero(self.carriers == row)
         if len(place):
             return self.centres[int(place[0])]
-        windows = _Windows.of(_seen(self.search.pool.images[row : row + 1]))
+        windows = BusyWindows.of(_seen(self.search.pool.images[row : row + 1]))
         busy = windows.corners[0, windows.is_there[0]]
         corners = busy if len(busy) else windows.corners[0]
         return corners[row % len(corners)] + SIDE // 2

@@ -1,0 +1,127 @@
+"""Images that have a small window in common, wherever it stands.
+
+Each image is looked at in the windows in which most is going on. From one of these all images stand in a row,
+each by that of its windows which is nearest, and a group is a gap in the row, as of marks in one place.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spuriscope.discovery.marks import NOISE, Rows, berth_of, gap_strength, is_same, mean_squares
+
+__all__ = ["MOST_OF_IMAGES", "SIDE", "BusyWindows", "Proposal", "images_in_common", "is_fixed"]
+
+SIDE = 5  # of a window, pixels
+N_WINDOWS = 24  # of each image, those with the largest variance
+LEAST_SPREAD = 0.03  # standard deviation of the pixels of a window in which something is going on
+MOST_WINDOWS, AT_ONCE = 2400, 600  # windows that groups start from, those with the widest berth
+MOST_OF_IMAGES = 0.25  # what more of the images have is no stray, but how the class is drawn
+N_PROPOSED = 12
+FIXED = 0.5  # a group of which more than this share has its window in one place is no stray
+NOWHERE = 10.0  # mean square to a window that is not there
+
+
+@dataclass(frozen=True, eq=False)
+class BusyWindows:
+    """The busiest windows of some images.
+
+    Attributes:
+        pixels: (n, w, d) of each.
+        corners: (n, w, 2) row and column of each window's upper left pixel.
+        is_there: (n, w) whether anything is going on in it.
+    """
+
+    pixels: Tensor
+    corners: Tensor
+    is_there: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor) -> "BusyWindows":
+        """Of images (n, channels, height, width): local peaks of the variance, at most 24 of each."""
+        n, _, height, width = images.shape
+        mean, squares = (F.avg_pool2d(values, SIDE, 1) for values in (images, images.square()))
+        variance = (squares - mean.square()).mean(dim=1)
+        is_peak = F.max_pool2d(variance[:, None], SIDE, 1, SIDE // 2)[:, 0] == variance
+        down, across = height - SIDE + 1, width - SIDE + 1
+        top = (variance * is_peak).flatten(1).topk(min(N_WINDOWS, down * across))
+        corners = torch.stack([top.indices // across, top.indices % across], dim=2)
+        inside = torch.arange(SIDE)
+        rows = corners[:, :, 0, None, None] + inside[:, None]
+        columns = corners[:, :, 1, None, None] + inside
+        pixels = images[torch.arange(n)[:, None, None, None], :, rows, columns]
+        return cls(pixels.flatten(2), corners, top.values > LEAST_SPREAD**2)
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """Images that have a window in common.
+
+    Attributes:
+        strength: of the gap behind them.
+        rows: (k,) of the images searched.
+        centres: (k, 2) row and column of that window's centre in each.
+    """
+
+    strength: float
+    rows: Rows
+    centres: Tensor
+
+
+def images_in_common(own: BusyWindows, others: BusyWindows) -> list[Proposal]:
+    """The strongest groups of images that have a window in common, each somewhere else, strongest first.
+
+    Args:
+        own: windows of the images of a class.
+        others: of images of other classes, which bound a group.
+    """
+    windows = own.pixels.flatten(0, 1)[own.is_there.flatten()]
+    image = torch.arange(len(own.pixels)).repeat_interleave(own.is_there.sum(dim=1))
+    if len(windows) == 0:
+        return []
+    berth = torch.cat([berth_of(_to_images(part, others)[0]) for part in windows.split(AT_ONCE)])
+    rarest = berth.topk(min(MOST_WINDOWS, len(berth))).indices
+    found = []
+    for part in rarest.split(AT_ONCE):
+        squares, which = _to_images(windows[part], own)
+        squares[torch.arange(len(part)), image[part]] = NOISE**2
+        for strength, rows, seed in _gaps(squares, berth[part]):
+            near = torch.from_numpy(rows)
+            centres = own.corners[near, which[seed, near]] + SIDE // 2
+            if not is_fixed(centres):
+                found.append(Proposal(strength, rows, centres))
+    kept: list[Proposal] = []
+    for one in sorted(found, key=lambda one: -one.strength):
+        if len(kept) < N_PROPOSED and not any(is_same(one.rows, other.rows) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _to_images(windows: Tensor, images: BusyWindows) -> tuple[Tensor, Tensor]:
+    """Mean squares (w, n) of windows (w, d) to the nearest window of each image, and which that is."""
+    n, per_image, size = images.pixels.shape
+    if n == 0:
+        return torch.empty(len(windows), 0), torch.empty(len(windows), 0, dtype=torch.long)
+    squares = mean_squares(windows, images.pixels.reshape(-1, size))
+    squares[:, ~images.is_there.flatten()] = NOWHERE
+    nearest = squares.reshape(len(windows), n, per_image).min(dim=2)
+    return nearest.values.clamp(min=NOISE**2), nearest.indices
+
+
+def _gaps(squares: Tensor, berth: Tensor) -> list[tuple[float, Rows, int]]:
+    """The strongest of the groups around some windows: strength, images, and around which."""
+    nearest = squares.topk(int(MOST_OF_IMAGES * squares.shape[1]) + 1, largest=False)
+    strengths, sizes = gap_strength(nearest.values, berth)
+    return [
+        (float(strengths[seed]), nearest.indices[seed, : int(sizes[seed])].numpy(), seed)
+        for seed in strengths.argsort(descending=True)[: 4 * N_PROPOSED].tolist()
+        if strengths[seed] > 0
+    ]
+
+
+def is_fixed(centres: Tensor) -> bool:
+    """Whether most of some places (k, 2) are one."""
+    _, counts = centres.unique(dim=0, return_counts=True)
+    return bool(counts.max() > FIXED * len(centres))
