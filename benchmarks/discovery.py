@@ -5,6 +5,7 @@
     python benchmarks/discovery.py relabelled --root DATA --out rows.jsonl  corner pixels on relabelled digits
     python benchmarks/discovery.py clean  --root DATA --out rows.jsonl      models with nothing to find
     python benchmarks/discovery.py unseen --root DATA --out rows.jsonl      marks that a clean model never saw
+    python benchmarks/discovery.py marks  --root DATA --out rows.jsonl      what stands out, without any model
     python benchmarks/discovery.py peers  --root DATA --out rows.jsonl      other methods on the planted cells
     python benchmarks/discovery.py early  --root DATA --out rows.jsonl      losses of early epochs
     python benchmarks/discovery.py probe  --root DATA --out rows.jsonl      the interim report's own test
@@ -43,6 +44,8 @@ from probing import CASES, N_UNRELATED, eight_bits, make_trial, search_trial
 from spuriscope.data import ImageSet, Split, load
 from spuriscope.data.image_set import unit_float
 from spuriscope.discovery import discover
+from spuriscope.discovery.marks import Pool
+from spuriscope.discovery.suspects import suspected_marks
 from spuriscope.environment import environment
 from spuriscope.measures import spurious_score
 from spuriscope.patterns import Cover, Kind, pattern
@@ -80,6 +83,7 @@ PHOTOGRAPHS = {  # where they are, their side where it is not their own, and how
     "pacs": ("pacs", None, "resnet10", Recipe(epochs=8, batch_size=32, learning_rate=0.002)),
     "cifar10": ("cifar10", None, "resnet20", Recipe(epochs=12, batch_size=64, learning_rate=0.002)),
 }
+N_IN_MARKS = 30
 RELABELLED = (200, 20, 900)  # a part of the 10,000 images has 931 eights at least
 EIGHT, ONE = 8, 1
 UNSEEN, N_UNSEEN = ("r3", "s3", "r1", "s2"), 30  # one for each model in turn, and images that carry it
@@ -178,6 +182,14 @@ def unseen_keys(bench: Bench) -> Iterator[Row]:
     """Clean models, each with one pattern that its training images did not carry."""
     for key in clean_keys(bench):
         yield key | {"pattern": UNSEEN[key["seed"] % len(UNSEEN)], "n_planted": N_UNSEEN}
+
+
+def marks_keys(bench: Bench) -> Iterator[Row]:
+    """Classes as they are, and each with every cue in as many images as there are in a small group."""
+    for name in bench.options.data:
+        for cue in ("nothing", *(cue for cue in CUES if name in PHOTOGRAPHS or cue in PATTERNS)):
+            for target in range(len(bench.data(name, 0).class_names)):
+                yield {"data": name, "pattern": cue, "n_planted": N_IN_MARKS, "seed": target}
 
 
 def probe_keys(bench: Bench) -> Iterator[Row]:
@@ -311,6 +323,39 @@ def unseen_row(bench: Bench, key: Row) -> Row:
     }
 
 
+def marks_row(bench: Bench, key: Row) -> Row:
+    """What stands out of one class, whose number is the seed, with a cue in some of its images or without.
+
+    Of each look the p-values of its suspects, how many images they have, and how many of these are planted.
+    """
+    target = key["seed"]
+    data = bench.data(key["data"], 0)
+    images, planted = data.train.images.clone(), np.array([], dtype=np.int64)
+    if key["pattern"] != "nothing":
+        name, _, placement = key["pattern"].partition(" ")
+        plant = Plant(
+            pattern(name, data.shape, seed=target),
+            target,
+            key["n_planted"],
+            target,
+            placement="anywhere" if placement else "fixed",
+        )
+        rows = plant.planted_indices(data.train.labels)
+        images[rows] = eight_bits(plant.apply(images[rows], rows))
+        planted = rows.numpy()
+    start = time.perf_counter()
+    suspects = suspected_marks(Pool.of(Split(images, data.train.labels), data.test, target))
+    seconds = time.perf_counter() - start
+    of_look: dict[str, list[Row]] = {}
+    for suspect in suspects:
+        group = suspect.group
+        n_hits = len(np.intersect1d(group.positions, planted))
+        of_look.setdefault(group.look, []).append(
+            {"p": suspect.p_group, "n": len(group), "n_planted": n_hits}
+        )
+    return {"seconds": seconds, "looks": of_look}
+
+
 def peers_row(bench: Bench, key: Row) -> Row:
     """What other methods make of a planted cell, told its class, and how many to take from a ranking.
 
@@ -372,6 +417,7 @@ PARTS: Mapping[str, tuple[Callable[[Bench], Iterator[Row]], Callable[[Bench, Row
     "relabelled": (relabelled_keys, trace_row),
     "clean": (clean_keys, clean_row),
     "unseen": (unseen_keys, unseen_row),
+    "marks": (marks_keys, marks_row),
     "peers": (peers_keys, peers_row),
     "early": (planted_keys, early_row),
     "probe": (probe_keys, probe_row),

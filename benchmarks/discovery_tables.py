@@ -23,6 +23,7 @@ def show(rows: Sequence[Row]) -> None:
         ("relabelled", trace_tables),
         ("clean", clean_table),
         ("unseen", clean_table),
+        ("marks", marks_tables),
         ("peers", peers_table),
         ("early", early_table),
         ("probe", probe_tables),
@@ -70,6 +71,46 @@ def clean_table(rows: Sequence[Row]) -> None:
         found = rate(n_alarms, len(group))
         share = f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
         line(*place, len(group), n_alarms, share, f"{median(row['seconds'] for row in group):.0f}")
+
+
+def marks_tables(rows: Sequence[Row]) -> None:
+    """Without any model: how often natural marks have a small p-value, and whether planted ones stand out.
+
+    A cue stands out where some suspect has a p-value of at most .05, and half of its images and more carry
+    it; it is named in full where these are nine tenths of those that do.
+    """
+    natural = [row for row in rows if row["pattern"] == "nothing"]
+    print("\n## Natural marks: share of p-values\n")
+    line("look", "marks", "at most .05", "at most .01")
+    rule(4)
+    for look in sorted({look for row in natural for look in row["looks"]}):
+        p = [each["p"] for row in natural for each in row["looks"].get(look, ())]
+        line(look, len(p), *(average((one <= bound for one in p), "{:.3f}") for bound in (0.05, 0.01)))
+    print("\n## Planted marks that stand out, of classes; named in full\n")
+    names = list(dict.fromkeys(row["data"] for row in rows))
+    line("cue", *names)
+    rule(1 + len(names))
+    for (cue,), group in grouped([row for row in rows if row["pattern"] != "nothing"], ("pattern",)):
+        of_data = ([row for row in group if row["data"] == name] for name in names)
+        line(cue, *(stand_out(of) if of else "-" for of in of_data))
+
+
+def stand_out(rows: Sequence[Row]) -> str:
+    """In how many classes a cue stands out, and is named in full."""
+    hits = [
+        max(
+            (
+                each["n_planted"]
+                for found in row["looks"].values()
+                for each in found
+                if each["p"] <= 0.05 and 2 * each["n_planted"] >= each["n"]
+            ),
+            default=0,
+        )
+        for row in rows
+    ]
+    full = sum(hit >= 0.9 * row["n_planted"] for hit, row in zip(hits, rows, strict=True))
+    return f"{sum(hit > 0 for hit in hits)} of {len(rows)}; {full}"
 
 
 def peers_table(rows: Sequence[Row]) -> None:

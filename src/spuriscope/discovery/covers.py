@@ -7,6 +7,8 @@ dark margin or a bright sky, fades. So the strength is multiplied by how much of
 deviation the images have in the quietest quarter of the pixels around the outline.
 """
 
+from functools import partial
+
 import torch
 
 from spuriscope.data.image_set import unit_float
@@ -19,6 +21,7 @@ __all__ = ["find_covers"]
 FINE = 32  # pixels; in larger images windows of 4 stand 3 apart, so that one is whole in a mark of 6
 WINDOWS, COARSE_WINDOWS = ((4, 2), (8, 4)), ((4, 3), (8, 4))  # side and step, pixels
 APART = (0.5, 1.5, 3.0)  # standard deviations that a mark lies away from its class, each tried
+SHARES = (1.0, 0.01)  # of the usual variance that a group has left in its pixels at most, each tried
 CHANCE = 1e-3  # that pixels of unrelated images agree so
 SAME = 0.05  # of the usual variance; what is left where a group agrees all but entirely
 
@@ -27,15 +30,17 @@ def find_covers(pool: Pool, n_marks: int) -> list[Mark]:
     """Marks that cover a place, strongest first, at most `n_marks`."""
     seen = Seen.of(pool)
     windows = WINDOWS if max(seen.own.shape[2:]) <= FINE else COARSE_WINDOWS
-    outlines = find_outlines(seen, windows, _agreed, APART)
+    ways = [partial(_agreed, share=share, apart=apart) for share in SHARES for apart in APART]
+    outlines = find_outlines(seen, windows, ways)
     return take_apart([_mark(pool, seen, found) for found in outlines], n_marks)
 
 
-def _agreed(seen: Seen, rows: Rows, apart: float) -> Mask | None:
+def _agreed(seen: Seen, rows: Rows, *, share: float, apart: float) -> Mask | None:
     """Pixels in which a group agrees and differs from its class; None where they are too few.
 
-    With them go those beside them where it agrees all but entirely, though no further from its class than
-    others are: a white sticker covers the white of a shirt as well.
+    Smooth edges of letters let a little of each image through, and few images tell that from none: so a small
+    share is asked for as well. Pixels beside them join them where the group agrees all but entirely, though
+    no further from its class than others are: a white sticker covers the white of a shirt as well.
     """
     from scipy import stats
 
@@ -43,7 +48,7 @@ def _agreed(seen: Seen, rows: Rows, apart: float) -> Mask | None:
         return None
     group = seen.own[torch.from_numpy(rows)]
     freedom = len(rows) - 1
-    share = float(stats.chi2.ppf(CHANCE, freedom)) / freedom
+    share = min(share, float(stats.chi2.ppf(CHANCE, freedom)) / freedom)
     spread = group.var(dim=0).mean(dim=0)
     away = ((group.mean(dim=0) - seen.mean).abs() / (seen.variance.sqrt() + 0.02)).amax(dim=0)
     core = ((spread < share * (seen.variance + 1e-4) + 1e-6) & (away > apart)).numpy()

@@ -10,7 +10,7 @@ transparent it is.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ LOWEST = 0.05  # quantile of what is added that counts as nothing
 def find_details(pool: Pool, n_marks: int) -> list[Mark]:
     """Marks that show in fine detail, strongest first, at most `n_marks`."""
     seen = Seen.of(pool, less_surroundings)
-    outlines = find_outlines(seen, WINDOWS, _agreed, APART)
+    outlines = find_outlines(seen, WINDOWS, [partial(_agreed, apart=apart) for apart in APART])
     return take_apart([_mark(pool, seen, found) for found in outlines], n_marks)
 
 
@@ -47,7 +47,7 @@ def less_surroundings(images: Tensor) -> Tensor:
     return images - F.avg_pool2d(images, AROUND, 1, AROUND // 2, count_include_pad=False)
 
 
-def _agreed(seen: Seen, rows: Rows, apart: float) -> Mask | None:
+def _agreed(seen: Seen, rows: Rows, *, apart: float) -> Mask | None:
     """Pixels in which the mean of a group is too far from that of its class; None where they are too few."""
     from scipy import stats
 

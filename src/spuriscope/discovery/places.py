@@ -95,19 +95,16 @@ class Outline:
     strength: float
 
 
-Agreed = Callable[[Seen, Rows, float], Mask | None]  # where a group agrees; None where it hardly does
+Agreed = Callable[[Seen, Rows], Mask | None]  # where a group agrees; None where it hardly does
 
 
-def find_outlines(
-    seen: Seen, windows: Windows, agreed: Agreed, distances: tuple[float, ...]
-) -> list[Outline]:
+def find_outlines(seen: Seen, windows: Windows, ways: Sequence[Agreed]) -> list[Outline]:
     """Outlines of the strongest groups that agree in some window.
 
     Args:
         seen: the images.
         windows: that propose.
-        agreed: says in which pixels a group agrees and lies so far from its class.
-        distances: how far; of a mark it is not known, so each is tried.
+        ways: to say in which pixels a group agrees and differs from its class; each is tried.
     """
     proposed: list[tuple[float, Rows]] = []
     for strength, rows in sorted(_of_windows(seen, windows), key=lambda one: -one[0]):
@@ -118,7 +115,7 @@ def find_outlines(
 
     def outline(group: tuple[float, Rows]) -> Outline | None:
         strength, rows = group
-        return _outline(seen, agreed, distances, rows, strength)
+        return _outline(seen, ways, rows, strength)
 
     outlines = in_threads(outline, proposed, if_worth=len(seen.own) >= MANY)
     return [found for found in outlines if found is not None]
@@ -196,19 +193,17 @@ def _of_windows(seen: Seen, windows: Windows) -> list[tuple[float, Rows]]:
     return [group for found in in_threads(groups, places, if_worth=len(searched) >= MANY) for group in found]
 
 
-def _outline(
-    seen: Seen, agreed: Agreed, distances: tuple[float, ...], rows: Rows, strength: float
-) -> Outline | None:
+def _outline(seen: Seen, ways: Sequence[Agreed], rows: Rows, strength: float) -> Outline | None:
     """The outline of what a group agrees in, and all that carry it; None where there is none.
 
     The carriers of one outline give the next, until they stay or the gap no longer grows. An outline of a
     weaker group does not replace the group as it was found.
     """
     best: Outline | None = None
-    for apart in distances:
+    for agreed in ways:
         carriers = rows
         for _ in range(MOST_STEPS):
-            mask = agreed(seen, carriers, apart)
+            mask = agreed(seen, carriers)
             if mask is None:
                 break
             best = best or Outline(mask, rows, strength)

@@ -43,10 +43,10 @@ __all__ = ["find_strays"]
 
 MOST_SEARCHED, MOST_OTHERS = 600, 300  # images that are searched, of the class and of others, drawn
 REACH = 16  # an outline is sought within so many pixels of a window's centre
-MOST_STEPS = 3
+MOST_STEPS = 5
 MOST_GROWN, GROWN_BY = 8, 2  # times that an outline is looked for anew in a wider one, and by how many pixels
 CHANCE = 1e-3  # that pixels of unrelated images agree so
-SAME = (0.05, 0.005)  # of the usual variance: what is stuck on leaves less, how much less is tried
+SAME = (0.05, 0.01, 0.001)  # of the usual variance: what is stuck on leaves less, how much less is tried
 MANY_CARRIERS = 30  # more make a group weaker: a narrow gap behind a thousand is how strokes are
 N_USUAL = 300  # windows that say what is usual around one
 
@@ -140,27 +140,42 @@ class _Search:
         return Matcher(torch.cat([self.own, self.others]))
 
     def stray(self, proposal: Proposal) -> _Stray | None:
-        """The strongest outline that a group leads to, in full; None where it has none."""
-        found = [stray for same in SAME if (stray := self._followed(proposal, same)) is not None]
-        return self._grown(max(found, key=lambda one: one.strength)) if found else None
+        """The strongest outline that a group leads to, in full; None where it has none.
 
-    def _followed(self, proposal: Proposal, same: float) -> _Stray | None:
-        """Where following a group ends: its carriers give the next outline, until the gap no longer grows."""
+        Its carriers give the next outline, the strictest or the laxest that serves them best, until they stay
+        as they were. On the way the gap may narrow: half of the carriers of letters give an outline that is
+        too wide for all of them.
+        """
         rows, centres = proposal.rows, proposal.centres
         best: _Stray | None = None
+        last: _Stray | None = None
         for _ in range(MOST_STEPS):
-            around = self.laid_over(torch.from_numpy(rows), centres)
-            mask = self._outline(around, same)
-            if mask is None:
+            found = self._outlined(rows, centres)
+            if found is None or is_fixed(found.centres):
                 break
-            found = self._carriers(around.nan_to_num().mean(dim=0) * torch.from_numpy(mask), mask)
-            if found is None or (best is not None and found.strength <= best.strength):
-                break
-            best = found
-            if np.array_equal(np.sort(found.rows), np.sort(rows)) or is_fixed(found.centres):
-                break
+            if best is None or found.strength > best.strength:
+                best = found
             rows, centres = found.rows, found.centres
-        return best if best is not None and not is_fixed(best.centres) else None
+            if last is not None and np.array_equal(last.rows, rows) and bool((last.centres == centres).all()):
+                break
+            last = found
+        return None if best is None else self._grown(best)
+
+    def _outlined(self, rows: Rows, centres: Tensor) -> _Stray | None:
+        """The strongest of the groups that carry what some images, laid over each other, agree in."""
+        around = self.laid_over(torch.from_numpy(rows), centres)
+        mean = around.nan_to_num().mean(dim=0)
+        best: _Stray | None = None
+        n_pixels = None
+        for same in SAME:
+            mask = self._outline(around, same)
+            if mask is None or mask.sum() == n_pixels:
+                continue
+            n_pixels = mask.sum()
+            found = self._carriers(mean * torch.from_numpy(mask), mask)
+            if found is not None and (best is None or found.strength > best.strength):
+                best = found
+        return best
 
     def _grown(self, found: _Stray) -> _Stray:
         """The same stray with all of its outline.
