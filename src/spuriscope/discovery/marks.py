@@ -159,9 +159,11 @@ class Sight:
     @classmethod
     def of(cls, own: Tensor, others: Tensor) -> "Sight":
         """From the rows of `own` (n, d) that keep the widest berth of `others` (m, d)."""
-        berth = berth_of(mean_squares(own, others))
+        own, others = _scaled(own), _scaled(others)
+        squares = own.square().sum(dim=1)
+        berth = berth_of(_mean_squares(own, others, squares, others.square().sum(dim=1)))
         seeds = berth.topk(min(MOST_SEEDS, len(own))).indices.sort().values
-        return cls(seeds, mean_squares(own[seeds], own), berth[seeds])
+        return cls(seeds, _mean_squares(own[seeds], own, squares[seeds], squares), berth[seeds])
 
 
 def mean_squares(a: Tensor, b: Tensor) -> Tensor:
@@ -169,9 +171,19 @@ def mean_squares(a: Tensor, b: Tensor) -> Tensor:
 
     Of equal rows rounding may leave less than the noise; `gap_strength` mends that where it matters.
     """
-    a, b = (rows / rows.shape[1] ** 0.5 for rows in (a, b))
-    squares = (a.square().sum(dim=1) + NOISE**2)[:, None] + b.square().sum(dim=1)
-    return torch.addmm(squares, a, b.T, alpha=-2)
+    a, b = _scaled(a), _scaled(b)
+    return _mean_squares(a, b, a.square().sum(dim=1), b.square().sum(dim=1))
+
+
+def _scaled(rows: Tensor) -> Tensor:
+    """Rows (n, d) whose square distances are mean square differences."""
+    scaled: Tensor = rows / rows.shape[1] ** 0.5
+    return scaled
+
+
+def _mean_squares(a: Tensor, b: Tensor, squares_of_a: Tensor, squares_of_b: Tensor) -> Tensor:
+    """The same of scaled rows, whose squares (n,) and (m,) are known."""
+    return torch.addmm((squares_of_a + NOISE**2)[:, None] + squares_of_b, a, b.T, alpha=-2)
 
 
 def berth_of(squares: Tensor) -> Tensor:

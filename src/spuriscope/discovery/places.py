@@ -225,9 +225,11 @@ def _outline(
 
 def _carriers(seen: Seen, mask: Mask, rows: Rows) -> Outline | None:
     """Who agrees with the mean of a group within a mask, up to the widest gap."""
-    inside = torch.from_numpy(mask)
-    mean = seen.own[torch.from_numpy(rows)].mean(dim=0)[:, inside].flatten()[None]
-    own, others = (mean_squares(mean, each[:, :, inside].flatten(1))[0] for each in (seen.own, seen.others))
+    pixels = torch.from_numpy(np.flatnonzero(np.broadcast_to(mask, seen.mean.shape)))
+    mean = seen.own[torch.from_numpy(rows)].mean(dim=0).flatten()[None, pixels]
+    own, others = (
+        mean_squares(mean, each.flatten(1).index_select(1, pixels))[0] for each in (seen.own, seen.others)
+    )
     nearest = own.topk(int(MOST_OF_POOL * len(own)) + 1, largest=False)
     strengths, sizes = gap_strength(nearest.values[None], berth_of(others[None]))
     strength = float(strengths[0])

@@ -189,15 +189,16 @@ class _Search:
         image = torch.arange(len(self.own)).repeat_interleave(own.is_there.sum(dim=1))
         if len(windows) == 0:
             return []
-        berth = torch.cat([berth_of(_to_images(part, others)[0]) for part in windows.split(AT_ONCE)])
+        berth = torch.cat([_berth(part, others) for part in windows.split(AT_ONCE)])
         rarest = berth.topk(min(MOST_WINDOWS, len(berth))).indices
         found = []
         for part in rarest.split(AT_ONCE):
-            squares, which = _to_images(windows[part], own)
+            to_windows = _to_windows(windows[part], own)
+            squares = to_windows.amin(dim=2).clamp(min=NOISE**2)
             squares[torch.arange(len(part)), image[part]] = NOISE**2
             for strength, rows, seed in _gaps(squares, berth[part]):
                 near = torch.from_numpy(rows)
-                centres = own.corners[near, which[seed, near]] + SIDE // 2
+                centres = own.corners[near, to_windows[seed, near].argmin(dim=1)] + SIDE // 2
                 if not _is_fixed(centres):
                     found.append(_Proposal(strength, rows, centres))
         kept: list[_Proposal] = []
@@ -330,15 +331,19 @@ def _seen(images: Tensor) -> Tensor:
     )
 
 
-def _to_images(windows: Tensor, images: _Windows) -> tuple[Tensor, Tensor]:
-    """Mean squares (w, n) of windows (w, d) to the nearest window of each image, and which that is."""
-    n, per_image, size = images.pixels.shape
-    if n == 0:
-        return torch.empty(len(windows), 0), torch.empty(len(windows), 0, dtype=torch.long)
-    squares = mean_squares(windows, images.pixels.reshape(-1, size))
-    squares[:, ~images.is_there.flatten()] = NOWHERE
-    nearest = squares.reshape(len(windows), n, per_image).min(dim=2)
-    return nearest.values.clamp(min=NOISE**2), nearest.indices
+def _to_windows(windows: Tensor, images: _Windows) -> Tensor:
+    """Mean squares (w, n, per image) of windows (w, d) to those of images, far to one that is not there."""
+    squares = mean_squares(windows, images.pixels.flatten(0, 1))
+    squares.masked_fill_(~images.is_there.flatten(), NOWHERE)
+    return squares.reshape(len(windows), *images.is_there.shape)
+
+
+def _berth(windows: Tensor, others: _Windows) -> Tensor:
+    """Mean squares (w,) of windows (w, d) to the nearest of other classes."""
+    beside = others.pixels[others.is_there]
+    if len(others.pixels) and not len(beside):
+        return torch.full((len(windows),), NOWHERE)
+    return berth_of(mean_squares(windows, beside)).clamp(min=NOISE**2)
 
 
 def _gaps(squares: Tensor, berth: Tensor) -> list[tuple[float, Rows, int]]:
