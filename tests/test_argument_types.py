@@ -209,6 +209,8 @@ def test_what_is_right_passes_as_it_is() -> None:
 def test_a_missing_argument_stays_a_type_error() -> None:
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'target'"):
         ss.predicted_share(PREDICT, DATA.test.images)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'target'"):
+        ss.predicted_share(None, DATA.test.images)  # type: ignore[call-arg, arg-type]
 
 
 def test_measures_take_arrays_with_channels_last(tmp_path: Path) -> None:

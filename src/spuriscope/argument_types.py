@@ -61,20 +61,25 @@ def checked(error: type[SpuriscopeError], *, passing: Sequence[str] = ()) -> Cal
         is_class = isinstance(target, type)
         function: Any = vars(target)["__init__"] if is_class else target
         signature, called = inspect.signature(function), target.__name__
+        in_order = [
+            name
+            for name, parameter in signature.parameters.items()
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        ]
 
         @cache
         def hints() -> dict[str, Any]:  # resolved at the first call: annotations may name what comes later
-            return typing.get_type_hints(target)
+            resolved = typing.get_type_hints(target)
+            return {name: kind for name, kind in resolved.items() if name not in passing}
 
         @wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            try:
-                given = signature.bind(*args, **kwargs).arguments
-            except TypeError:
-                return function(*args, **kwargs)  # one too many or too few: Python says which
-            for name, value in given.items():
-                if name in hints() and name not in passing and not _is(value, hints()[name]):
-                    raise error(_message(called, name, hints()[name], value))
+            kinds = hints()
+            for name, value in (*zip(in_order, args, strict=False), *kwargs.items()):
+                if name in kinds and not _is(value, kinds[name]):
+                    if not _can_bind(signature, args, kwargs):
+                        break  # one too many or too few: Python says which
+                    raise error(_message(called, name, kinds[name], value))
             return function(*args, **kwargs)
 
         if is_class:
@@ -85,11 +90,22 @@ def checked(error: type[SpuriscopeError], *, passing: Sequence[str] = ()) -> Cal
     return decorate
 
 
+def _can_bind(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a function takes these arguments, whatever their types."""
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
 def _is(value: Any, kind: Any) -> bool:
     """Whether a value is of the kind that an annotation names."""
-    origin = get_origin(kind)
+    if type(value) is kind:
+        return True
+    origin, kinds = _parts(kind)
     if origin in (Union, UnionType):
-        found = any(_is(value, one) for one in get_args(kind))
+        found = any(_is(value, one) for one in kinds)
     elif origin is Literal:
         found = isinstance(value, str | int)  # which, says the function itself, with the choices there are
     elif kind is None or kind is Any:
@@ -97,12 +113,18 @@ def _is(value: Any, kind: Any) -> bool:
     elif kind in (int, float):
         found = _is_number(value, operator.index if kind is int else float)
     elif origin is not None:
-        found = _is_generic(value, origin, get_args(kind))
+        found = _is_generic(value, origin, kinds)
     elif getattr(kind, "_is_protocol", False):
         found = all(hasattr(value, name) for name in vars(kind) if not name.startswith("_"))
     else:
         found = not isinstance(kind, type) or isinstance(value, PathLike if kind is Path else kind)
     return found
+
+
+@cache
+def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What a generic kind is made of."""
+    return get_origin(kind), get_args(kind)
 
 
 def _is_number(value: Any, make: Callable[[Any], Any]) -> bool:
