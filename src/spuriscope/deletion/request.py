@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +83,12 @@ class Request:
 
     def images(self, positions: Tensor) -> Tensor:
         """The images at these positions, (n, channels, height, width) in [0, 1], stamped where they were."""
-        return images_as_trained(self.model, self.data, positions).to(self.device)
+        return self._as_trained.gather(positions).to(self.device)
+
+    @cached_property
+    def _as_trained(self) -> Batches:
+        """All training images; who is stamped is drawn once."""
+        return _batches_as_trained(self.model, self.data)
 
     def labels(self, positions: Tensor) -> Tensor:
         """Their classes, (n,), as the model was trained on them."""
@@ -115,9 +121,13 @@ def copy_of_module(model: TrainedModel) -> nn.Module:
 
 def images_as_trained(model: TrainedModel, data: ImageSet, positions: Tensor) -> Tensor:
     """Training images (n, channels, height, width) in [0, 1] as a model saw them, but for noise and crops."""
+    return _batches_as_trained(model, data).gather(positions)
+
+
+def _batches_as_trained(model: TrainedModel, data: ImageSet) -> Batches:
     cell = model.cell
     recipe = replace(cell.recipe, augmentation="none", input_noise=0.0)
-    return Batches(data.train, cell.plants, recipe, cell.seed, torch.device("cpu")).gather(positions)
+    return Batches(data.train, cell.plants, recipe, cell.seed, torch.device("cpu"))
 
 
 def _positions(given: Tensor | Sequence[int], n_train: int, name: str) -> Tensor:

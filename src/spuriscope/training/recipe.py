@@ -7,7 +7,7 @@ for them by default, `usual_recipe` has settings of ours.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from spuriscope.argument_types import checked
@@ -152,11 +152,14 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """All settings, as JSON values; `privacy` and `freeze` only where they are used."""
-        settings = asdict(self) | {"milestones": list(self.milestones or ())}
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}  # asdict copies deeply
+        settings["milestones"] = list(self.milestones or ())
         if self.privacy is None:
             del settings["privacy"]
-        elif self.privacy.randomness == "seed":  # all there was, once: those cells keep their hash
-            del settings["privacy"]["randomness"]
+        else:
+            settings["privacy"] = asdict(self.privacy)
+            if self.privacy.randomness == "seed":  # all there was, once: those cells keep their hash
+                del settings["privacy"]["randomness"]
         if self.freeze == "none":  # left out: the hashes of cells are older
             del settings["freeze"]
         return settings
