@@ -1,5 +1,6 @@
 """The paper's studies: how many models each trains, counted by hand, and which share them."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from spuriscope.data import ImageSet, Split
 from spuriscope.errors import ConfigError
-from spuriscope.studies import SIZES, STUDIES, THEORY, Store, paper_grid
+from spuriscope.studies import SIZES, STUDIES, THEORY, Store, Study, paper_grid
 from spuriscope.studies.study import read_grid
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -22,14 +23,22 @@ def images_of(name: str, shape: tuple[int, int, int], n_of_class: int) -> ImageS
     return ImageSet(name, train, test, tuple("0123456789"))
 
 
-@pytest.fixture(scope="module")
-def mnist() -> ImageSet:
-    return images_of("mnist", (1, 28, 28), 5000)
+DATA = {"mnist": images_of("mnist", (1, 28, 28), 5000), "cifar10": images_of("cifar10", (3, 32, 32), 1000)}
 
 
-@pytest.fixture(scope="module")
-def cifar10() -> ImageSet:
-    return images_of("cifar10", (3, 32, 32), 1000)
+@cache
+def study_of(name: str, size: str, data: str = "mnist") -> Study:
+    """A study of the paper, expanded once for all tests."""
+    return paper_grid(name, size, data).expand(DATA[data])
+
+
+@cache
+def rows_of(name: str, size: str, data: str = "mnist") -> list[tuple[str, str, int]]:
+    """Cell, pattern and target of each of its rows, by which a store knows it."""
+    return [
+        (entry.cell.hash, entry.pattern.fingerprint, entry.target)
+        for entry in study_of(name, size, data).entries
+    ]
 
 
 @pytest.mark.parametrize(
@@ -48,15 +57,15 @@ def cifar10() -> ImageSet:
         ("table1", 5),
     ],
 )
-def test_cells_of_mnist_at_the_papers_size(mnist: ImageSet, study: str, n_cells: int) -> None:
-    cells = paper_grid(study, "paper", "mnist").expand(mnist).cells()
+def test_cells_of_mnist_at_the_papers_size(study: str, n_cells: int) -> None:
+    cells = study_of(study, "paper").cells()
     assert len(cells) == n_cells
     assert {cell.recipe.epochs for cell in cells} == {70}
 
 
 @pytest.mark.parametrize(("study", "n_patterns"), [("fig22", 7), ("fig5", 1)])
-def test_games_of_mnist_at_the_papers_size(mnist: ImageSet, study: str, n_patterns: int) -> None:
-    found = paper_grid(study, "paper", "mnist").expand(mnist)
+def test_games_of_mnist_at_the_papers_size(study: str, n_patterns: int) -> None:
+    found = study_of(study, "paper")
     halves = {entry.cell for entry in found.entries if entry.labels["part"] != "attacker"}
     assert len(halves) == 10 * 16 * (7 * n_patterns + 1)  # seeds, halves, counts; and none planted
     assert len(found.games) == 10 * 8 * n_patterns
@@ -73,12 +82,12 @@ def test_games_of_mnist_at_the_papers_size(mnist: ImageSet, study: str, n_patter
         ("fig14", 4 * 85),
     ],
 )
-def test_cells_of_cifar10_at_the_papers_size(cifar10: ImageSet, study: str, n_cells: int) -> None:
-    assert len(paper_grid(study, "paper", "cifar10").expand(cifar10).cells()) == n_cells
+def test_cells_of_cifar10_at_the_papers_size(study: str, n_cells: int) -> None:
+    assert len(study_of(study, "paper", "cifar10").cells()) == n_cells
 
 
-def test_architectures_of_cifar10_are_trained_by_sgd_at_the_papers_rates(cifar10: ImageSet) -> None:
-    cells = paper_grid("fig15", "paper", "cifar10").expand(cifar10).cells()
+def test_architectures_of_cifar10_are_trained_by_sgd_at_the_papers_rates() -> None:
+    cells = study_of("fig15", "paper", "cifar10").cells()
     rates = {cell.model: (cell.recipe.optimizer, cell.recipe.learning_rate) for cell in cells}
     assert rates == dict.fromkeys(("resnet20", "resnet32", "resnet110"), ("sgd", 0.1)) | {
         "vgg16": ("sgd", 0.01)
@@ -87,34 +96,30 @@ def test_architectures_of_cifar10_are_trained_by_sgd_at_the_papers_rates(cifar10
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("study", OF_PATTERNS)
-def test_figures_of_the_same_models_train_none_of_their_own(mnist: ImageSet, study: str, size: str) -> None:
-    source = paper_grid(STUDIES[study].cells_of, size, "mnist").expand(mnist)
-    rows = {(entry.cell.hash, entry.pattern.fingerprint, entry.target) for entry in source.entries}
-    shared = paper_grid(study, size, "mnist").expand(mnist)
-    assert {(entry.cell.hash, entry.pattern.fingerprint, entry.target) for entry in shared.entries} <= rows
+def test_figures_of_the_same_models_train_none_of_their_own(study: str, size: str) -> None:
+    assert set(rows_of(study, size)) <= set(rows_of(STUDIES[study].cells_of, size))
 
 
 @pytest.mark.parametrize("data", ["mnist", "cifar10"])
 @pytest.mark.parametrize("study", OF_PATTERNS)
-def test_no_row_stands_twice(study: str, data: str, request: pytest.FixtureRequest) -> None:
-    entries = paper_grid(study, "paper", data).expand(request.getfixturevalue(data)).entries
-    rows = {(entry.cell.hash, entry.pattern.fingerprint, entry.target) for entry in entries}
-    assert len(rows) == len(entries)
+def test_no_row_stands_twice(study: str, data: str) -> None:
+    rows = rows_of(study, "paper", data)
+    assert len(set(rows)) == len(rows)
 
 
 NOT_GAMES = [name for name in OF_PATTERNS if not paper_grid(name, "short", "mnist").halves]
 
 
 @pytest.mark.parametrize("study", NOT_GAMES)
-def test_every_cell_has_its_clean_twin(mnist: ImageSet, study: str) -> None:
+def test_every_cell_has_its_clean_twin(study: str) -> None:
     """Games have models of their own with nothing planted, on other halves."""
-    cells = set(paper_grid(study, "short", "mnist").expand(mnist).cells())
+    cells = set(study_of(study, "short").cells())
     assert {cell.clean_twin for cell in cells} <= cells
 
 
-def test_short_is_shorter(mnist: ImageSet, cifar10: ImageSet) -> None:
-    assert len(paper_grid("fig2", "short", "mnist").expand(mnist).cells()) == 7 * 5 * 2 * 3 + 3
-    assert len(paper_grid("fig2", "short", "cifar10").expand(cifar10).cells()) == 2 * 2 * 2 * 3 + 3
+def test_short_is_shorter() -> None:
+    assert len(study_of("fig2", "short").cells()) == 7 * 5 * 2 * 3 + 3
+    assert len(study_of("fig2", "short", "cifar10").cells()) == 2 * 2 * 2 * 3 + 3
 
 
 def test_unknown_names_are_told_what_there_is() -> None:
@@ -126,11 +131,11 @@ def test_unknown_names_are_told_what_there_is() -> None:
         paper_grid("fig2", "huge", "mnist")
 
 
-def test_the_study_in_the_guide_is_one(mnist: ImageSet, tmp_path: Path) -> None:
+def test_the_study_in_the_guide_is_one(tmp_path: Path) -> None:
     guide = (REPOSITORY / "docs" / "studies.md").read_text(encoding="utf-8")
     path = tmp_path / "noise.yaml"
     path.write_text(guide.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
-    study = read_grid(path).expand(mnist)
+    study = read_grid(path).expand(DATA["mnist"])
     assert len(study.cells()) == 3 * (2 * 2 * 5 + 5)  # recipes; patterns, counts, seeds; twins
     with Store(tmp_path / "store") as store:
         store.add_study(study)
