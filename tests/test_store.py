@@ -34,6 +34,8 @@ epochs: {epochs}
 """
 HERE = {"python": "3"}
 
+Run = Callable[..., tuple[int, str, str]]  # of a folder and options: exit code, output and errors
+
 
 def write_study(
     folder: Path, model: str = "small-mlp", n_seeds: int = 4, epochs: int = 1, name: str = "tiny"
@@ -51,11 +53,31 @@ def start(folder: Path, *options: str, name: str = "tiny", **settings: Any) -> "
 
 
 def run(folder: Path, *options: str, **settings: Any) -> tuple[int, str, str]:
-    """Exit code, output and errors; the progress that a busy machine has time to tell is left out."""
+    """Exit code, output and errors of a process."""
     process = start(folder, *options, **settings)
     out, errors = process.communicate(timeout=240)
-    told = [line for line in errors.splitlines(keepends=True) if not line.startswith("training: ")]
-    return process.returncode, out, "".join(told)
+    return process.returncode, out, without_progress(errors)
+
+
+def without_progress(errors: str) -> str:
+    """What was said but for the progress that a busy machine has time to tell."""
+    return "".join(line for line in errors.splitlines(keepends=True) if not line.startswith("training: "))
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`run` without a process of its own, for what does not hang on one: that takes seconds to start."""
+
+    def run_in_this_process(folder: Path, *options: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(folder)
+        line = ["spuriscope", "study", "run", "tiny.yaml", "--device", "cpu", "--workers", "1", *options]
+        monkeypatch.setattr(sys, "argv", line)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr()
+        return int(ended.value.code or 0), shown.out, without_progress(shown.err)
+
+    return run_in_this_process
 
 
 def table(store: Path, study: str = "tiny") -> list[dict[str, Any]]:
@@ -251,14 +273,14 @@ def test_a_cell_of_another_number_of_classes_is_missing(
 # --- two processes ------------------------------------------------------------------------------
 
 
-def test_a_second_process_is_told_to_wait(tmp_path: Path) -> None:
+def test_a_second_process_is_told_to_wait(run_here: Run, tmp_path: Path) -> None:
     write_study(tmp_path, n_seeds=1, epochs=100_000)
     first = start(tmp_path, "--workers", "1")
     try:
         while not contents_has_study(tmp_path / "store"):
             assert first.poll() is None
             time.sleep(0.02)
-        code, out, errors = run(tmp_path)
+        code, out, errors = run_here(tmp_path)
         assert (code, out) == (2, "")
         assert errors == (
             "spuriscope: another process is writing to store; wait until it has ended, "
@@ -319,6 +341,7 @@ def test_a_full_disk_is_told_and_the_study_goes_on_when_there_is_room(
     options: tuple[str, ...],
     small_disk: Callable[[str], Path],
     undisturbed: list[dict[str, Any]],
+    run_here: Run,
     tmp_path: Path,
 ) -> None:
     """The disk fills up while checkpoints are written, or, without them, while rows are."""
@@ -330,7 +353,7 @@ def test_a_full_disk_is_told_and_the_study_goes_on_when_there_is_room(
     filler = disk / "filler"
     n_free = shutil.disk_usage(disk).free
     filler.write_bytes(bytes(n_free - (80_000 if options else 3_000_000)))
-    code, out, errors = run(tmp_path, "--store", str(store), "--workers", "1", *options)
+    code, out, errors = run_here(tmp_path, "--store", str(store), *options)
     assert (code, out) == (2, "")
     assert errors.startswith(f"spuriscope: cannot write in {store} (")
     assert errors.endswith("); make room there and go on, nothing is lost\n")
@@ -342,7 +365,7 @@ def test_a_full_disk_is_told_and_the_study_goes_on_when_there_is_room(
         assert n_done > 0
         assert_whole(store)
         subprocess.run(["mount", "-o", "remount,size=32m", str(disk)], check=True)
-    code, out, errors = run(tmp_path, "--store", str(store), *options)
+    code, out, errors = run_here(tmp_path, "--store", str(store), *options)
     assert (code, errors) == (0, "")
     assert f"20 cells, {20 - n_done} trained, {n_done} done before, 0 failed" in out
     assert table(store) == undisturbed
@@ -433,11 +456,11 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 # --- damaged ------------------------------------------------------------------------------------
 
 
-def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_in_one_line(run_here: Run, tmp_path: Path) -> None:
     write_study(tmp_path, n_seeds=1)
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "store.sqlite").write_bytes(b"not a database at all" * 100)
-    code, out, errors = run(tmp_path)
+    code, out, errors = run_here(tmp_path)
     assert (code, out) == (2, "")
     assert errors == (
         "spuriscope: the store in store cannot be used (file is not a database); is it a store, and whole?\n"
