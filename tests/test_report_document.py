@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from spuriscope.deletion.verdict import SEEDS_NEEDED
 from spuriscope.membership.evaluation import Trial, evaluate
 from spuriscope.membership.presence import presence
 from spuriscope.patterns import PATTERN_NAMES, pattern
+from spuriscope.report.page import render
 from spuriscope.report.pictures import data_uri, pixels
 from spuriscope.statistics import mean_interval, n50
 
@@ -354,6 +356,12 @@ def _weights(name: str, n_planted: int, shape: tuple[int, int, int]) -> dict[str
         "planted": planted.tolist(),
         "twin": twin.tolist(),
     }
+
+
+@cache
+def usual_page() -> str:
+    """The page of the document that nothing was changed in, drawn once for all tests."""
+    return render(make_document())
 
 
 def keys(value: Any) -> Iterator[str]:

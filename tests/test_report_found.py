@@ -9,7 +9,7 @@ from spuriscope.report.found import found
 from spuriscope.report.page import render
 from spuriscope.report.pictures import data_uri
 from spuriscope.report.verdicts import tiles
-from test_report_document import explained_image, make_discovery, make_document
+from test_report_document import explained_image, make_discovery, make_document, usual_page
 
 
 def plain(text: str) -> str:
@@ -26,7 +26,7 @@ def test_what_was_found_is_counted_over_the_models() -> None:
     assert "On the clean twins it reported nothing" in section.claim
     tile = next(tile for tile in tiles(document) if tile.question == "Found again?")
     assert (tile.number, tile.word) == (f"{2 * n} of {2 * n}", "fine")
-    page = render(document)
+    page = usual_page()
     assert "Has the model picked one up?" in page
     assert "training image 100" in page
 
@@ -53,7 +53,7 @@ def test_suspected_images_stand_beside_what_is_explained_and_what_is_left_over()
     assert [row.title for row in (*suspected.rows, *ordinary.rows)] == ["training image 100", "fresh image 4"]
     texts = [plain(each.text) for row in (*suspected.rows, *ordinary.rows) for each in row.pictures]
     assert texts == ["image", "explained", "left over 41 %", "image", "explained", "left over 5 %"]
-    page = plain(render(document))
+    page = plain(usual_page())
     assert "an autoencoder that learnt from fresh images" in page
     for value in ("358 fresh images", "<td>8</td><td>300</td><td>32</td><td>0.005</td><td>0</td>", "0.0055"):
         assert value in page
@@ -67,11 +67,12 @@ def test_without_an_autoencoder_the_suspected_images_stand_alone() -> None:
     document["discovery"]["embedding"] = None
     older = make_document()
     del older["discovery"]["embedding"]
-    assert render(document) == render(older)
+    page = render(older)
+    assert render(document) == page
     gallery = found(older).gallery
     assert gallery is not None
     assert gallery.pictures[-1].text == "training image 100"
-    assert "autoencoder" not in render(older)
+    assert "autoencoder" not in page
 
 
 def test_photographs_in_three_columns_fit_on_the_page() -> None:

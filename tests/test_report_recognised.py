@@ -4,7 +4,7 @@ import re
 
 from spuriscope.report.page import render
 from spuriscope.report.recognised import recognised
-from test_report_document import make_document, make_membership
+from test_report_document import make_document, make_membership, usual_page
 
 
 def plain(text: str) -> str:
@@ -75,7 +75,7 @@ def test_a_rate_that_cannot_be_stated_says_why() -> None:
 
 def test_the_page_has_the_section_where_the_document_has_the_answer() -> None:
     document = make_document()
-    assert 'id="recognised"' in render(document)
+    assert 'id="recognised"' in usual_page()
     document["membership"] = None
     page = render(document)
     assert 'id="recognised"' not in page
