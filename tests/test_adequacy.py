@@ -251,7 +251,14 @@ def test_score_says_how_good_a_model_is_and_refuses_a_bad_one(files: Path, run_c
 
 
 def test_a_search_of_a_bad_model_is_no_all_clear(files: Path, run_command: Any) -> None:
-    line = ("discover", "good.pt", "--data", "digits", "--factory", "makers_of_linear:shuffled")
+    np.savez(
+        "third.npz",  # of the training images, which are searched sooner
+        train_images=DIGITS.train.images[::3, 0].numpy(),
+        train_labels=DIGITS.train.labels[::3].numpy(),
+        test_images=DIGITS.test.images[:, 0].numpy(),
+        test_labels=DIGITS.test.labels.numpy(),
+    )
+    line = ("discover", "good.pt", "--data", "third.npz", "--factory", "makers_of_linear:shuffled")
     refused = run_command(*line)
     assert refused.code == 2
     assert "near chance" in refused.err

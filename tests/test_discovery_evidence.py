@@ -163,7 +163,10 @@ def test_marks_that_share_images_are_one_cue() -> None:
 
 @pytest.mark.parametrize(("seed", "target"), [(0, 8), (1, 1)])
 def test_a_mark_that_the_model_never_saw_is_not_reported(seed: int, target: int) -> None:
-    """Digits: a model trained clean, and a square put on 30 images of a class afterwards."""
+    """Digits: a model trained clean, and a square put on 30 images of a class afterwards.
+
+    Three of the classes are searched: the fewer suspects there are, the easier is one reported.
+    """
     data = load("digits")
     cell = Cell(data=DataKey.of(data), model="mlp", recipe=Recipe(epochs=12), seed=seed)
     predict = train_cell(cell, data).predict
@@ -171,4 +174,6 @@ def test_a_mark_that_the_model_never_saw_is_not_reported(seed: int, target: int)
     images = data.train.images.clone()
     square = pattern("s1", data.shape)
     images[marked] = (255 * square.apply(images[marked])).round().to(torch.uint8)
-    assert discover(predict, train=Split(images, data.train.labels), holdout=data.test) == []
+    some = torch.isin(data.train.labels, torch.tensor([target, 2, 5]))
+    searched = Split(images[some], data.train.labels[some])
+    assert discover(predict, train=searched, holdout=data.test) == []
