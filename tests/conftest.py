@@ -17,7 +17,10 @@ settings.register_profile("patient", deadline=None)  # a busy machine is no fail
 settings.load_profile("patient")
 
 
-SLOW = ("ray_executor", "store", "auditing", "searching", "adequacy", "many", "games", "discovery_evidence")
+SLOW = (
+    *("ray_executor", "auditing", "searching", "store", "report_page", "examples", "adequacy", "many"),
+    *("games", "deletion_methods", "discovery_missing", "figures", "discovery_evidence"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
