@@ -17,7 +17,10 @@ settings.register_profile("patient", deadline=None)  # a busy machine is no fail
 settings.load_profile("patient")
 
 
-SLOW = ("ray_executor", "store", "auditing", "searching", "adequacy", "many", "games", "discovery_evidence")
+SLOW = (
+    *("ray_executor", "auditing", "searching", "store", "report_page", "examples", "adequacy", "many"),
+    *("games", "deletion_methods", "discovery_missing", "figures", "discovery_evidence"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,9 +35,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Decoded photographs of the tests are not put among the user's."""
+    """Decoded photographs of the tests are not put among the user's; processes of one run share them."""
+    folder = tmp_path_factory.getbasetemp()
+    of_all = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPURISCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("SPURISCOPE_CACHE", str(of_all / "cache"))
         yield
 
 
@@ -51,9 +56,19 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def five_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with half of the classes of digits, which is searched in half of the time."""
+    return few_digits(tmp_path_factory.mktemp("data") / "five.npz", 5)
+
+
+@pytest.fixture(scope="session")
+def three_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with three of the classes of digits."""
+    return few_digits(tmp_path_factory.mktemp("data") / "three.npz", 3)
+
+
+def few_digits(path: Path, n_classes: int) -> Path:
+    """Write the first classes of digits."""
     data = load("digits")
-    path = tmp_path_factory.mktemp("data") / "five.npz"
-    few, few_of_test = (split.labels < 5 for split in (data.train, data.test))
+    few, few_of_test = (split.labels < n_classes for split in (data.train, data.test))
     np.savez(
         path,
         train_images=data.train.images[few, 0].numpy(),

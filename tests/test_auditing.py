@@ -32,7 +32,7 @@ def plan(five_digits: Path) -> AuditPlan:
 
 @pytest.fixture(scope="module")
 def document(plan: AuditPlan) -> dict[str, Any]:
-    return audit(plan, command="spuriscope audit digits")
+    return audit(plan, command="spuriscope audit digits", n_workers=1)
 
 
 def test_the_default_plan() -> None:
@@ -87,10 +87,10 @@ def test_a_plan_of_other_plants() -> None:
         plan_audit(data, relabel=0)
 
 
-def test_an_audit_of_a_mark_anywhere_under_the_targets_label(five_digits: Path, tmp_path: Path) -> None:
+def test_an_audit_of_a_mark_anywhere_under_the_targets_label(three_digits: Path, tmp_path: Path) -> None:
     """Every question is answered of it: found, recognised, deleted."""
     plan = plan_audit(
-        load(str(five_digits)), patterns=["square"], counts=[10], n_seeds=1, epochs=2, model="small-mlp",
+        load(str(three_digits)), patterns=["square"], counts=[10], n_seeds=1, epochs=2, model="small-mlp",
         placement="anywhere", size=7, relabel="all",
     )  # fmt: skip
     document = audit(plan, n_workers=1)
