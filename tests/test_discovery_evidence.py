@@ -111,6 +111,20 @@ def test_among_natural_groups_a_false_report_is_as_rare_as_the_level(correlation
     assert stats.binomtest(n_false, n_searches, most, alternative="greater").pvalue > 0.001
 
 
+def test_weights_that_do_not_depend_on_p_values_hold_the_level() -> None:
+    """Ranks of a look, and one suspect in fifty that two searches name."""
+    rng = np.random.default_rng(0)
+    n_searches, n_false = 600, 0
+    for _ in range(n_searches):
+        p_group, p_effect = correlated(rng, N_SUSPECTS, 0.0)
+        weights = np.tile([2.25, 0.5, 0.25], N_SUSPECTS // 3) * np.where(rng.random(N_SUSPECTS) < 0.02, 8, 1)
+        found = judge(
+            p_group.tolist(), p_effect.tolist(), LEVEL, lambda place: (0, np.array([place])), weights.tolist()
+        )
+        n_false += bool(found)
+    assert stats.binomtest(n_false, n_searches, LEVEL, alternative="greater").pvalue > 0.001
+
+
 @pytest.mark.parametrize("n_marks", [1, 8])
 def test_marks_that_the_model_ignores_are_seldom_reported(n_marks: int) -> None:
     rng = np.random.default_rng(0)

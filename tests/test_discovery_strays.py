@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from scipy import ndimage
 from torch import Tensor
 
 from spuriscope.discovery.marks import Mark, Pool
@@ -25,9 +26,14 @@ def sticker(channels: int = 1, top: int = 2, left: int = 3) -> Cover:
     return Cover("sticker", pixels, alpha)
 
 
-def pool_with(pattern: Kind | Anywhere | None, seed: int, channels: int = 1) -> tuple[Pool, np.ndarray]:
+def pool_with(
+    pattern: Kind | Anywhere | None, seed: int, channels: int = 1, brighter: float = 1.0
+) -> tuple[Pool, np.ndarray]:
     """Class 0 with a sticker on some of its training images, and which rows of the pool these are."""
-    train, fresh = photographs(2 * N_TRAIN, seed, channels), photographs(80, seed + 1000, channels)
+    train, fresh = (
+        np.clip(brighter * photographs(n, of, channels) - (brighter - 1) / 4, 0, 1)
+        for n, of in ((2 * N_TRAIN, seed), (80, seed + 1000))
+    )
     carriers = np.random.default_rng(seed).permutation(N_TRAIN)[:N_CARRIERS]
     if pattern is not None:
         train[carriers] = pattern.apply(torch.from_numpy(train[carriers]).float()).numpy()
@@ -52,6 +58,18 @@ def test_a_sticker_is_found_whole_wherever_it_stands(seed: int, channels: int) -
     assert box.size == (8, 8)
     made = found.picture[:, box.top : box.bottom, box.left : box.right]
     assert float((made - sticker(channels).pixels[:, 2:10, 3:11]).abs().max()) < 0.01
+
+
+def test_white_letters_with_smooth_edges_are_found_among_what_is_white_as_well() -> None:
+    """Smooth edges let a little of each image through, and half of the carriers give too wide an outline."""
+    strokes = np.zeros((SIDE, SIDE))
+    strokes[4:16, [3, 4, 9, 10, 15, 16]] = strokes[[4, 5, 9, 10, 14, 15], 3:17] = 1
+    alpha = torch.from_numpy(np.minimum(1, 1.3 * ndimage.gaussian_filter(strokes, 0.6))).float()
+    letters = Anywhere(Cover("letters", torch.ones(1, SIDE, SIDE), alpha), 0)
+    pool, carriers = pool_with(letters, 0, brighter=1.6)
+    rows = strongest(pool).rows
+    assert np.isin(carriers, rows).all()
+    assert len(rows) <= len(carriers) + 2
 
 
 def test_it_stands_out_and_natural_ones_do_not() -> None:

@@ -29,7 +29,12 @@ from spuriscope.discovery.finding import Finding, Proof, names_of
 from spuriscope.discovery.group import Group
 from spuriscope.discovery.marks import Pool
 from spuriscope.discovery.proposals import propose
-from spuriscope.discovery.suspects import Suspect, suspected_groups, suspected_marks
+from spuriscope.discovery.suspects import (
+    Suspect,
+    suspected_groups,
+    suspected_marks,
+    weigh_agreement,
+)
 from spuriscope.discovery.trace import Trace
 from spuriscope.errors import ConfigError, DiscoveryError
 from spuriscope.measures import Predict, probabilities
@@ -167,7 +172,9 @@ class _Search:
         """Cues that are marks and move others, the surest first."""
         groups, marked = self._groups(unrelated, on_class)
         suspects, crowds = suspected_groups(groups)
-        suspects = [each for each in suspects + marked if len(each.group) >= self.settings.least_images]
+        suspects = weigh_agreement(
+            [each for each in suspects + marked if len(each.group) >= self.settings.least_images]
+        )
         tried: dict[int, Finding] = {}
         asked = [place for place, suspect in enumerate(suspects) if suspect.p_group <= MARKED]
         for target in sorted({suspects[place].group.target for place in asked}):

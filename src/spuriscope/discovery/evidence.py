@@ -12,8 +12,9 @@ p-values of effects are doubled first.
    and independent, which they are as far as searches of clean models tell (docs/results/discovery.md), a
    product of two as small as these has a known probability. Only products are counted of which each claim
    could be reported: a group that does not stand out at a tenth is not tried, and an effect above the level
-   is none. This is adjusted for all suspects of all classes at a false discovery rate of the level, and the
-   strongest of a class and look has more weight than the one behind it.
+   is none. This is adjusted for all suspects of all classes at a false discovery rate of the level. The
+   strongest of a class and look has more weight than the one behind it, and a group that two searches name,
+   each in its own way, has more than one that a single search does (`suspects.weigh_agreement`).
 2. *One for each cue*. Of those that passed and share images one speaks for all, and step 1 is done anew with
    each cue counted once.
 3. *Ignored*. A mark that was put on the images and that training ignored stands out for certain, and moves
