@@ -145,7 +145,7 @@ def main() -> None:
             print(f"{name} {n_planted} seed {seed} {method}: {row['seconds']:.1f} s", flush=True)
 
 
-def methods(trial: Trial | None) -> dict[str, Method]:
+def methods(trial: Trial[TrainedModel] | None) -> dict[str, Method]:
     """Those of the library, and two more: repair told the pattern, and the published LiSSA."""
     own = {name: method for name, method in METHODS.items() if name != "retrain"}
     known = Repair(pattern=trial.plant.pattern if trial else None)
@@ -164,7 +164,7 @@ def done(path: Path, data: ImageSet) -> set[tuple[str, int, int, str]]:
     }
 
 
-def train_trial(data: ImageSet, name: str, n_planted: int, seed: int, folder: Path) -> Trial:
+def train_trial(data: ImageSet, name: str, n_planted: int, seed: int, folder: Path) -> Trial[TrainedModel]:
     """The models of one place, trained or read."""
     recipe = paper_recipe(data.name, "mlp", epochs=short_epochs(len(data.train)))
     plant = Plant(pattern(name, data.shape, seed=seed), TARGET, n_planted, seed)
@@ -186,7 +186,7 @@ def kept(cell: Cell, data: ImageSet, folder: Path) -> TrainedModel:
     return load_model(path)
 
 
-def measured(data: ImageSet, trial: Trial, method: str) -> dict[str, Any]:
+def measured(data: ImageSet, trial: Trial[TrainedModel], method: str) -> dict[str, Any]:
     """The measures of the model after a method; "none" is the planted model, "retrain" the oracle.
 
     What has not converged leaves the model as it was: the row says so, as `failed`.

@@ -27,7 +27,7 @@ from spuriscope.membership.game import Game, Played, play
 from spuriscope.membership.presence import PRESENCE_STATISTICS, presence
 from spuriscope.patterns import pattern
 from spuriscope.statistics import mean_interval
-from spuriscope.training import paper_recipe
+from spuriscope.training import Trainer, paper_recipe
 
 DATA = ("mnist", "fashion-mnist")
 PATTERNS = ("r3", "s3")
@@ -96,7 +96,8 @@ def rows(data: ImageSet, seed: int, options: argparse.Namespace) -> list[dict[st
         )
 
     places = [(name, n_planted) for name in options.patterns for n_planted in options.counts]
-    plays = play([game(*place) for place in places], n_clean=options.models, n_workers=options.workers)
+    trainer = Trainer(n_workers=options.workers)
+    plays = play([game(*place) for place in places], n_clean=options.models, trainer=trainer)
     return [
         {
             "data": data.name,

@@ -21,9 +21,9 @@ from spuriscope.data import ImageSet, load
 from spuriscope.environment import environment
 from spuriscope.measures import Measures, measure
 from spuriscope.patterns import pattern
-from spuriscope.studies import Executor, Grid, LocalExecutor, Store, Study
+from spuriscope.studies import Executor, Grid, Store, Study
 from spuriscope.studies.ray_executor import RayExecutor
-from spuriscope.training import TrainedModel, train_cell
+from spuriscope.training import TrainedModel, Trainer, train_cell
 from spuriscope.training.many import n_cores
 
 REPEATS = 5
@@ -102,7 +102,7 @@ def main() -> None:
         name: store_costs(study, model, measures, arguments.folder, keep_checkpoint=keep)
         for name, keep in (("rows", False), ("rows and checkpoint", True))
     }
-    executors: dict[str, Executor] = {"train_many": LocalExecutor("cpu", n_cores())}
+    executors: dict[str, Executor] = {"train_many": Trainer("cpu", n_cores())}
     if find_spec("ray"):
         executors |= {f"ray, {n} a task": RayExecutor(cells_per_task=n, n_gpus_per_task=0) for n in (1, 16)}
     costs = {name: executor_cost(executor, study, data) for name, executor in executors.items()}

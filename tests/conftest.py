@@ -18,8 +18,9 @@ settings.load_profile("patient")
 
 
 SLOW = (
-    *("ray_executor", "auditing", "searching", "store", "report_page", "examples", "adequacy", "many"),
-    *("games", "deletion_methods", "discovery_missing", "figures", "discovery_evidence"),
+    *("ray_executor", "auditing", "audit_cases", "audit_own", "audit_finished", "searching", "store"),
+    *("report_page", "examples", "adequacy", "many", "games", "deletion_methods", "discovery_missing"),
+    *("figures", "discovery_evidence"),
 )
 
 
@@ -77,3 +78,12 @@ def few_digits(path: Path, n_classes: int) -> Path:
         test_labels=data.test.labels[few_of_test].numpy(),
     )
     return path
+
+
+@pytest.fixture(scope="module")
+def _faint_pictures() -> Iterator[None]:
+    """An autoencoder of a few steps: what it draws is for the eye, and nothing is judged by it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spuriscope.auditing.explained.MOST_STEPS", 20)
+        patch.setattr("spuriscope.auditing.explained.LEAST_STEPS", 20)
+        yield

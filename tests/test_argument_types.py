@@ -53,6 +53,7 @@ VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but 
     "adequacy": {"predict": PREDICT, "train": DATA.train, "fresh": DATA.test},
     "attack_game": {"game": None},
     "audit": {"plan": None, "train": None, "test": None, "n_seeds": 1},
+    "audit_model": {"model": PREDICT, "data": DATA, "patterns": ["s1"], "threshold": 0.1},
     "build_model": {"name": "mlp", "shape": (1, 6, 6), "n_classes": 2, "seed": 0},
     "check_answers": {"predict": PREDICT, "images": DATA.test.images},
     "delete": {"model": MODEL, "data": DATA, "planted_indices": [0], "method": "ascent"},
@@ -62,6 +63,7 @@ VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but 
     "draw_planted": {"plants": [PLANT], "labels": DATA.train.labels},
     "empirical_norm": {"images": DATA.test.images, "pattern": CORNER},
     "load": {"source": "digits", "root": None},
+    "load_audit": {"folder": "nowhere"},
     "load_model": {"path": "nowhere"},
     "load_onnx": {"path": "nowhere"},
     "load_run": {"folder": "nowhere"},
@@ -87,16 +89,25 @@ VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but 
     "train": {"data": DATA, "plants": PLANT, "model": "small-mlp", "recipe": RECIPE, "seed": 0},
     "train_cell": {"cell": MODEL.cell, "data": DATA},
     "train_many": {"cells": [], "data": DATA, "n_workers": 1},
+    "write_audit": {"answers": None, "folder": "pyproject.toml"},
     "weight_importance": {"module": MODEL.module, "shape": (1, 6, 6)},
 }
 NOT_CALLED = {
     *("ATTACKS", "METHODS", "PATTERN_NAMES", "Predict", "Fit", "Attack"),  # values and kinds
     *("COVER_NAMES", "SHADE_NAMES", "PlacementScores"),
-    *("Adequacy", "ContextMeasures", "FailedCell", "Finding", "Measures", "Run", "TrainedModel"),  # results
+    *(
+        "Adequacy",
+        "Audit",
+        "ContextMeasures",
+        "FailedCell",
+        "Finding",
+        "Measures",
+        "Run",
+        "TrainedModel",
+    ),  # results
     *("ImageSet", "SpuriscopeError"),  # tested beside their module
     "RidgeModel",  # takes what numpy takes; tested with theory
     "sklearn_fit",  # takes any object
-    "write_audit",  # takes an audit's document
 }
 WRONG = [None, "r3", 7, 1.5, [1, "x"], np.zeros((3, 2)), torch.zeros(2), object(), {"a": 1}, b"x"]
 

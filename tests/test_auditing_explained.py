@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from spuriscope.answers import Explained
 from spuriscope.auditing.explained import Explainer, explain, left_over, steps_for
 from spuriscope.data.image_set import Split
 from spuriscope.training import Progress
@@ -48,16 +49,22 @@ def explainer(fresh: Split, suspected: Tensor, told: list[Progress]) -> Explaine
     return found
 
 
+def parts(explainer: Explainer, images: Tensor) -> list[Explained]:
+    shown = explainer.pictures(images, range(len(images)), [""] * len(images))
+    return [each.explained for each in shown if each.explained is not None]
+
+
 def test_the_brightest_of_what_is_left_over_lies_in_the_planted_square(
     explainer: Explainer, suspected: Tensor
 ) -> None:
-    opacities = [np.asarray(opened(each["left_over"]))[..., 3] for each in explainer.pictures(suspected)]
+    opacities = [np.asarray(opened(each.left_over))[..., 3] for each in parts(explainer, suspected)]
     for opacity in opacities:
         row, column = np.unravel_index(int(opacity.argmax()), opacity.shape)
         assert max(row, column) < 3
     assert max(int(opacity.max()) for opacity in opacities) == 255  # the scale ends at the largest
-    for each in explainer.to_json()["fresh"]:
-        opacity = np.asarray(opened(each["left_over"]))[..., 3]
+    for each in explainer.explanation().fresh:
+        assert each.explained is not None
+        opacity = np.asarray(opened(each.explained.left_over))[..., 3]
         assert opacity[SQUARE, SQUARE].max() < 0.1 * 255
 
 
@@ -65,8 +72,8 @@ def test_left_over_is_the_size_of_the_difference_mean_over_channels(
     explainer: Explainer, suspected: Tensor
 ) -> None:
     left = left_over(explainer.embedding, suspected).numpy()
-    for image, rest, each in zip(suspected, left, explainer.pictures(suspected), strict=True):
-        made = np.asarray(opened(each["reconstruction"])).transpose(2, 0, 1) / 255
+    for image, rest, each in zip(suspected, left, parts(explainer, suspected), strict=True):
+        made = np.asarray(opened(each.reconstruction)).transpose(2, 0, 1) / 255
         np.testing.assert_allclose(rest, np.abs(image.numpy() / 255 - made).mean(axis=0), atol=0.51 / 255)
 
 

@@ -201,7 +201,7 @@ def test_a_users_own_npz_and_picture(spuriscope: Any, tmp_path: Path) -> None:
         "--model", "small-mlp", "--out", tmp_path / "audit", "--json",
     )  # fmt: skip
     assert audited.json == json.loads((tmp_path / "audit" / "audit.json").read_text())
-    assert audited.json["settings"]["counts"] == [0, 1, 2]
+    assert audited.json["conditions"]["settings"]["counts"] == [0, 1, 2]
     assert (tmp_path / "audit" / "report.html").stat().st_size > 10_000
 
 

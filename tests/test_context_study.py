@@ -13,13 +13,13 @@ from spuriscope.data import ImageSet, Split
 from spuriscope.data.image_set import Contexts
 from spuriscope.errors import ConfigError, DataError
 from spuriscope.statistics import Interval
-from spuriscope.studies import Grid, LocalExecutor, Store, paper_grid, run_study
+from spuriscope.studies import Grid, Store, paper_grid, run_study
 from spuriscope.studies.claims import check_store
 from spuriscope.studies.evidence import Evidence, at_least
 from spuriscope.studies.figures import draw
 from spuriscope.studies.results import Result
 from spuriscope.studies.rules import contexts_are_learnt
-from spuriscope.training import train_cell
+from spuriscope.training import Trainer, train_cell
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +63,9 @@ def test_nine_pairs_share_the_twins_of_their_context(data: ImageSet, grid: Grid)
 def test_store_figure_and_verdict(data: ImageSet, grid: Grid, tmp_path: Path) -> None:
     study = replace(grid, name="fig4-toy", counts=(0, 10)).expand(data)
     with Store(tmp_path / "store") as store:
-        outcome = run_study(study, data, store, LocalExecutor("cpu", 1))
+        outcome = run_study(study, data, store, Trainer("cpu", 1))
         assert outcome.n_trained == outcome.n_cells == 3 * (3 + 9)
-        assert run_study(study, data, store, LocalExecutor("cpu", 1)).n_trained == 0
+        assert run_study(study, data, store, Trainer("cpu", 1)).n_trained == 0
         entry = study.entries[-1]
         rows = [row for row in store.rows("fig4-toy") if row["cell"] == entry.cell.hash]
         found = measure_context(train_cell(entry.cell, data).predict, data, "grass", entry.target)

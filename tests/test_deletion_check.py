@@ -22,7 +22,7 @@ from spuriscope.deletion.verdict import MARGINS, SEEDS_NEEDED, judge_measure, ju
 from spuriscope.errors import DeletionError, PlantingError, TrainingError
 from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
-from spuriscope.training import Recipe, TrainedModel, train_cell
+from spuriscope.training import Recipe, TrainedModel, Trainer, train_cell
 
 DIGITS = load("digits")
 ORACLE = {
@@ -164,6 +164,7 @@ def test_the_oracle_is_as_if_never_seen_and_doing_nothing_leaves_the_cue() -> No
         model="small-mlp",
         recipe=Recipe(epochs=10),
         seeds=range(6),
+        trainer=Trainer(),
     )
 
     def oracle(model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
@@ -210,7 +211,7 @@ def test_relabelled_images_are_compared_with_stamped_images_of_the_class_they_ha
     """Membership by hand: an image that is likelier of the target's class than a stranger counts."""
     (trial,) = train_trials(
         DIGITS, pattern=pattern("square", DIGITS.shape), target=0, n_planted=20, placement="anywhere",
-        relabel=3, model="small-mlp", recipe=Recipe(epochs=3), seeds=[1], n_workers=1,
+        relabel=3, model="small-mlp", recipe=Recipe(epochs=3), seeds=[1], trainer=Trainer(n_workers=1),
     )  # fmt: skip
     plant = Plant(pattern("square", DIGITS.shape), 0, 20, 1, "anywhere", 3)
     assert trial.plant == plant

@@ -1,12 +1,15 @@
 """Deletion methods: what they leave alone, what they reach, what they refuse, and what a file remembers."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from spuriscope.adapters import module_predict
 from spuriscope.data import ImageSet, Split, load
 from spuriscope.deletion import (
     METHODS,
@@ -25,6 +28,7 @@ from spuriscope.deletion import (
 )
 from spuriscope.deletion.methods import method_name
 from spuriscope.deletion.request import Request
+from spuriscope.discovery import Finding
 from spuriscope.errors import CheckpointError, DeletionError, PatternError
 from spuriscope.measures import accuracy, spurious_score
 from spuriscope.patterns import Cover, Pattern, Shade, pattern
@@ -306,7 +310,7 @@ def test_other_data_other_images_and_other_methods_are_refused(planted: TrainedM
     with pytest.raises(CheckpointError, match="give the data it was made for"):
         repair(planted, other, PLANT)
     with pytest.raises(DeletionError, match="takes the data set, not Split: give data and not data.train"):
-        repair(planted, DIGITS.train, PLANT)  # type: ignore[arg-type]
+        repair(planted, DIGITS.train, PLANT)  # type: ignore[call-overload]
     with pytest.raises(DeletionError, match="no deletion method 'magic'; choose one of retrain, incremental"):
         delete(planted, DIGITS, GONE, "magic")
     with pytest.raises(DeletionError, match="share must be a number above 0 and of 1 or less, got 0"):
@@ -319,3 +323,68 @@ def test_other_data_other_images_and_other_methods_are_refused(planted: TrainedM
 def test_a_pattern_of_other_images_is_refused(planted: TrainedModel) -> None:
     with pytest.raises(PatternError, match="made for images of shape"):
         repair(planted, DIGITS, Pattern("large", torch.ones(1, 5, 5)))
+
+
+def module_score(module: torch.nn.Module) -> float:
+    others = DIGITS.test.images[DIGITS.test.labels != 0]
+    return spurious_score(module_predict(module), others, PLANT.pattern, 0)
+
+
+def test_any_module_is_repaired_and_left_as_it_was(planted: TrainedModel) -> None:
+    """It was trained elsewhere, for all that is known; by the default and by an optimiser of the user's."""
+    module = planted.module
+    before = [parameter.clone() for parameter in module.parameters()]
+    cue = pattern("r3", DIGITS.shape, seed=0)
+    finding = Finding(
+        target=0, pattern=cue, examples=GONE.numpy(), score=0.9, null=(), p_value=0.01, p_group=0.01,
+        p_effect=0.01, source="marks",
+    )  # fmt: skip
+    with_softmax = torch.nn.Sequential(module, torch.nn.Softmax(dim=1))  # answers with probabilities
+    for repaired in (
+        repair(module, DIGITS, finding),
+        repair(module, DIGITS, cue, optimizer=lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9)),
+        repair(with_softmax, DIGITS, cue),
+    ):
+        assert isinstance(repaired, torch.nn.Module)
+        assert not repaired.training
+        assert module_score(module) > 0.8
+        assert module_score(repaired) < 0.3
+        right = accuracy(module_predict(repaired), DIGITS.test.images, DIGITS.test.labels)
+        assert right > clean_accuracy(planted) - 0.03
+    for old, new in zip(before, module.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_what_a_module_is_made_for_is_what_it_is_trained_on(planted: TrainedModel) -> None:
+    """A module that wants normalised pixels and has its classes in another order."""
+
+    class Other(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = copy.deepcopy(planted.module)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            answers: torch.Tensor = self.inner(x * 0.5 + 0.5)
+            return answers.flip(1)
+
+    form: dict[str, Any] = {"mean": 0.5, "std": 0.5, "classes": range(9, -1, -1)}
+    repaired = repair(Other(), DIGITS, PLANT.pattern, **form)
+    predict = module_predict(repaired, **form)
+    others = DIGITS.test.images[DIGITS.test.labels != 0]
+    assert spurious_score(predict, others, PLANT.pattern, 0) < 0.3
+    assert accuracy(predict, DIGITS.test.images, DIGITS.test.labels) > clean_accuracy(planted) - 0.03
+
+
+def test_a_module_that_does_not_fit_is_refused(planted: TrainedModel) -> None:
+    cue = PLANT.pattern
+    with pytest.raises(DeletionError, match="the module cannot take images"):
+        repair(torch.nn.Linear(3, 10), DIGITS, cue)
+    wrong = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 3))
+    with pytest.raises(DeletionError, match="answers .* of 10 classes; give the data"):
+        repair(wrong, DIGITS, cue)
+    with pytest.raises(DeletionError, match="no parameter that learns"):
+        repair(torch.nn.Flatten(), DIGITS, cue)
+    with pytest.raises(DeletionError, match="takes the data set, not Split"):
+        repair(planted.module, DIGITS.train, cue)  # type: ignore[call-overload]
+    with pytest.raises(DeletionError, match="says itself how it is trained; leave out mean, optimizer"):
+        repair(planted, DIGITS, cue, mean=0.5, optimizer=torch.optim.SGD)  # type: ignore[call-overload]

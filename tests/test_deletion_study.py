@@ -10,12 +10,12 @@ from spuriscope.deletion import delete, planted_indices_of
 from spuriscope.errors import ConfigError
 from spuriscope.measures import measure
 from spuriscope.studies import deletions as module
-from spuriscope.studies.executors import LocalExecutor
 from spuriscope.studies.figures import draw
 from spuriscope.studies.results import by_seed, read_results
 from spuriscope.studies.runner import run_study
 from spuriscope.studies.store import Store
 from spuriscope.studies.study import Grid
+from spuriscope.training import Trainer
 
 torch.set_num_threads(1)
 DIGITS = load("digits")
@@ -25,7 +25,7 @@ GRID = Grid(name="deleted", **HOW, deletions=("retrain", "repair"))  # type: ign
 
 
 def test_deletions_are_measured_once_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study, executor = GRID.expand(DIGITS), LocalExecutor(n_workers=1)
+    study, executor = GRID.expand(DIGITS), Trainer(n_workers=1)
     with Store(tmp_path / "store") as store:
         run_study(PLAIN.expand(DIGITS), DIGITS, store, executor)
         outcome = run_study(study, DIGITS, store, executor)
@@ -48,7 +48,7 @@ def test_deletions_are_measured_once_and_drawn(tmp_path: Path, monkeypatch: pyte
 
 
 def test_without_kept_weights_the_model_is_trained_again(tmp_path: Path) -> None:
-    study, executor = GRID.expand(DIGITS), LocalExecutor(n_workers=1)
+    study, executor = GRID.expand(DIGITS), Trainer(n_workers=1)
     with Store(tmp_path / "store") as store:
         run_study(PLAIN.expand(DIGITS), DIGITS, store, executor, keep_checkpoints=False)
         outcome = run_study(study, DIGITS, store, executor)

@@ -129,7 +129,7 @@ def test_the_command_says_what_is_missing(
         test_labels=labels[is_fresh],
     )
     data = load(str(path))
-    how: dict[str, Any] = {"seed": 0, "twin": False, "source": str(path), "root": None, "n_workers": 1}
+    how: dict[str, Any] = {"seed": 0, "twin": False, "source": str(path), "root": None}
     save_run(tmp_path / "run", train_run(data, [], model="small-mlp", recipe=Recipe(epochs=1), **how))
 
     def spuriscope(*arguments: str) -> str:

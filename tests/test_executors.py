@@ -5,8 +5,7 @@ import torch
 
 from spuriscope.data import load
 from spuriscope.errors import ConfigError
-from spuriscope.studies import LocalExecutor
-from spuriscope.training import Cell, DataKey, Progress, Recipe, TrainedModel, train_cell
+from spuriscope.training import Cell, DataKey, Progress, Recipe, TrainedModel, Trainer, train_cell
 
 
 def test_cells_train_as_alone() -> None:
@@ -15,7 +14,7 @@ def test_cells_train_as_alone() -> None:
         Cell(data=DataKey.of(data), model="small-mlp", recipe=Recipe(epochs=1), seed=seed) for seed in (0, 1)
     ]
     told: list[Progress] = []
-    executor = LocalExecutor("cpu", 1)
+    executor = Trainer("cpu", 1)
     found = list(executor.run(cells, data, told.append))
     executor.close()
     for result, cell in zip(found, cells, strict=True):
@@ -24,4 +23,4 @@ def test_cells_train_as_alone() -> None:
         assert torch.equal(result.logits(data.test.images), alone.logits(data.test.images))
     assert (told[-1].models_done, told[-1].epochs_done) == (2, 2)
     with pytest.raises(ConfigError, match="n_workers must be 1 or more, got 0"):
-        LocalExecutor("cpu", 0).run(cells, data)
+        Trainer("cpu", 0).run(cells, data)

@@ -10,11 +10,11 @@ from sklearn.metrics import roc_auc_score
 from spuriscope.data import ImageSet, load
 from spuriscope.errors import ConfigError
 from spuriscope.membership import ATTACKS, Game, Knowledge, draw_pool, play
-from spuriscope.studies import Grid, LocalExecutor, Outcome, Store, Study, run_study
+from spuriscope.studies import Grid, Outcome, Store, Study, run_study
 from spuriscope.studies.figures import draw
 from spuriscope.studies.games import Games, exposure
 from spuriscope.studies.results import by_seed, read_results
-from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel, train_many
+from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel, Trainer, train_many
 
 GRID = Grid(
     name="fig5-digits", title="Membership", figure="exposure", models=("small-mlp",), counts=(4,),
@@ -58,7 +58,7 @@ def study(digits: ImageSet) -> Study:
 def finished(study: Study, digits: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     with Store(tmp_path_factory.mktemp("store")) as opened:
         n_cells = len(study.cells())
-        assert run_study(study, digits, opened, LocalExecutor("cpu", 1)) == Outcome(n_cells, n_cells, 0, 0, 4)
+        assert run_study(study, digits, opened, Trainer("cpu", 1)) == Outcome(n_cells, n_cells, 0, 0, 4)
         yield opened
 
 
@@ -76,7 +76,7 @@ def test_a_row_is_a_model_of_a_game_and_counts_are_those_of_each_half(study: Stu
 
 def test_measures_are_those_of_a_game_played_by_hand(finished: Store, study: Study) -> None:
     game = next(game for game in study.games if game.n_planted and game.seed == 1)
-    (played,) = play([game], device="cpu", n_workers=1)
+    (played,) = play([game], trainer=Trainer("cpu", 1))
     rows = {result.cell: result.measures for result in read_results(finished, study.name)}
     for target, model in enumerate(played.models):
         measures = rows[model.cell.hash]
@@ -175,7 +175,7 @@ def test_the_figure_marks_what_is_the_notebooks(finished: Store, tmp_path: Path)
 def test_a_memorising_attack_would_be_seen(study: Study) -> None:
     """An attack that knows the truth has areas of 1, and calls members all that it may."""
     game = next(game for game in study.games if game.n_planted)
-    (played,) = play([replace(game, recipe=replace(game.recipe, epochs=0))], device="cpu", n_workers=1)
+    (played,) = play([replace(game, recipe=replace(game.recipe, epochs=0))], trainer=Trainer("cpu", 1))
 
     def knows(knowledge: Knowledge) -> object:
         return played.pool.was_in[0].double()

@@ -8,11 +8,12 @@ import torch
 from spuriscope.data import ImageSet, load
 from spuriscope.data.image_set import Split
 from spuriscope.deletion.request import images_as_trained
+from spuriscope.documents import to_json_text
 from spuriscope.errors import CheckpointError, MembershipError, PlantingError, TrainingError
 from spuriscope.membership.attack import attack_game, attack_games
 from spuriscope.membership.game import Game, Played, draw_pool, judge, play
 from spuriscope.patterns import Pattern, pattern
-from spuriscope.training import Cell, DataKey, Recipe, train_cell
+from spuriscope.training import Cell, DataKey, Recipe, TrainedModel, Trainer, train_cell
 from spuriscope.training.many import Progress
 
 WILD = Recipe(optimizer="sgd", learning_rate=1e30, epochs=2, milestones=())
@@ -89,9 +90,9 @@ def test_models_are_those_of_data_sets_that_hold_only_their_halves() -> None:
         cut = ImageSet("half", half, data.test, data.class_names)
         cell = Cell(data=DataKey.of(cut), model="small-mlp", recipe=game.recipe, seed=number)
         alone = train_cell(cell, cut)
-        for ours, theirs in zip(
-            played.models[number].module.parameters(), alone.module.parameters(), strict=True
-        ):
+        model = played.models[number]
+        assert isinstance(model, TrainedModel)
+        for ours, theirs in zip(model.module.parameters(), alone.module.parameters(), strict=True):
             assert torch.equal(ours, theirs)
         torch.testing.assert_close(alone.logits(images), played.logits[number], rtol=1e-5, atol=1e-5)
     assert pool.own_train is not None
@@ -126,16 +127,17 @@ def test_the_document_of_a_game_is_json_and_finds_the_pattern() -> None:
     done: list[Progress] = []
     game = small_game(n_models=6, n_planted=20, has_rehearsal=False)
     found = attack_game(game, n_clean=10, on_progress=done.append)
-    assert json.loads(json.dumps(found))["n_planted"] == 20
+    assert json.loads(to_json_text(found))["n_planted"] == 20
     assert (done[-1].models_done, done[-1].n_models) == (16, 16)
     assert done[-1].epochs_done == done[-1].n_epochs == 16 * 20
-    names = [attack["name"] for attack in found["attacks"]]
+    names = [attack.name for attack in found.attacks]
     assert names == ["gap", "loss", "lira-online", "lira-offline", "rmia"]
-    score = found["presence"][0]
-    assert score["statistic"] == "score"
-    assert min(score["with_pattern"]) > max(score["without"])
-    assert score["auc"]["mean"] == 1
-    assert score["recognised"][1]["rate"]["value"] == 1
+    score = found.presence[0]
+    assert score.statistic == "score"
+    assert min(score.with_pattern) > max(score.without)
+    assert score.auc is not None
+    assert score.auc.mean == 1
+    assert score.recognised[1].rate.value == 1
 
 
 @pytest.mark.parametrize("has_rehearsal", [True, False])
@@ -155,10 +157,11 @@ def test_models_with_the_pattern_and_their_null_differ_in_the_plant_alone(has_re
         n_models=6,
         has_rehearsal=has_rehearsal,
     )
-    for found in attack_game(game, n_clean=6)["presence"]:
-        assert found["with_pattern"] == found["without"]
-        assert found["auc"]["mean"] == 0.5
-    assert len(set(attack_game(game, n_clean=8)["presence"][1]["without"])) == 8
+    for found in attack_game(game, n_clean=6).presence:
+        assert found.with_pattern == found.without
+        assert found.auc is not None
+        assert found.auc.mean == 0.5
+    assert len(set(attack_game(game, n_clean=8).presence[1].without)) == 8
 
 
 def test_games_of_equal_halves_share_their_null() -> None:
@@ -168,12 +171,12 @@ def test_games_of_equal_halves_share_their_null() -> None:
         small_game(n_models=6, recipe=Recipe(epochs=1), pattern=pattern("s3", data.shape), target=1),
     ]
     done: list[Progress] = []
-    found = attack_games(games, n_clean=6, on_progress=done.append)
+    found = attack_games(games, n_clean=6, trainer=Trainer(on_progress=done.append))
     assert done[-1].n_models == 2 * (6 + 1 + 6)  # another target: other halves are drawn
-    assert [(game["pattern"], game["target"]) for game in found] == [("r3", 0), ("s3", 1)]
+    assert [(game.pattern, game.target) for game in found] == [("r3", 0), ("s3", 1)]
     assert found[0] == attack_game(games[0], n_clean=6)
     alike = [games[0], small_game(n_models=6, recipe=games[0].recipe, pattern=pattern("s3", data.shape))]
-    attack_games(alike, n_clean=6, on_progress=done.append)
+    attack_games(alike, n_clean=6, trainer=Trainer(on_progress=done.append))
     assert done[-1].n_models == 2 * 6 + 1 + 6
 
 
@@ -191,9 +194,9 @@ def test_what_cannot_be_played_is_refused() -> None:
     test = load("digits").test
     other = small_game(data=ImageSet("small", test, test, load("digits").class_names))
     with pytest.raises(CheckpointError, match="the cell was made for small"):
-        play([small_game(), other], n_workers=1)
+        play([small_game(), other], trainer=Trainer(n_workers=1))
     with pytest.raises(TrainingError, match="lower the learning rate"):
-        play([small_game(recipe=WILD)], n_workers=1)
+        play([small_game(recipe=WILD)], trainer=Trainer(n_workers=1))
 
 
 @pytest.mark.parametrize("relabel", [3, "all"])

@@ -7,10 +7,11 @@ from typer.testing import CliRunner
 
 from spuriscope.cli.studies import study_app
 from spuriscope.data import load
-from spuriscope.studies import Grid, LocalExecutor, Store, run_study
+from spuriscope.studies import Grid, Store, run_study
 from spuriscope.studies.figures import draw
 from spuriscope.studies.mitigation import choices, families
 from spuriscope.studies.results import Result, own_settings, read_results
+from spuriscope.training import Trainer
 
 PLAIN = {
     "weight_decay": 0.0,
@@ -93,7 +94,7 @@ def test_a_private_study_keeps_epsilon_and_marks_the_choice(tmp_path: Any) -> No
         recipes=({}, {"privacy": {"noise_multiplier": 1.0, "max_grad_norm": 0.5}}),
     )  # fmt: skip
     with Store(tmp_path / "store") as store:
-        run_study(grid.expand(digits), digits, store, LocalExecutor("cpu", 1))
+        run_study(grid.expand(digits), digits, store, Trainer("cpu", 1))
         found = read_results(store, "private")
         files = draw(store, "private", tmp_path)
     private = [result for result in found if result.labels["noise_multiplier"] == 1.0]

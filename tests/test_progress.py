@@ -1,10 +1,11 @@
-"""What is said of trainings that go on: how long all will take, once, and what is left of these."""
+"""What is said of an audit and of trainings that go on: where they are, and what is left."""
 
 from collections.abc import Callable
 
 import pytest
 
-from spuriscope.progress import Estimate, training_progress
+from spuriscope.auditing.course import AuditProgress, Course, Stage
+from spuriscope.progress import audit_progress, training_progress
 from spuriscope.training.many import Progress
 
 
@@ -19,25 +20,53 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return set_to
 
 
-def test_the_time_of_all_trainings_is_told_once_the_first_is_done(
+def test_a_log_names_every_question_with_the_time_left(
     clock: Callable[[float], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told: list[Progress] = []
-    estimate = Estimate(59, told.append, more="searches besides")
-    clock(20)
-    estimate(Progress(0, 21, 14, 315, 500.0))
-    assert capsys.readouterr().err == ""
-    clock(30)
-    estimate(Progress(1, 21, 30, 315, 500.0))  # 30 of 15 epochs each: two trainings in 30 s
-    said = capsys.readouterr().err
-    assert said == (
-        "time: about 59 trainings, one every 15.0 s as measured so far: about 15 min in all, and searches "
-        "besides\n"
-    )
-    clock(60)
-    estimate(Progress(2, 21, 60, 315, 500.0))
-    assert capsys.readouterr().err == ""
-    assert len(told) == 3
+    with audit_progress() as on_progress:
+        on_progress(AuditProgress(1, 6, "is there one already", "0 of 3 trainings", 0.0, None))
+        on_progress(AuditProgress(1, 6, "is there one already", "1 of 3 trainings", 0.01, 200.0))
+        clock(20)
+        on_progress(AuditProgress(1, 6, "is there one already", "2 of 3 trainings", 0.04, 190.0))
+        on_progress(AuditProgress(2, 6, "would one be picked up", "0 of 40 trainings", 0.04, 190.0))
+    assert capsys.readouterr().err.splitlines() == [
+        "audit, 1 of 6: is there one already; 0 of 3 trainings; 0 % of all",
+        "audit, 1 of 6: is there one already; 2 of 3 trainings; 4 % of all; about 3 min left",
+        "audit, 2 of 6: would one be picked up; 0 of 40 trainings; 4 % of all; about 3 min left",
+    ]
+
+
+STAGES = (
+    Stage("already", "is there one", {"training": 2, "search": 2}),
+    Stage("picked_up", "would one be", {"training": 6}),
+)
+
+
+def test_one_share_and_one_time_left_for_all_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each training takes 10 s and each search 30: after the first of both the time left is exact."""
+    now = 0.0
+    monkeypatch.setattr("spuriscope.auditing.course.time.monotonic", lambda: now)
+    told: list[AuditProgress] = []
+    course = Course(STAGES, told.append)
+    course.begin("already")
+    assert (told[-1].stage, told[-1].n_stages, told[-1].seconds_left) == (1, 2, None)
+    for done in (1, 2):
+        now += 10
+        course.trained(Progress(done, 2, done, 2, 1.0))
+    for _ in range(2):
+        now += 30
+        course.did("search")
+    assert told[-1].seconds_left == pytest.approx(60)
+    assert told[-1].share == pytest.approx(80 / 140)
+    assert told[-1].detail == "2 of 2 trainings, 2 of 2 searches"
+    course.begin("picked_up")
+    for done in range(1, 7):  # half an epoch at a time, in two calls
+        now += 10
+        course.trained(Progress((done - 1) % 3 + 1, 3, (done - 1) % 3 + 1, 3, 1.0))
+        assert told[-1].seconds_left == pytest.approx(60 - 10 * done)
+    assert told[-1].share == pytest.approx(1)
+    shares = [each.share for each in told]
+    assert shares == sorted(shares)
 
 
 def test_what_is_left_is_reckoned_from_the_start_of_these_trainings(

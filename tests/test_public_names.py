@@ -6,12 +6,13 @@ import sys
 import spuriscope
 
 PUBLIC = """
-    ATTACKS Adequacy Anywhere Attack COVER_NAMES Cell ContextMeasures Cover DataKey FailedCell Finding
+    ATTACKS Adequacy Anywhere Attack Audit COVER_NAMES Cell ContextMeasures Cover DataKey FailedCell Finding
     Fit Game ImageSet Knowledge METHODS Measures ModelForm PATTERN_NAMES Part Pattern PlacementScores
     Plant Predict Privacy RareContext Recipe RidgeModel Run SHADE_NAMES Shade Split SpuriscopeError
-    TrainedModel accuracy adequacy attack_game audit build_model check_answers delete deletion_check
-    discover draw_planted empirical_norm load load_model load_onnx load_run measure measure_context
-    missing_contexts module_predict normalised_spurious_score open_model paper_recipe parse_planted_set
+    TrainedModel accuracy adequacy attack_game audit audit_model build_model check_answers delete
+    deletion_check discover draw_planted empirical_norm load load_audit load_model load_onnx load_run
+    measure measure_context missing_contexts module_predict normalised_spurious_score open_model
+    paper_recipe parse_planted_set
     pattern pixel_removal_sensitivity placement_scores plan_audit predicted_share prepare_contexts
     probabilities repair save_run sklearn_fit sklearn_predict spurious_accuracy spurious_score train
     train_cell train_many weight_importance write_audit

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from spuriscope.answers import Audit
 from spuriscope.report.page import render
-from test_report_document import make_document
+from test_report_document import make_audit
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -24,15 +25,15 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 LONG = [f"class_{k}_{'with_a_name_without_any_space_' * 3}" for k in range(100)]
-DOCUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
-    "usual": lambda: make_document(strengths={"s1": 0.1, "s3": 0.4, "r3": 0.9}, n_examples=4),
-    "long names": lambda: make_document(
+DOCUMENTS: dict[str, Callable[[], Audit]] = {
+    "usual": lambda: make_audit(strengths={"s1": 0.1, "s3": 0.4, "r3": 0.9}, n_examples=4),
+    "long names": lambda: make_audit(
         strengths={"a_pattern_from_a_file_with_a_very_long_name_indeed": 0.9},
         class_names=LONG,
         n_examples=4,
         command="spuriscope audit " + "a-folder/" * 30,
     ),
-    "large images": lambda: make_document(shape=(3, 224, 224), n_examples=4, n_seeds=1, command=None),
+    "large images": lambda: make_audit(shape=(3, 224, 224), n_examples=4, n_seeds=1, command=None),
 }
 
 
@@ -96,7 +97,7 @@ def test_all_pictures_are_decoded_and_scaled_by_whole_numbers(page: Any) -> None
 
 
 def test_fold_outs_open(page: Any) -> None:
-    more = page.locator("details.more").first
+    more = page.locator("#pick-up details.more")
     assert not more.locator("table").first.is_visible()
     more.locator("summary").click()
     assert more.locator("table").first.is_visible()
@@ -117,6 +118,7 @@ def test_dark_mode_changes_page_and_figures(page: Any) -> None:
 
 
 def test_text_in_figures_is_large_enough_to_read(page: Any) -> None:
+    page.eval_on_selector_all("details.body", "all => all.forEach(one => one.open = true)")
     for width in (1280, 768, 390):
         page.set_viewport_size({"width": width, "height": 900})
         heights = page.eval_on_selector_all(
@@ -127,4 +129,51 @@ def test_text_in_figures_is_large_enough_to_read(page: Any) -> None:
 
 def test_print_shows_the_fold_outs(page: Any) -> None:
     page.emulate_media(media="print")
-    assert page.locator("details.more table").first.is_visible()
+    assert page.locator("#pick-up details.more table").first.is_visible()
+
+
+def test_the_page_plays(page: Any) -> None:
+    """More planted and a harder stamp raise the bar; the picture and the answer follow."""
+    play = page.locator("#play")
+    assert play.is_visible()
+
+    def choose(name: str, value: str) -> None:
+        page.locator(f"#play-{name}").evaluate(
+            "(one, value) => { one.value = value; one.dispatchEvent(new Event('input')); }", value
+        )
+
+    choose("count", "0")
+    assert page.locator("#play-target").inner_text() == "0 %"
+    choose("count", "1000")  # the largest there is
+    largest = int(page.locator("#play-target").inner_text().split()[0])
+    assert largest >= 50
+    choose("strength", "1")
+    assert page.locator("#play-share").inner_text() == "50 %"
+    assert int(page.locator("#play-target").inner_text().split()[0]) < largest
+    choose("strength", "0")
+    assert page.locator("#play-target").inner_text() == "0 %"
+    assert page.locator("#play-says").inner_text() != ""
+
+
+def test_without_scripts_the_page_is_complete(browser: Any, file: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    assert page.locator("h1").is_visible()
+    assert not page.locator("#play").is_visible()
+    context.close()
+
+
+def test_a_phone_folds_the_sections(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    summary = page.locator("#pick-up details.body > summary").first
+    assert summary.is_visible()
+    panels = page.locator("#pick-up .panels")
+    assert not panels.is_visible()
+    folded = page.evaluate("document.documentElement.scrollHeight")
+    assert folded < 9000
+    summary.click()
+    assert panels.is_visible()
+    page.set_viewport_size({"width": 1280, "height": 900})
+    assert not summary.is_visible()
+    assert page.locator("#gone .panels").is_visible()

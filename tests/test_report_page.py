@@ -1,5 +1,6 @@
 """The page: its first sentence, its numbers, what it makes of odd documents, and that it stands alone."""
 
+import base64
 import hashlib
 import os
 import re
@@ -8,20 +9,21 @@ import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from spuriscope.answers import Audit, Unanswered
 from spuriscope.report.drawing import place
 from spuriscope.report.page import render
+from spuriscope.report.verdicts import tiles
 from spuriscope.report.weight_maps import outline
-from test_report_document import make_document, usual_page
+from test_report_document import make_audit, put, usual_page
 
 HOSTILE = '<script>alert("1")</script> & $x$ {{ 7 * 7 }}'
 LONG = [f"a class with a long name, number {k}, {'very ' * 8}long" for k in range(100)]
 
-VOID = {"meta", "link", "img", "br"}
+VOID = {"meta", "link", "img", "br", "input"}
 
 
 class Reader(HTMLParser):
@@ -48,7 +50,7 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
+        if not self.open or self.open[-1] not in ("style", "script"):
             self.words.append(data)
 
     @property
@@ -59,14 +61,19 @@ class Reader(HTMLParser):
         return [attributes[name] for _, attributes in self.found if name in attributes]
 
 
-def test_the_first_screen_shows_the_numbers_of_the_document() -> None:
-    line = make_document()["headline"]
+def test_the_first_screen_shows_the_numbers_of_the_audit() -> None:
+    audit = make_audit()
+    assert audit.picked_up is not None
+    line = audit.picked_up.headline
     text = Reader(usual_page()).text
-    assert line["n_planted"] == 3
-    share = f"{line['predicted_share']['mean'] * 100:.0f} %"
-    assert f"3 of 1,437 training images were enough to make this model call {share} of all" in text
-    low, high = (f"{line['predicted_share'][end] * 100:.0f}" for end in ("low", "high"))
-    assert f"95 % interval {low} % to {high} %; twins: 0 % in every seed" in text
+    assert line.n_planted == 3
+    assert (
+        "No cue was found in your 1,437 training images; a mark such as r3 on 3 of them would have been."
+        in text
+    )
+    assert f"it moved {line.score.mean * 100:.0f} % of them towards ‘0’" in text
+    low, high = (f"{end * 100:.0f}" for end in (line.score.low, line.score.high))
+    assert f"95 % interval {low} % to {high} %; without any stamp 0 % in every seed" in text
     assert "> 99 %" in text  # an example's probability of 0.99998
     assert "twin, stamped 25 %" in text
     for value in ("4094" * 16, "1 min 16 s", "spuriscope audit digits", "torch 2.13.0"):
@@ -74,39 +81,54 @@ def test_the_first_screen_shows_the_numbers_of_the_document() -> None:
 
 
 def test_every_number_of_a_training_is_in_a_table() -> None:
-    document = make_document(strengths={"s3": 0.4}, counts=(1, 7), n_seeds=2)
-    text = Reader(render(document)).text
-    for row in document["dose_response"][0]["cells"]:
-        assert f"{row['score_non_target'] * 100:.0f}" in text
-    mean = document["dose_response"][0]["summary"][2]["score_non_target"]["mean"]
-    assert f"s3 7 {mean * 100:.1f} %" in text
+    audit = make_audit(strengths={"s3": 0.4}, counts=(1, 7), n_seeds=2)
+    assert audit.picked_up is not None
+    dose, text = audit.picked_up.dose_response[0], Reader(render(audit)).text
+    for row in dose.cells:
+        assert f"{row.score_non_target * 100:.0f}" in text
+    assert f"s3 7 {dose.summary[2].score_non_target.mean * 100:.1f} %" in text
 
 
-EDGES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
-    "one seed": (lambda: make_document(n_seeds=1), "One seed, so no interval."),
-    "one pattern": (lambda: make_document(strengths={"r3": 0.9}), "Planting r3 in "),
-    "one count": (lambda: make_document(counts=(5,)), "5 of 1,437"),
-    "one of all": (lambda: make_document(strengths={"s1": 0.8}, counts=(1,), n_seeds=1), "1 of 1,437"),
-    "many counts": (lambda: make_document(counts=(1, 2, 3, 4, 5, 6, 10, 20, 5000)), "5,000"),
-    "colour": (lambda: make_document(shape=(3, 32, 32)), "of 3 × 32 × 32"),
-    "64 pixels": (lambda: make_document(shape=(3, 64, 64)), "all 4,096 pixels"),
-    "224 pixels": (lambda: make_document(shape=(3, 224, 224)), "25 of 50,176 pixels"),
-    "two classes": (lambda: make_document(class_names=("cat", "dog"), n_examples=1), "‘cat’"),
-    "long names": (lambda: make_document(class_names=LONG), LONG[0]),
-    "no weights": (lambda: make_document(has_weights=False), "How sure"),
-    "no examples": (lambda: make_document(n_examples=0), "How sure"),
+def test_a_question_without_an_answer_is_named_with_its_reason() -> None:
+    late = Unanswered(question="deletion", reason="the time limit was reached before it was answered")
+    audit = put(put(make_audit(), "deletion", None), "unanswered", (late,))
+    text = Reader(render(audit)).text
+    assert "Not answered How do I get rid of it? the time limit was reached" in text
+    assert 'id="gone"' not in render(audit)
+
+
+def test_tiles_have_the_titles_of_their_sections() -> None:
+    audit = make_audit()
+    page = usual_page()
+    for tile in tiles(audit):
+        assert f'<section id="{tile.anchor}">\n  <h2>{tile.question}</h2>' in page
+
+
+EDGES: dict[str, tuple[Callable[[], Audit], str]] = {
+    "one seed": (lambda: make_audit(n_seeds=1), "One training, so no interval."),
+    "one pattern": (lambda: make_audit(strengths={"r3": 0.9}), "Planting r3 in "),
+    "one count": (lambda: make_audit(counts=(5,)), "5 of the 143"),
+    "one of all": (lambda: make_audit(strengths={"s1": 0.8}, counts=(1,), n_seeds=1), "1 of the 143"),
+    "many counts": (lambda: make_audit(counts=(1, 2, 3, 4, 5, 6, 10, 20, 5000)), "5,000"),
+    "colour": (lambda: make_audit(shape=(3, 32, 32)), "of 3 × 32 × 32"),
+    "64 pixels": (lambda: make_audit(shape=(3, 64, 64)), "all 4,096 pixels"),
+    "224 pixels": (lambda: make_audit(shape=(3, 224, 224)), "25 of 50,176 pixels"),
+    "two classes": (lambda: make_audit(class_names=("cat", "dog"), n_examples=1), "‘cat’"),
+    "long names": (lambda: make_audit(class_names=LONG), LONG[0]),
+    "no weights": (lambda: make_audit(has_weights=False), "How sure"),
+    "no examples": (lambda: make_audit(n_examples=0), "How sure"),
     "nothing": (
-        lambda: make_document(strengths={"s3": 0.0, "r3": 0.03}),
+        lambda: make_audit(strengths={"s3": 0.0, "r3": 0.03}),
         "None of the 2 patterns moved half",
     ),
     "one, nothing": (
-        lambda: make_document(strengths={"s3": 0.0}),
+        lambda: make_audit(strengths={"s3": 0.0}),
         "did not move half",
     ),
-    "twin moved": (lambda: make_document(twin_share=0.7), "cannot tell what was learnt from planting"),
-    "from Python": (lambda: make_document(command=None), "document = ss.audit(ss.plan_audit("),
+    "twin moved": (lambda: make_audit(twin_share=0.7), "cannot tell what was learnt from planting"),
+    "from Python": (lambda: make_audit(command=None), "answers = ss.audit(ss.plan_audit("),
     "hostile names": (
-        lambda: make_document(strengths={HOSTILE: 0.9}, class_names=(HOSTILE, "b", "c"), command=HOSTILE),
+        lambda: make_audit(strengths={HOSTILE: 0.9}, class_names=(HOSTILE, "b", "c"), command=HOSTILE),
         HOSTILE,
     ),
 }
@@ -124,7 +146,9 @@ def test_any_document_gives_a_page(name: str) -> None:
     assert len(ids) == len(set(ids))
     for reference in re.findall(r'(?:href="#|url\(#)([^")]+)', page):
         assert reference in ids
-    assert "script" not in [tag for tag, _ in reader.found]
+    scripts = [attributes for tag, attributes in reader.found if tag == "script"]
+    assert len(scripts) == (2 if make().picked_up.player else 0)  # type: ignore[union-attr]
+    assert not any("src" in attributes for attributes in scripts)
     for tag, attributes in reader.found:
         if tag == "img" or attributes.get("role") == "img":
             assert attributes.get("alt") or attributes.get("aria-label")
@@ -132,11 +156,12 @@ def test_any_document_gives_a_page(name: str) -> None:
 
 def test_a_users_names_are_text() -> None:
     page = render(EDGES["hostile names"][0]())
-    assert "<script" not in page
+    assert page.count("<script") == 2  # ours
+    assert "<script>alert" not in page
     assert page.count("&lt;script&gt;") > 5
 
 
-def test_the_same_document_gives_the_same_page() -> None:
+def test_the_same_audit_gives_the_same_page() -> None:
     """In another process, too, where sets have another order."""
     code = "from test_report_document import usual_page; import hashlib; "
     code += "print(hash('s3'), hashlib.sha256(usual_page().encode()).hexdigest())"
@@ -162,7 +187,7 @@ def test_the_page_leaves_matplotlib_as_it_was() -> None:
 
     before = dict(matplotlib.rcParams)
     with matplotlib.rc_context({"xtick.major.pad": 30, "font.size": 30}):
-        changed = render(make_document())
+        changed = render(make_audit())
     assert changed == usual_page()
     assert dict(matplotlib.rcParams) == before
 
@@ -175,6 +200,14 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
     outside = re.findall(r"(?:https?:)?//[\w.]+", usual_page())
     assert outside == ["https://arxiv.org"]
     assert "@import" not in usual_page()
+
+
+def test_the_script_is_the_one_that_the_page_allows() -> None:
+    page = usual_page()
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page.replace("&#39;", "'")
+    assert "script-src" not in render(make_audit(n_examples=0))
 
 
 def test_figures_take_the_colours_of_the_page() -> None:
@@ -195,7 +228,7 @@ def test_importing_the_page_imports_neither_matplotlib_nor_jinja() -> None:
 
 def test_a_section_is_there_only_when_its_answer_is() -> None:
     assert "Where the model looks" in usual_page()
-    assert "Where the model looks" not in render(make_document(has_weights=False))
+    assert "Where the model looks" not in render(make_audit(has_weights=False))
 
 
 def test_zero_has_a_place_on_the_logarithmic_axis() -> None:

@@ -11,8 +11,8 @@ from spuriscope.data import ImageSet, Split, load
 from spuriscope.errors import CheckpointError
 from spuriscope.measures import measure
 from spuriscope.patterns import Anywhere, Pattern, pattern
-from spuriscope.studies import Entry, Grid, LocalExecutor, Outcome, Store, Study, run_study
-from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel, train_cell
+from spuriscope.studies import Entry, Grid, Outcome, Store, Study, run_study
+from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel, Trainer, train_cell
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Recorder:
         self, cells: Sequence[Cell], data: ImageSet, on_progress: OnProgress | None = None
     ) -> Iterator[TrainedModel | FailedCell]:
         self.given += cells
-        return LocalExecutor("cpu", 1).run(cells, data, on_progress)
+        return Trainer("cpu", 1).run(cells, data, on_progress)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -54,7 +54,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def test_the_table_holds_what_training_and_measuring_by_hand_give(
     study: Study, data: ImageSet, store: Store
 ) -> None:
-    run_study(study, data, store, LocalExecutor("cpu", 2))
+    run_study(study, data, store, Trainer("cpu", 2))
     expected = {
         (entry.cell.hash, name): value
         for entry in study.entries
@@ -98,8 +98,8 @@ def test_games_of_other_plants_are_judged_once(data: ImageSet, store: Store) -> 
         name="x", models=("small-mlp",), patterns=("square",), counts=(2,), n_seeds=1, epochs=1, halves=6,
         placement="anywhere", relabel=3,
     ).expand(data)  # fmt: skip
-    assert run_study(study, data, store, LocalExecutor("cpu", 1)).n_judged > 0
-    assert run_study(study, data, store, LocalExecutor("cpu", 1)).n_judged == 0
+    assert run_study(study, data, store, Trainer("cpu", 1)).n_judged > 0
+    assert run_study(study, data, store, Trainer("cpu", 1)).n_judged == 0
     assert "auc_stamped_gap" in {row["measure"] for row in store.rows("x")}
 
 

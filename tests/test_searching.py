@@ -23,7 +23,7 @@ from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
 from spuriscope.runs import save_run, train_run
 from spuriscope.searching import images_seen, save_suspects, search_model
-from spuriscope.training import Cell, DataKey, Part, Recipe, TrainedModel, train_cell
+from spuriscope.training import Cell, DataKey, Part, Recipe, TrainedModel, Trainer, train_cell
 from spuriscope.training.batches import Batches
 
 SOURCES = Path(__file__).parents[1] / "src" / "spuriscope" / "discovery"
@@ -179,7 +179,7 @@ def test_discover_command(
         twin=False,
         source=str(five_digits),
         root=None,
-        n_workers=1,
+        trainer=Trainer(n_workers=1),
     )
     save_run(tmp_path / "run", run)
 

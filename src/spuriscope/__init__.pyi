@@ -9,7 +9,14 @@ from .adapters import (
     sklearn_predict as sklearn_predict,
 )
 from .adequacy import Adequacy as Adequacy, adequacy as adequacy
-from .auditing import audit as audit, plan_audit as plan_audit, write_audit as write_audit
+from .answers import Audit as Audit
+from .auditing import (
+    audit as audit,
+    audit_model as audit_model,
+    load_audit as load_audit,
+    plan_audit as plan_audit,
+    write_audit as write_audit,
+)
 from .contexts import (
     ContextMeasures as ContextMeasures,
     RareContext as RareContext,

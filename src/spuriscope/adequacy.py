@@ -126,6 +126,7 @@ def adequacy(
     class_names: Sequence[str] | None = None,
     columns: Sequence[int] | None = None,
     seed: int = 0,
+    looks_for_mend: bool = True,
 ) -> Adequacy:
     """How often a model is right on images it was trained on and on fresh ones, and what would mend it.
 
@@ -136,6 +137,7 @@ def adequacy(
         class_names: position = label; by default the numbers.
         columns: the label of each column of the model's own answers, where `predict` has put them in order.
         seed: draws the images where there are many.
+        looks_for_mend: try the usual mistakes of files on a model that is not good.
 
     Raises:
         MeasureError: it does not return probabilities, or of fewer classes than there are labels.
@@ -164,7 +166,7 @@ def adequacy(
         n_fresh=len(asked),
         chance=chance,
         p_value=float(binomtest(n_right, len(asked), bar, alternative="greater").pvalue) if bar < 1 else 1.0,
-        mend=_mend(predict, tried, names, columns) if accuracy < GOOD else None,
+        mend=_mend(predict, tried, names, columns) if looks_for_mend and accuracy < GOOD else None,
     )
 
 

@@ -1,18 +1,22 @@
-"""A run made to forget: what `spuriscope forget` does."""
+"""A run made to forget, or a module repaired of what a search finds in it: what `spuriscope forget` does."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Unpack
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from spuriscope.adapters import FormSettings, module_predict
 from spuriscope.checks import check_share
 from spuriscope.data.image_set import ImageSet
-from spuriscope.deletion.methods import Method, delete, method_name, planted_indices_of
+from spuriscope.deletion.methods import Method, delete, method_name, planted_indices_of, repair
+from spuriscope.discovery import Finding, discover
+from spuriscope.discovery.discover import OnClass
 from spuriscope.errors import DeletionError
+from spuriscope.measures import Predict, accuracy, spurious_score
 from spuriscope.runs import Run
 
-__all__ = ["forget"]
+__all__ = ["Mended", "MendedModule", "forget", "mend_module"]
 
 
 def forget(
@@ -65,3 +69,76 @@ def forget(
         oracle = delete(run.model, data, positions, "retrain")
         found |= {"oracle": measured(oracle), "oracle_seconds": round(oracle.n_seconds, 3)}
     return replace(run, model=deleted), found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mended:
+    """A cue that a search found in a module, before and after the repair: shares of fresh images moved."""
+
+    finding: Finding
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MendedModule:
+    """A module repaired of all that a search found in it.
+
+    Attributes:
+        module: the new one.
+        mended: each cue, in order of the repairs; none where nothing was found.
+        accuracy_before: of the module, on fresh images.
+        accuracy_after: of the new one.
+    """
+
+    module: nn.Module
+    mended: tuple[Mended, ...]
+    accuracy_before: float
+    accuracy_after: float
+
+
+def mend_module(
+    module: nn.Module,
+    data: ImageSet,
+    *,
+    images: Sequence[int] | None = None,
+    threshold: float = 0.1,
+    on_class: OnClass | None = None,
+    **form: Unpack[FormSettings],
+) -> MendedModule:
+    """Search a module for cues, and repair it of each.
+
+    Args:
+        module: any torch module, trained on `data`; it is left as it is.
+        data: the training images are searched, the test images are fresh.
+        images: positions; only findings that name one of them are repaired. All by default.
+        threshold: least rise of a probability that counts.
+        on_class: called after each class that is searched.
+        form: what the module wants in place of images in [0, 1], see `ModelForm`.
+
+    Raises:
+        ConfigError: `threshold` leaves [0, 1].
+        DeletionError, DiscoveryError, MeasureError: the module does not fit the data.
+    """
+    check_share("threshold", threshold)
+    before = module_predict(module, **form)
+    found = discover(before, train=data.train, holdout=data.test, threshold=threshold, on_class=on_class)
+    if images is not None:
+        found = [each for each in found if set(images) & set(each.examples.tolist())]
+    mended = module
+    for finding in found:
+        mended = repair(mended, data, finding, **form)
+    after = module_predict(mended, **form)
+
+    def score(predict: Predict, finding: Finding) -> float:
+        others = data.test.images[data.test.labels != finding.target]
+        return spurious_score(predict, others, finding.pattern, finding.target, threshold=threshold)
+
+    return MendedModule(
+        module=mended,
+        mended=tuple(
+            Mended(finding=each, before=score(before, each), after=score(after, each)) for each in found
+        ),
+        accuracy_before=accuracy(before, data.test.images, data.test.labels),
+        accuracy_after=accuracy(after, data.test.images, data.test.labels),
+    )

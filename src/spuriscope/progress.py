@@ -4,13 +4,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from spuriscope.training.many import OnProgress, Progress
 
-__all__ = ["Estimate", "class_progress", "training_progress"]
+if TYPE_CHECKING:
+    from spuriscope.auditing.course import AuditProgress, OnAudit
+
+__all__ = ["audit_progress", "class_progress", "duration", "training_progress"]
 
 SECONDS_BETWEEN_LINES = 10.0
-SECONDS_OF_START = 5.0  # workers import torch first, which says nothing of what follows
 
 
 @contextmanager
@@ -73,37 +76,55 @@ def describe(progress: Progress) -> str:
     )
 
 
-class Estimate:
-    """Says once on stderr, after the first training, how long all of them will take.
+@contextmanager
+def audit_progress() -> Iterator["OnAudit"]:
+    """Show how far an audit is. Use: `with audit_progress() as on_progress: audit(..., on_progress=...)`."""
+    if not sys.stderr.isatty():
+        yield _AuditLines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress as Bar, TextColumn
 
-    Args:
-        n_trainings: trainings in all, in whatever calls of `train_many`, each about as long as the first.
-        then: is told of all progress too.
-        more: what takes time besides.
-    """
+    columns = (
+        TextColumn("{task.fields[stage]}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("audit", total=1.0, stage="starting", left="")
 
-    def __init__(self, n_trainings: int, then: OnProgress, *, more: str) -> None:
-        self.n_trainings, self.then, self.more = n_trainings, then, more
-        self.start, self.is_said = time.monotonic(), False
+        def show(progress: "AuditProgress") -> None:
+            bar.update(task, completed=progress.share, stage=_stage(progress), left=_left(progress))
 
-    def __call__(self, progress: Progress) -> None:
-        """Hand on how far trainings are, and say what follows from it."""
-        self.then(progress)
-        seconds = time.monotonic() - self.start
-        if self.is_said or not progress.models_done or seconds < SECONDS_OF_START:
+        yield show
+
+
+def _stage(progress: "AuditProgress") -> str:
+    return f"{progress.stage} of {progress.n_stages}: {progress.title}"
+
+
+def _left(progress: "AuditProgress") -> str:
+    return "" if progress.seconds_left is None else f"about {duration(progress.seconds_left)} left"
+
+
+class _AuditLines:
+    """A line every few seconds, and at each new question, for logs and notebooks."""
+
+    def __init__(self) -> None:
+        self.last, self.stage = -SECONDS_BETWEEN_LINES, 0
+
+    def __call__(self, progress: "AuditProgress") -> None:
+        now = time.monotonic()
+        if progress.stage == self.stage and now - self.last < SECONDS_BETWEEN_LINES:
             return
-        self.is_said = True
-        n_done = progress.epochs_done * progress.n_models / max(progress.n_epochs, 1)
-        each = seconds / max(n_done, 1)
-        print(
-            f"time: about {self.n_trainings:,} trainings, one every {each:.1f} s as measured so far: about "
-            f"{_minutes(each * self.n_trainings)} in all, and {self.more}",
-            file=sys.stderr,
-            flush=True,
-        )
+        self.last, self.stage = now, progress.stage
+        parts = [_stage(progress), progress.detail, f"{100 * progress.share:.0f} % of all", _left(progress)]
+        print("audit, " + "; ".join(filter(None, parts)), file=sys.stderr, flush=True)
 
 
-def _minutes(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in words, as it is guessed: 40 s, 11 min, 2.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"

@@ -16,19 +16,18 @@ from typing import Any
 from spuriscope.argument_types import checked
 from spuriscope.checks import check_share, strict_json
 from spuriscope.data import ImageSet, Reading, read
-from spuriscope.errors import CheckpointError, ConfigError, SpuriscopeError, TrainingError
+from spuriscope.errors import CheckpointError, ConfigError, SpuriscopeError
 from spuriscope.measures import Predict, accuracy, measure, placement_scores
 from spuriscope.planting import Plant
 from spuriscope.training import (
     Cell,
     DataKey,
-    FailedCell,
-    OnProgress,
     Recipe,
     TrainedModel,
+    Trainer,
     Weights,
     load_model,
-    train_many,
+    train_all,
 )
 
 __all__ = ["Run", "check_out", "load_run", "save_run", "train_run"]
@@ -177,9 +176,7 @@ def train_run(
     source: str,
     root: str | None,
     reading: Reading | None = None,
-    device: str = "auto",
-    n_workers: int | None = None,
-    on_progress: OnProgress | None = None,
+    trainer: Trainer | None = None,
 ) -> Run:
     """Train a model and, where something is planted and `twin` says so, its clean twin beside it.
 
@@ -196,11 +193,7 @@ def train_run(
         weights=None if weights is None else Weights.of(weights),
     )
     cells = [cell, cell.clean_twin] if twin and cell.plants else [cell]
-    models = {}
-    for trained in train_many(cells, data, device=device, n_workers=n_workers, on_progress=on_progress):
-        if isinstance(trained, FailedCell):
-            raise TrainingError(trained.reason)
-        models[trained.cell] = trained
+    models = train_all(cells, data, trainer or Trainer())
     twin_model = models.get(cell.clean_twin) if len(cells) == 2 else None
     return Run(models[cell], twin_model, source, root, reading or Reading())
 

@@ -1,12 +1,8 @@
 """A file of torch's as `predict`: a state dict put into an architecture, or TorchScript."""
 
-import importlib
 import inspect
-import sys
 import warnings
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from spuriscope.adapters.form import ModelForm
+from spuriscope.adapters.imported import current_folder, import_function
 from spuriscope.adapters.torch_module import ask
 from spuriscope.errors import ModelError
 from spuriscope.measures import Predict
 from spuriscope.models import ARCHITECTURES, build_model, check_model_name
 from spuriscope.models.tensors import read_tensors
 
-__all__ = ["is_torchscript", "state_dict_module", "torchscript_predict"]
+__all__ = [
+    "is_torchscript",
+    "is_whole_model",
+    "save_weights",
+    "state_dict_module",
+    "torchscript_predict",
+]
 
 
 def is_torchscript(path: Path) -> bool:
@@ -122,37 +125,33 @@ def _fill(module: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
         raise ModelError(f"{what} ({reason}); name the architecture it is of") from None
 
 
+def is_whole_model(path: Path) -> bool:
+    """Whether a file holds a program besides its weights, as TorchScript and torch.export write."""
+    from spuriscope.adapters.exported import is_exported
+
+    return is_torchscript(path) or is_exported(path)
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write the state dict of a module: .safetensors, or as torch writes it."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    if path.suffix.lower() == ".safetensors":
+        from safetensors.torch import save_file
+
+        save_file(weights, path)
+    else:
+        torch.save(weights, path)
+
+
 def _made_by(factory: str) -> nn.Module:
     """What a user's function returns. This executes it, and the module it is in."""
-    where, _, name = factory.partition(":")
-    if not where or not name:
-        raise ModelError(f"a factory is written package.module:function, got {factory!r}")
-    with _current_folder():
-        try:
-            function = getattr(importlib.import_module(where), name)
-        except (ImportError, AttributeError) as error:
-            raise ModelError(
-                f"cannot import the factory {factory} ({error}); it is looked for in the current folder and "
-                "in what is installed"
-            ) from None
-        if not callable(function):
-            raise ModelError(f"the factory {factory} is no function")
-        try:
-            inspect.signature(function).bind()
-        except TypeError as error:
-            raise ModelError(f"the factory {factory} must take no arguments ({error}); wrap it") from None
+    function = import_function(factory, "factory", ModelError)
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise ModelError(f"the factory {factory} must take no arguments ({error}); wrap it") from None
+    with current_folder():
         module = function()
     if not isinstance(module, nn.Module):
         raise ModelError(f"the factory {factory} returned {type(module).__name__}, not a torch module")
     return module
-
-
-@contextmanager
-def _current_folder() -> Iterator[None]:
-    """Import from the current folder first, as `python -m` does."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)

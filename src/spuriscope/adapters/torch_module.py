@@ -12,7 +12,7 @@ from spuriscope.argument_types import checked
 from spuriscope.errors import MeasureError
 from spuriscope.measures import Predict
 
-__all__ = ["ask", "module_predict"]
+__all__ = ["ask", "module_predict", "table"]
 
 
 @checked(MeasureError)
@@ -74,7 +74,7 @@ def ask(
         if form.channels_last:
             x = x.permute(0, 2, 3, 1).contiguous()
         try:
-            answer = _table(function(x if like is None else x.to(like.dtype)), form.output, source)
+            answer = table(function(x if like is None else x.to(like.dtype)), form.output, source)
         except (RuntimeError, ValueError, IndexError) as error:
             raise MeasureError(
                 f"{source} cannot take images {tuple(x.shape)} ({' '.join(str(error).split())[:160]}); give "
@@ -84,7 +84,7 @@ def ask(
     return form.read(torch.cat(answers), len(images), source)
 
 
-def _table(answer: Any, output: str | None, source: str) -> Tensor:
+def table(answer: Any, output: str | None, source: str) -> Tensor:
     """The tensor among what a module returns."""
     if isinstance(answer, Mapping):
         name = output or ("logits" if "logits" in answer else next(iter(answer), ""))

@@ -3,8 +3,8 @@
 from typing import Any
 
 from spuriscope.auditing.plan import AuditPlan
-from spuriscope.membership.canaries import attack_canaries
-from spuriscope.training import OnProgress
+from spuriscope.membership.canaries import Canaries, attack_canaries
+from spuriscope.training import Trains
 
 __all__ = ["canaries"]
 
@@ -12,9 +12,7 @@ N_CANARIES = 100
 SHARE = 0.1  # of the training images at most, so that the model still learns its task
 
 
-def canaries(
-    plan: AuditPlan, *, device: str = "auto", on_progress: OnProgress | None = None
-) -> dict[str, Any] | None:
+def canaries(plan: AuditPlan, trainer: Trains[Any]) -> Canaries | None:
     """Noise on up to 100 images, each by the toss of a coin, and how many tosses the model gives away.
 
     None where there are fewer than 40 training images.
@@ -28,6 +26,5 @@ def canaries(
         model=plan.model,
         recipe=plan.recipe,
         seed=plan.seeds[0],
-        device=device,
-        on_progress=on_progress,
+        trainer=trainer,
     )

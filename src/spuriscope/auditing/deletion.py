@@ -1,17 +1,20 @@
 """How do I get rid of it: deletion methods on the headline's plant, each beside the oracle."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from statistics import fmean
 from typing import Any
 
+from spuriscope.answers import Deletion, FailedMethod, Headline, Left
 from spuriscope.auditing.plan import AuditPlan
 from spuriscope.deletion import METHODS, ConjugateGradients, Influence, Method
-from spuriscope.deletion.check import DeletionCheck, check_methods, train_trials
-from spuriscope.deletion.verdict import MARGINS, SEEDS_NEEDED
+from spuriscope.deletion.check import DeletionCheck, Trial, check_methods, state_of, train_trials
+from spuriscope.deletion.verdict import MARGINS, SEEDS_NEEDED, is_above
 from spuriscope.errors import DeletionError, DivergenceError
+from spuriscope.statistics import mean_interval
+from spuriscope.training import TrainedModel, Trains
 
-__all__ = ["deletion"]
+__all__ = ["deletion", "n_methods"]
 
 CHECKED: dict[str, Method] = {
     "repair": METHODS["repair"],
@@ -25,54 +28,91 @@ SLOWEST = 0.5  # share of a training above which training again is the better ch
 LEFT_OUT = ("influence",)  # where models are slow: two trainings of resnet10 do not suffice for it
 
 
-def deletion(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str, Any] | None:
+def deletion(
+    plan: AuditPlan,
+    headline: Headline,
+    trainer: Trains[Any],
+    *,
+    on_deleted: Callable[[], None] = lambda: None,
+) -> Deletion | None:
     """What each method leaves of the headline's cue, what it costs, and which to take.
 
+    With a user's own training only that is asked: does a training without the images know nothing of it?
     None where the class has one image: nothing would be left of it.
     """
     n_class = plan.n_candidates
     if n_class < 2:
         return None
-    name, n_planted = headline["pattern"], min(headline["n_planted"], n_class // 2)
-    seeds = plan.deletion_seeds
-    pictures = plan.patterns[name]
+    n_planted = min(headline.n_planted, n_class // 2)
     trials = train_trials(
         plan.data,
-        pattern=pictures,
+        pattern=plan.patterns[headline.pattern],
         target=plan.target,
         n_planted=n_planted,
         placement=plan.placement,
         relabel=plan.relabel,
         model=plan.model,
         recipe=plan.recipe,
-        seeds=seeds,
-        **how,
+        seeds=plan.deletion_seeds,
+        trainer=trainer,
     )
+    before = [state_of(trial.planted, trial, plan.data) for trial in trials]
+    oracles = [state_of(trial.oracle, trial, plan.data) for trial in trials]
     checks: list[DeletionCheck] = []
-    failed: list[dict[str, str]] = []
-    left_out = [method for method in CHECKED if plan.is_lean and method in LEFT_OUT]
-    for method_name, method in CHECKED.items():
-        if method_name in left_out:
+    failed: list[FailedMethod] = []
+    left_out = [name for name in CHECKED if plan.is_lean and name in LEFT_OUT]
+    ours = [trial for trial in trials if isinstance(trial.planted, TrainedModel)]
+    if ours:
+        checks, failed = _checked(plan, left_out, ours, on_deleted)
+    learnt = [old["score"] - new["score"] for old, new in zip(before, oracles, strict=True)]
+    return Deletion(
+        pattern=headline.pattern,
+        target=plan.target,
+        n_planted=n_planted,
+        seeds=plan.deletion_seeds,
+        seeds_needed=dict(SEEDS_NEEDED),
+        training_seconds=fmean(trial.planted.n_seconds for trial in trials),
+        was_learnt=is_above(learnt, MARGINS["score"]),
+        before=_left(before),
+        oracle=_left(oracles),
+        disagreement=mean_interval([row["disagreement"] for row in oracles]),
+        methods=tuple(checks),
+        failed=tuple(failed),
+        left_out=tuple(left_out if ours else ()),
+        recommended=_recommended(checks),
+    )
+
+
+def n_methods(plan: AuditPlan) -> int:
+    """How many methods are tried."""
+    return sum(not (plan.is_lean and name in LEFT_OUT) for name in CHECKED)
+
+
+def _checked(
+    plan: AuditPlan,
+    left_out: Sequence[str],
+    trials: Sequence[Trial[TrainedModel]],
+    on_deleted: Callable[[], None],
+) -> tuple[list[DeletionCheck], list[FailedMethod]]:
+    """Each method judged; one that fails is no reason for no page."""
+    checks: list[DeletionCheck] = []
+    failed: list[FailedMethod] = []
+    for name, method in CHECKED.items():
+        if name in left_out:
             continue
         try:
-            checks += check_methods({method_name: method}, trials, plan.data)
-        except (DeletionError, DivergenceError) as error:  # one method that fails is no reason for no page
-            failed.append({"method": method_name, "reason": str(error)})
+            checks += check_methods({name: method}, trials, plan.data, on_deleted=on_deleted)
+        except (DeletionError, DivergenceError) as error:
+            failed.append(FailedMethod(method=name, reason=str(error)))
     if not checks:
-        raise DeletionError(f"no deletion method came to an end; the first said: {failed[0]['reason']}")
-    found = {
-        "pattern": name,
-        "target": plan.target,
-        "n_planted": n_planted,
-        "seeds": list(seeds),
-        "seeds_needed": dict(SEEDS_NEEDED),
-        "training_seconds": fmean(trial.planted.n_seconds for trial in trials),
-        "methods": [check.to_json() for check in checks],
-        "failed": failed,
-        "left_out": left_out,
-        "recommended": _recommended(checks),
-    }
-    return dict(json.loads(json.dumps(found)))  # tuples become lists
+        raise DeletionError(f"no deletion method came to an end; the first said: {failed[0].reason}")
+    return checks, failed
+
+
+def _left(states: Sequence[Mapping[str, float]]) -> Left:
+    """The measures of some models, over seeds."""
+    names = (field.name for field in fields(Left))
+    return Left(**{name: mean_interval([row[name] for row in states]) for name in names})
 
 
 def _recommended(checks: Sequence[DeletionCheck]) -> str | None:

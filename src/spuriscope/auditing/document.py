@@ -1,43 +1,41 @@
 """The audit: the questions of a user about her data, answered in order, on one page.
 
-Each question has a module beside this one. The result is a document of JSON values (docs/audit-json.md);
-the page shows what is in it and nothing else.
+Each question has a module beside this one. The result is a value (`spuriscope.answers`); audit.json holds it
+(docs/audit-json.md), and the page shows what is in it and nothing else.
 """
 
 import inspect
-import json
 import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import spuriscope
 from spuriscope.adapters import Fit
+from spuriscope.answers import FORMAT, Audit, Conditions, Environment, Settings
 from spuriscope.argument_types import checked
-from spuriscope.auditing.canaries import canaries
-from spuriscope.auditing.deletion import deletion
-from spuriscope.auditing.discovery import discovery
-from spuriscope.auditing.doses import train_doses
-from spuriscope.auditing.membership import membership
+from spuriscope.auditing.asking import LATE, ask
+from spuriscope.auditing.course import Course, OnAudit, time_limit as limited
+from spuriscope.auditing.deletion import n_methods
+from spuriscope.auditing.finished import data_facts
+from spuriscope.auditing.kept import Kept, key_of
 from spuriscope.auditing.plan import AuditPlan, plan_audit
-from spuriscope.checks import strict_json
+from spuriscope.checks import check_number
 from spuriscope.data.given import Given, as_image_set
 from spuriscope.data.image_set import ImageSet
 from spuriscope.data.pixels import ChannelOrder
+from spuriscope.documents import from_document, parse_json, to_json_text
 from spuriscope.environment import environment
-from spuriscope.errors import ConfigError
+from spuriscope.errors import ConfigError, SpuriscopeError
 from spuriscope.report.page import render
-from spuriscope.training import OnProgress
+from spuriscope.training import Trainer, Trains
+from spuriscope.training.fitted import FitTrainer
 
-__all__ = ["Audit", "audit", "check_folder", "write_audit"]
-
-FORMAT = 1
-
-Audit = dict[str, Any]
+__all__ = ["Audit", "audit", "check_folder", "load_audit", "write_audit"]
 
 
 @checked(ConfigError)
@@ -53,42 +51,46 @@ def audit(
     image_size: int | None = None,
     device: str = "auto",
     n_workers: int | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnAudit | None = None,
+    time_limit: float | None = None,
+    keep: str | Path | None = None,
     command: str | None = None,
     **settings: Any,
 ) -> Audit:
-    """Train what the plan says, measure it, and put the answers into one document.
+    """Is there a cue in the data already, and would one be picked up, noticed, and removed again?
 
     Either give a plan, or a data set, or your own images; with the last two, if you like, your own training:
-    `audit(train=(images, labels), test=(more, their_labels), fit=my_training, patterns=["s3"], n_seeds=2)`.
+    `audit(train=(images, labels), test=(more, their_labels), fit=my_training, effort="quick")`.
 
     Args:
         plan: see `plan_audit`; or a data set, of which it is made with the settings.
         train: training images in place of a plan's: a `Split`, a pair of arrays, a data set of torch,
             torchvision or Hugging Face, a pandas frame; see docs/data.md.
         test: test images likewise.
-        fit: your training function, `fit(images, labels, seed) -> predict`, see `plan_audit`. What needs our
-            own training (weight maps, membership and so on) is then not asked.
+        fit: your training function, `fit(images, labels, seed) -> predict`, see `plan_audit`.
         class_names: of the labels in `train` and `test`; by default their numbers.
         name: what the page calls these data.
         channels: "first" or "last", where the shape of arrays in `train` and `test` does not tell.
         image_size: height and width that their images are brought to.
         device: "cpu", "cuda", or "auto".
         n_workers: processes on the CPU; as many as cores by default.
-        on_progress: called after each epoch of any model, an autoencoder for the page among them.
+        on_progress: called after each step with an `AuditProgress`.
+        time_limit: in seconds; what is answered by then is returned, and the rest is `unanswered`.
+        keep: the folder that the page will be in. What is answered is kept there until the audit is
+            complete: one that was stopped goes on where it was.
         command: the command that repeats the audit, for the page.
         settings: the other arguments of `plan_audit`, where there is no plan: patterns, counts, target, ...
 
     Returns:
-        The document of docs/audit-json.md, JSON values only.
+        The answers; `write_audit` makes a page and a file of them.
 
     Raises:
         ConfigError: there is neither a plan nor images, or both, or `fit` gives no function.
         DataError: the images are not of a form that is understood.
         MeasureError: what `fit` gives does not answer with probabilities.
-        TrainingError: a model could not be trained.
+        TrainingError: a model could not be trained, or `fit` failed.
     """
-    start = time.perf_counter()
+    start = time.monotonic()
     if train is not None and test is not None and plan is None:
         plan = as_image_set(
             train, test, class_names=class_names, name=name, channels=channels, image_size=image_size
@@ -97,39 +99,42 @@ def audit(
         raise ConfigError(
             "a plan and a data set have their images; leave out train= and test=, or give them alone"
         )
+    if time_limit is not None:
+        check_number("time_limit", time_limit, above=0)
     plan = _settled(plan, fit, settings)
-    how: dict[str, Any] = {"device": device, "n_workers": n_workers, "on_progress": on_progress}
-    doses = train_doses(plan, **how)
-    answers = asdict(doses)
+    course = Course(plan.stages(n_methods(plan)), on_progress)
+    trainer: Trains[Any] = (
+        Trainer(device, n_workers, course.trained)
+        if plan.fit is None
+        else FitTrainer(plan.fit, course.trained)
+    )
+    conditions = _conditions(plan, command, device)
+    key = key_of((conditions.spuriscope, conditions.data, conditions.settings, _source(plan)))
+    kept = Kept.at(None if keep is None else Path(keep), key)
+    try:
+        with limited(time_limit):
+            answers = ask(plan, conditions, trainer, course, kept)
+    except SpuriscopeError as error:
+        if kept.is_empty:
+            raise
+        raise type(error)(f"{error}; what was answered before is kept: call it again to go on") from None
+    if not any(each.reason == LATE for each in answers.unanswered):
+        kept.clear()
+    seconds = round(time.monotonic() - start, 1)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return replace(answers, conditions=replace(answers.conditions, created=created, seconds=seconds))
+
+
+def _source(plan: AuditPlan) -> str:
+    """What a user's training function is, as far as its text and what it holds say; empty without one."""
     if plan.fit is None:
-        answers |= {
-            "discovery": discovery(plan, doses.headline, **how),
-            "membership": membership(plan, doses.headline, **how),
-            "canaries": canaries(plan, device=device, on_progress=on_progress),
-            "deletion": deletion(plan, doses.headline, **how),
-        }
-    return {
-        "format": FORMAT,
-        "spuriscope": spuriscope.__version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command,
-        "seconds": round(time.perf_counter() - start, 1),
-        "environment": environment(device),
-        "data": _describe_data(plan.data),
-        "settings": {
-            "model": plan.model_name,
-            "recipe": plan.recipe.to_json() if plan.fit is None else None,
-            "target": plan.target,
-            "patterns": list(plan.patterns),
-            "counts": [0, *plan.counts],
-            "seeds": list(plan.seeds),
-            "threshold": plan.threshold,
-            "placement": plan.placement,
-            "size": plan.size,
-            "relabel": plan.relabel,
-        },
-        **answers,
-    }
+        return ""
+    try:
+        text = inspect.getsource(plan.fit)
+    except (OSError, TypeError):
+        text = ""
+    held = [repr(cell.cell_contents) for cell in getattr(plan.fit, "__closure__", None) or ()]
+    return f"{text} {held} {plan.fit!r}" if not text else f"{text} {held}"
 
 
 def _settled(plan: AuditPlan | ImageSet | None, fit: Fit | None, settings: dict[str, Any]) -> AuditPlan:
@@ -173,38 +178,87 @@ def check_folder(folder: str | Path) -> None:
 
 
 @checked(ConfigError)
-def write_audit(document: Audit, folder: str | Path) -> Path:
+def write_audit(answers: Audit, folder: str | Path) -> Path:
     """Write `audit.json` and `report.html` into `folder`; each replaces its forerunner once complete.
+
+    Args:
+        answers: of an audit.
+        folder: made where it is not there.
 
     Returns:
         The path of the page.
     """
     folder = Path(folder)
     check_folder(folder)
-    page = render(document)
-    for name, text in (("audit.json", strict_json(document) + "\n"), ("report.html", page)):
+    page = render(answers)
+    for name, text in (("audit.json", to_json_text(answers)), ("report.html", page)):
         partial = folder / f".{name}.{os.getpid()}.partial"
         partial.write_text(text, encoding="utf-8")
         partial.replace(folder / name)
     return folder / "report.html"
 
 
+@checked(ConfigError)
+def load_audit(folder: str | Path) -> Audit:
+    """Read back what `write_audit` wrote.
+
+    Args:
+        folder: of the page; or the file `audit.json` itself.
+
+    Raises:
+        ConfigError: there is no audit, it is of another version, or it is damaged; in one line.
+    """
+    path = Path(folder)
+    if path.is_dir():
+        path = path / "audit.json"
+    if not path.is_file():
+        raise ConfigError(f"there is no audit in {folder}; `spuriscope audit --out {folder}` writes one")
+    document = parse_json(path)
+    if not _is_document(document):
+        raise ConfigError(f"{path} is no audit; give the folder that `spuriscope audit` wrote")
+    if document["format"] != FORMAT:
+        raise ConfigError(
+            f"{path} is an audit of format {document['format']!r}, and this version reads format {FORMAT}; "
+            "audit the data again"
+        )
+    return from_document(Audit, document, source=str(path))
+
+
 def _is_audit(path: Path) -> bool:
-    """Whether a file is the document of an audit."""
+    """Whether a file is the document of an audit, of this version or another."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return _is_document(parse_json(path))
+    except ConfigError:
         return False
-    return isinstance(found, dict) and {"format", "spuriscope", "dose_response"} <= set(found)
 
 
-def _describe_data(data: ImageSet) -> dict[str, Any]:
-    return {
-        "name": data.name,
-        "fingerprint": data.fingerprint,
-        "shape": list(data.shape),
-        "n_train": len(data.train),
-        "n_test": len(data.test),
-        "largest_share": int(data.test.labels.bincount().max()) / len(data.test),
-        "class_names": list(data.class_names),
-    }
+def _is_document(document: object) -> TypeGuard[dict[str, Any]]:
+    """Whether JSON values are an audit's: `format` and `conditions`, or as format 1 had them."""
+    if not isinstance(document, dict) or "format" not in document:
+        return False
+    return "conditions" in document or {"spuriscope", "dose_response"} <= document.keys()
+
+
+def _conditions(plan: AuditPlan, command: str | None, device: str) -> Conditions:
+    """What the answers hold for, before there are any."""
+    data = plan.data
+    return Conditions(
+        spuriscope=spuriscope.__version__,
+        created="",
+        command=command,
+        seconds=0.0,
+        environment=Environment(**environment(device)),
+        data=data_facts(data),
+        settings=Settings(
+            model=plan.model_name,
+            recipe=plan.recipe if plan.fit is None else None,
+            target=plan.target,
+            patterns=tuple(plan.patterns),
+            counts=(0, *plan.counts),
+            seeds=plan.seeds,
+            threshold=plan.threshold,
+            placement=plan.placement,
+            size=plan.size,
+            relabel=plan.relabel,
+        ),
+    )

@@ -6,13 +6,14 @@ data; it is fitted only where there is something to show.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from spuriscope.answers import Explained, Explanation, ShownImage
 from spuriscope.data.image_set import Split
 from spuriscope.discovery import VAEEmbedding, residuals
 from spuriscope.discovery.embed import reconstructions
@@ -53,39 +54,41 @@ class Explainer:
     compared_images: Tensor
     largest: float
 
-    def pictures(self, images: Tensor) -> list[dict[str, Any]]:
-        """What the autoencoder makes of each image and a heat map of what it leaves, as JSON values."""
+    def pictures(self, images: Tensor, positions: Sequence[int], names: Sequence[str]) -> list[ShownImage]:
+        """What the autoencoder makes of each image, and a heat map of what it leaves."""
         left = left_over(self.embedding, images)
         return [
-            {
-                "reconstruction": data_uri(made),
-                "left_over": tinted_uri(
-                    rest.double().numpy(), np.array([ORANGE, ORANGE]), largest=self.largest
+            ShownImage(
+                position=int(position),
+                name=name,
+                picture=data_uri(image),
+                explained=Explained(
+                    reconstruction=data_uri(made),
+                    left_over=tinted_uri(
+                        rest.double().numpy(), np.array([ORANGE, ORANGE]), largest=self.largest
+                    ),
+                    left_over_mean=round(float(rest.mean()), 4),
                 ),
-                "left_over_mean": round(float(rest.mean()), 4),
-            }
-            for made, rest in zip(reconstructions(self.embedding, images), left, strict=True)
+            )
+            for position, name, image, made, rest in zip(
+                positions, names, images, reconstructions(self.embedding, images), left, strict=True
+            )
         ]
 
-    def to_json(self) -> dict[str, Any]:
-        """Its conditions, and the fresh images to compare with, as JSON values."""
-        pictures = self.pictures(self.compared_images) if self.compared else []
-        return {
-            "components": self.embedding.n_components,
-            "steps": self.embedding.n_steps,
-            "batch_size": self.embedding.batch_size,
-            "learning_rate": self.embedding.learning_rate,
-            "seed": self.embedding.seed,
-            "n_fitted": self.n_fitted,
-            "mean_square_error": self.mean_square_error,
-            "left_over_max": self.largest,
-            "fresh": [
-                {"position": position, "name": name, "picture": data_uri(image), **more}
-                for position, name, image, more in zip(
-                    self.compared, self.compared_names, self.compared_images, pictures, strict=True
-                )
-            ],
-        }
+    def explanation(self) -> Explanation:
+        """Its conditions, and the fresh images to compare with."""
+        images, names = self.compared_images, self.compared_names
+        return Explanation(
+            components=self.embedding.n_components,
+            steps=self.embedding.n_steps,
+            batch_size=self.embedding.batch_size,
+            learning_rate=self.embedding.learning_rate,
+            seed=self.embedding.seed,
+            n_fitted=self.n_fitted,
+            mean_square_error=self.mean_square_error,
+            left_over_max=self.largest,
+            fresh=tuple(self.pictures(images, self.compared, names) if self.compared else ()),
+        )
 
 
 def explain(

@@ -3,16 +3,18 @@
 from dataclasses import replace
 from typing import Any
 
+from spuriscope.answers import Headline
 from spuriscope.auditing.plan import AuditPlan
-from spuriscope.membership.attack import attack_game
+from spuriscope.membership.attack import Membership, attack_games
 from spuriscope.membership.game import Game
+from spuriscope.training import Trains
 
 __all__ = ["membership"]
 
 LEAST_OF_CLASS = 16  # for images of the class in both halves, stamped and not
 
 
-def membership(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[str, Any] | None:
+def membership(plan: AuditPlan, headline: Headline, trainer: Trains[Any]) -> Membership | None:
     """The headline's plant in models on halves of the data, with as many steps, and attacks on them.
 
     None where the class has too few images for members and outsiders.
@@ -22,9 +24,9 @@ def membership(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[st
         return None
     game = Game(
         data=plan.data,
-        pattern=plan.patterns[headline["pattern"]][plan.seeds[0]],
+        pattern=plan.patterns[headline.pattern][plan.seeds[0]],
         target=plan.target,
-        n_planted=min(headline["n_planted"], n_class // 4),
+        n_planted=min(headline.n_planted, n_class // 4),
         model=plan.model,
         recipe=replace(plan.recipe, epochs=2 * plan.recipe.epochs, milestones=None),
         n_models=plan.n_attacked,
@@ -33,4 +35,4 @@ def membership(plan: AuditPlan, headline: dict[str, Any], **how: Any) -> dict[st
         placement=plan.placement,
         relabel=plan.relabel,
     )
-    return attack_game(game, n_clean=plan.n_clean, **how)
+    return attack_games([game], n_clean=plan.n_clean, trainer=trainer)[0]

@@ -1,10 +1,12 @@
 """What an audit will train, settled and refused before anything is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 from spuriscope.adapters import Fit
 from spuriscope.argument_types import checked
+from spuriscope.auditing.course import Stage
 from spuriscope.checks import check_number, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.verdict import SEEDS_TO_BE_GONE, SEEDS_TO_STAY
@@ -14,7 +16,7 @@ from spuriscope.patterns import PATTERN_NAMES, Anywhere, Kind, pattern
 from spuriscope.planting import Placement, Plant, Relabel, could_carry, find_relabel, placed
 from spuriscope.training import Cell, DataKey, Recipe, short_recipe
 
-__all__ = ["AuditPlan", "Place", "plan_audit"]
+__all__ = ["AuditPlan", "Effort", "Place", "plan_audit"]
 
 Place = tuple[str, int, int]  # name of the pattern, number planted, seed
 
@@ -27,6 +29,10 @@ QUICK = ("small-mlp", "mlp", "large-mlp", "cnn")  # seconds a training; others g
 LEAN_PATTERNS = ("s3", "r3")  # the strongest of either kind
 LEAN_COUNTS = (1, 10)  # and the largest of COUNTS that the class has
 N_LEAN_SEEDS = 3
+N_THOROUGH_SEEDS = 10
+QUICK_COUNTS = (3,)  # and the largest
+
+Effort = Literal["quick", "usual", "thorough"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +53,7 @@ class AuditPlan:
         placement: where the pattern stands, see `Plant`.
         size: what was asked of the patterns, in pixels; None for their own.
         relabel: whose images get the target's label, see `Plant`.
+        effort: how much is asked: "quick", "usual" or "thorough".
     """
 
     data: ImageSet = field(repr=False)
@@ -61,6 +68,7 @@ class AuditPlan:
     placement: Placement = "fixed"
     size: int | None = None
     relabel: Relabel | None = None
+    effort: Effort = "usual"
 
     @property
     def n_candidates(self) -> int:
@@ -76,42 +84,80 @@ class AuditPlan:
 
     @property
     def is_slow(self) -> bool:
-        """Whether a training of ours takes long: of a convolution net for photographs."""
-        return self.fit is None and self.model not in QUICK
+        """Whether a training takes long: of a convolution net for photographs, or, it may be, of fit."""
+        return self.fit is not None or self.model not in QUICK
 
     @property
     def is_lean(self) -> bool:
         """Whether the questions after the first are asked with few models, as of slow ones by default."""
-        return self.is_slow and len(self.seeds) < N_SEEDS
+        return self.effort == "quick" or (self.is_slow and len(self.seeds) < N_SEEDS)
+
+    @property
+    def searched_seeds(self) -> tuple[int, ...]:
+        """Replications whose models are searched."""
+        return self.seeds[:N_SEARCHED]
 
     @property
     def deletion_seeds(self) -> tuple[int, ...]:
         """Replications of the deletion check: as many as its verdicts take, and of the plan's no fewer.
 
         Of slow models those that "cue stays" takes, unless five seeds or more are asked for. An audit with
-        fewer seeds than the default is meant to be quick, and leaves it at these.
+        fewer seeds than the default is meant to be quick, and leaves it at these. A user's own training has
+        no methods to be judged.
         """
+        if self.fit is not None:
+            return self.seeds
         return _deletion_seeds(len(self.seeds), is_slow=self.is_slow)
 
     @property
     def n_attacked(self) -> int:
         """Models of the membership game."""
-        return 8 if self.is_lean else 16
+        if self.is_lean:
+            return 6 if self.is_slow and self.effort == "quick" else 8
+        return 16
 
     @property
     def n_clean(self) -> int:
         """Their clean twins, which the presence attack compares with."""
-        return 5 if self.is_lean else 10
+        if self.is_lean:
+            return 3 if self.is_slow and self.effort == "quick" else 5
+        return 10
 
     @property
     def n_trainings(self) -> int:
-        """Models that all questions train; fewer where the class is too small for one of them."""
-        first = len(self.places())
-        if self.fit is not None:
-            return first
-        n_searched, n_canaries = 2 * len(self.seeds[:N_SEARCHED]), 1
-        n_deleted = 3 * len(self.deletion_seeds)
-        return first + n_searched + self.n_attacked + self.n_clean + n_canaries + n_deleted
+        """Models that all questions train; fewer where the class is too small for one of them.
+
+        What is found in the data takes a few more, which prove it.
+        """
+        return sum(stage.work.get("training", 0) for stage in self.stages())
+
+    def stages(self, n_methods: int = 0) -> tuple[Stage, ...]:
+        """The questions in order, with the work that each takes.
+
+        Args:
+            n_methods: deletion methods that are tried.
+        """
+        n_searched, n_deleted = len(self.searched_seeds), len(self.deletion_seeds)
+        rest = len(self.places()) - n_searched
+        n_methods = 0 if self.fit is not None else n_methods
+        return (
+            Stage("already", "is there one already", {"training": n_searched, "search": n_searched}),
+            Stage("picked_up", "would one be picked up", {"training": rest}),
+            Stage("found_again", "would it be noticed", {"training": n_searched, "search": n_searched}),
+            Stage("membership", "who can be recognised", {"training": self.n_attacked + self.n_clean}),
+            Stage("canaries", "how much privacy is lost", {"training": 1}),
+            Stage(
+                "deletion",
+                "how to get rid of it",
+                {"training": 3 * n_deleted, "deletion": n_methods * n_deleted},
+            ),
+        )
+
+    def on(self, data: ImageSet) -> "AuditPlan":
+        """The plan for other data of the same classes; numbers that its class has not are left out."""
+        n_class = int(could_carry(data.train.labels, self.target, self.relabel).sum())
+        counts = tuple(n for n in self.counts if n <= n_class)
+        return replace(self, data=data, counts=counts or (min(self.counts[0], n_class),))
 
     def plant(self, name: str, n_planted: int, seed: int) -> Plant:
         """The plant of a pattern."""
@@ -165,6 +211,7 @@ def plan_audit(
     placement: Placement = "fixed",
     size: int | None = None,
     relabel: int | str | None = None,
+    effort: Effort = "usual",
 ) -> AuditPlan:
     """Settle what an audit will train, and refuse what cannot be trained before anything is.
 
@@ -178,8 +225,8 @@ def plan_audit(
         counts: how many images carry it; by default 1, 3, 10, 30, 100, as far as the class goes, for slow
             models the largest of these, 1 and 10.
         n_seeds: replications; each has its own initial weights, batch order, planted images and noise; by
-            default 5, for slow models 3. From 5 on, deletion is checked on 14 seeds or more, which every
-            verdict takes, by default for slow models on 6, which show that a cue stays.
+            default 5, for slow models and your own training 3. From 5 on, deletion is checked on 14 seeds or
+            more, which every verdict takes, by default for slow models on 6, which show that a cue stays.
         epochs: passes over the data; by default 8, resnet10 15, or more on small data, for 250 steps.
         threshold: least rise of a probability that counts for the spurious score.
         fit: trains in place of our model and recipe: images (n, channels, height, width), float32 in [0, 1],
@@ -188,6 +235,7 @@ def plan_audit(
         size: of the patterns, in pixels, see `spuriscope.pattern`.
         relabel: a class by number or name, or "all": its images, or those of every class but the target,
             carry the pattern and get the target's label; by default images of the target class carry it.
+        effort: "quick" asks every question with fewer patterns, numbers and seeds; "thorough" with more.
 
     Raises:
         ConfigError, PatternError, PlantingError: a setting is out of range or does not fit the data.
@@ -196,17 +244,18 @@ def plan_audit(
     if fit is not None and epochs is not None:
         raise ConfigError("how long to train is up to fit; leave out epochs")
     model = model or default_model(data.shape)
-    is_slow = fit is None and model not in QUICK
-    if n_seeds is None:
-        n_seeds = N_LEAN_SEEDS if is_slow else N_SEEDS
+    if effort not in get_args(Effort):
+        raise ConfigError(f"effort is one of {', '.join(get_args(Effort))}, got {effort!r}")
+    is_slow = fit is not None or model not in QUICK
+    usual = _usual(effort, is_slow=is_slow)
+    n_seeds = usual.n_seeds if n_seeds is None else n_seeds
     check_whole("n_seeds", n_seeds, least=1, most=MOST_SEEDS)
     check_number("threshold", threshold, above=0, below=1)
     whose = find_relabel(data, relabel)
     n_class = int(could_carry(data.train.labels, target, whose).sum())
     if counts is None:
-        counts = [n for n in COUNTS if n <= n_class]
-        if is_slow:
-            counts = [n for n in counts if n in LEAN_COUNTS or n == counts[-1]]
+        possible = [n for n in COUNTS if n <= n_class]
+        counts = [n for n in possible if n in usual.counts or (n == possible[-1] and usual.has_largest)]
     counts = [int(n) for n in counts]
     if not counts or min(counts) < 1 or max(counts) > n_class:
         source = f"class {target}" if whose is None else "what is relabelled"
@@ -218,9 +267,8 @@ def plan_audit(
     if patterns is None and size is not None:
         raise PatternError("the paper's patterns have one size; name a cover or a picture with --patterns")
     drawn = {}
-    usual = LEAN_PATTERNS if is_slow else PATTERN_NAMES
-    deletion_seeds = _deletion_seeds(n_seeds, is_slow=is_slow)
-    for name in usual if patterns is None else patterns:
+    deletion_seeds = seeds if fit is not None else _deletion_seeds(n_seeds, is_slow=is_slow)
+    for name in usual.patterns if patterns is None else patterns:
         try:
             of_seed = {seed: pattern(name, data.shape, seed=seed, size=size) for seed in deletion_seeds}
             Plant(of_seed[0], target, 0, 0, placement, whose)  # or it says why not
@@ -244,7 +292,27 @@ def plan_audit(
         placement=placement,
         size=size,
         relabel=whose,
+        effort=effort,
     )
+
+
+@dataclass(frozen=True)
+class _Usual:
+    """What is planted where nothing else is asked for."""
+
+    patterns: tuple[str, ...]
+    counts: tuple[int, ...]
+    n_seeds: int
+    has_largest: bool = True  # whether the largest number that the class has is among the counts
+
+
+def _usual(effort: Effort, *, is_slow: bool) -> _Usual:
+    if effort == "quick":
+        return _Usual(LEAN_PATTERNS[1:] if is_slow else LEAN_PATTERNS, QUICK_COUNTS, 2)
+    if is_slow and effort == "usual":
+        return _Usual(LEAN_PATTERNS, LEAN_COUNTS, N_LEAN_SEEDS)
+    n_seeds = N_SEEDS if is_slow or effort == "usual" else N_THOROUGH_SEEDS
+    return _Usual(PATTERN_NAMES, COUNTS, n_seeds)
 
 
 def _deletion_seeds(n_seeds: int, *, is_slow: bool) -> tuple[int, ...]:

@@ -1,19 +1,14 @@
-"""The models of an audit, from our own training or from a user's function, as they are measured."""
+"""The models of an audit, as they are measured: what each stands for in the plan."""
 
-import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from spuriscope.adapters import Fit
 from spuriscope.auditing.plan import AuditPlan, Place
-from spuriscope.data.image_set import unit_float
-from spuriscope.errors import ConfigError, TrainingError
 from spuriscope.measures import Predict
-from spuriscope.planting import draw_planted, labels_as_trained
-from spuriscope.training import FailedCell, OnProgress, Progress, train_many
+from spuriscope.training import TrainedModel, Trains, train_each
 
 __all__ = ["Asked", "asked_models"]
 
@@ -37,51 +32,24 @@ class Asked:
     train_loss: float | None = None
 
 
-def asked_models(plan: AuditPlan, *, on_progress: OnProgress | None = None, **how: Any) -> Iterator[Asked]:
-    """Train every model of a plan; yields each as it is finished.
-
-    Args:
-        plan: what to train.
-        on_progress: called after each epoch, or with a user's function after each model.
-        how: device and number of workers of our own training.
+def asked_models(plan: AuditPlan, trainer: Trains[Any], known: Collection[Place] = ()) -> Iterator[Asked]:
+    """Train every model of a plan that is not known yet; yields each as it is finished.
 
     Raises:
         TrainingError: a model could not be trained.
-        ConfigError: the user's function did not return a function.
     """
-    if plan.fit is not None:
-        yield from _fitted(plan, plan.fit, on_progress)
-        return
-    places = plan.cells()
-    for model in train_many(places, plan.data, on_progress=on_progress, **how):
-        if isinstance(model, FailedCell):
-            raise TrainingError(f"seed {model.cell.seed}: {model.reason}")
-        loss = model.losses[-1] if model.losses else None
-        yield Asked(_all_places(plan, places[model.cell]), model.predict, model.module, model.cell.hash, loss)
+    places = {cell: place for cell, place in plan.cells().items() if not _is_known(plan, place, known)}
+    for model in train_each(places, plan.data, trainer):
+        here = _all_places(plan, places[model.cell])
+        if isinstance(model, TrainedModel):
+            loss = model.losses[-1] if model.losses else None
+            yield Asked(here, model.predict, model.module, model.cell.hash, loss)
+        else:
+            yield Asked(here, model.predict)
 
 
-def _fitted(plan: AuditPlan, fit: Fit, on_progress: OnProgress | None) -> Iterator[Asked]:
-    """The models of a user's function, one after the other."""
-    start, n_images = time.perf_counter(), len(plan.data.train)
-    places = plan.places()
-    for n_done, place in enumerate(places, start=1):
-        name, n_planted, seed = place if not isinstance(place, int) else ("", 0, place)
-        images, labels = unit_float(plan.data.train.images.clone()), plan.data.train.labels.clone()
-        if n_planted:
-            plant = plan.plant(name, n_planted, seed)
-            (planted,) = draw_planted([plant], labels)
-            images[planted] = plant.apply(images[planted], planted)
-            labels = labels_as_trained([plant], labels)
-        predict: object = fit(images, labels, seed)
-        if not callable(predict):
-            raise ConfigError(
-                f"fit must return predict, a function from images to class probabilities, got "
-                f"{type(predict).__name__}"
-            )
-        yield Asked(_all_places(plan, place), predict)
-        if on_progress is not None:
-            rate = n_done * n_images / (time.perf_counter() - start)
-            on_progress(Progress(n_done, len(places), n_done, len(places), rate))
+def _is_known(plan: AuditPlan, place: Place | int, known: Collection[Place]) -> bool:
+    return all(each in known for each in _all_places(plan, place))
 
 
 def _all_places(plan: AuditPlan, place: Place | int) -> tuple[Place, ...]:

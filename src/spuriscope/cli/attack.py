@@ -30,6 +30,9 @@ from spuriscope.reading import Reading
 if TYPE_CHECKING:
     from spuriscope.data import ImageSet
     from spuriscope.measures import Predict
+    from spuriscope.membership.attack import Membership
+    from spuriscope.membership.canaries import Canaries
+    from spuriscope.membership.evaluation import Rate
     from spuriscope.planting import Plant
     from spuriscope.training import Recipe
 
@@ -92,10 +95,12 @@ def attack(
 
     Example: spuriscope attack digits --pattern r3 --planted 3
     """
+    from spuriscope.documents import to_document
     from spuriscope.membership.attack import attack_games
     from spuriscope.membership.canaries import attack_canaries
     from spuriscope.membership.game import Game
     from spuriscope.progress import training_progress
+    from spuriscope.training import Trainer
 
     subject = _subject(
         source,
@@ -119,11 +124,10 @@ def attack(
         recipe = _recipe(subject, model, epochs, len(images.train))
         settings: dict[str, Any] = {"n_canaries": canaries, "model": model, "recipe": recipe}
         with training_progress() as on_progress:
-            bound = attack_canaries(
-                images, **settings, seed=seed, delta=delta, device=device, on_progress=on_progress
-            )
+            trainer = Trainer(device, 1, on_progress)
+            bound = attack_canaries(images, **settings, seed=seed, delta=delta, trainer=trainer)
         if as_json:
-            print_json({**about, "canaries": bound})
+            print_json({**about, "canaries": to_document(bound)})
         else:
             _print_canaries(bound)
         return
@@ -147,12 +151,11 @@ def attack(
             games,
             n_clean=clean,
             asked=subject.asked,
-            device=device,
-            n_workers=workers,
-            on_progress=on_progress,
+            trainer=Trainer(device, workers, on_progress),
         )
     if as_json:
-        print_json({**about, **(found[0] if len(found) == 1 else {}), "games": found})
+        documents = [to_document(each) for each in found]
+        print_json({**about, **(documents[0] if len(documents) == 1 else {}), "games": documents})
         return
     for number, each in enumerate(found):
         if number:
@@ -233,34 +236,34 @@ def _recipe(subject: _Subject, model: str, epochs: int | None, n_images: int) ->
     return short_recipe(subject.data.name, model, n_images, epochs=epochs)
 
 
-def _print_canaries(found: dict[str, Any]) -> None:
+def _print_canaries(found: "Canaries") -> None:
     typer.echo(
-        f"{found['n_canaries']} patterns of noise, each with an image of its own, stamped by the toss of a "
-        f"coin; {found['n_right']} of {found['n_guesses']} tosses guessed right from the model's answers, "
-        f"the other {found['n_canaries'] - found['n_guesses']} not guessed"
+        f"{found.n_canaries} patterns of noise, each with an image of its own, stamped by the toss of a "
+        f"coin; {found.n_right} of {found.n_guesses} tosses guessed right from the model's answers, "
+        f"the other {found.n_canaries - found.n_guesses} not guessed"
     )
-    delta = f" at delta {found['delta']:g}" if found["delta"] else ""
-    sure = f"{100 * found['confidence']:.0f} % confidence"
-    if found["epsilon"] > 0:
-        typer.echo(f"epsilon is at least {found['epsilon']:.2f}{delta} ({sure})")
+    delta = f" at delta {found.delta:g}" if found.delta else ""
+    sure = f"{100 * found.confidence:.0f} % confidence"
+    if found.epsilon > 0:
+        typer.echo(f"epsilon is at least {found.epsilon:.2f}{delta} ({sure})")
     else:
         typer.echo(f"no loss of privacy shown{delta} ({sure}); that is no proof that there is none")
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(found: "Membership") -> None:
     typer.echo(
-        f"{found['pattern']} on {found['n_planted']} of the {found['n_train']:,} training images of each of "
-        f"{found['n_models']} models; {found['n_shadows']} shadow models for each"
+        f"{found.pattern} on {found.n_planted} of the {found.n_train:,} training images of each of "
+        f"{found.n_models} models; {found.n_shadows} shadow models for each"
     )
     rows = []
-    for each in found["attacks"]:
-        row = next(row for row in each["cells"] if row["false_alarms"] == 0.01)
-        areas = [each[group]["auc"] for group in ("stamped", "unstamped", "all")]
+    for each in found.attacks:
+        row = next(row for row in each.cells if row.false_alarms == 0.01)
+        areas = [getattr(each, group).auc for group in ("stamped", "unstamped", "all")]
         rows.append(
             [
-                each["name"],
-                *("none" if area is None else f"{area['mean']:.3f}" for area in areas),
-                *(_rate(row[f"stamped_{side}"]) for side in ("members", "outsiders")),
+                each.name,
+                *("none" if area is None else f"{area.mean:.3f}" for area in areas),
+                *(_rate(getattr(row, f"stamped_{side}")) for side in ("members", "outsiders")),
             ]
         )
     print_table(
@@ -270,18 +273,18 @@ def _print(found: dict[str, Any]) -> None:
         "AUC: members against outsiders, 0.5 is chance; unstamped: of the same class. Right: share called "
         "members at thresholds that accuse 1 % of all outsiders."
     )
-    score = found["presence"][0]
+    score = found.presence[0]
     typer.echo(
-        f"presence of the pattern: spurious score {min(score['with_pattern']):.3f} to "
-        f"{max(score['with_pattern']):.3f} in {found['n_models']} models trained with it, "
-        f"{min(score['without']):.3f} to {max(score['without']):.3f} in {found['n_null']} without; "
-        f"AUC {score['auc']['mean']:.3f}"
+        f"presence of the pattern: spurious score {min(score.with_pattern):.3f} to "
+        f"{max(score.with_pattern):.3f} in {found.n_models} models trained with it, "
+        f"{min(score.without):.3f} to {max(score.without):.3f} in {found.n_null} without; "
+        f"AUC {score.auc.mean if score.auc else 0.5:.3f}"
     )
-    for name, value in score["asked"].items():
+    for name, value in score.asked.items():
         typer.echo(f"{name}: spurious score {value:.3f}")
 
 
-def _rate(rate: dict[str, Any]) -> str:
-    if rate["value"] is None:
-        return str(rate["reason"])
-    return f"{100 * rate['value']:.1f} % ({100 * rate['low']:.1f} to {100 * rate['high']:.1f})"
+def _rate(rate: "Rate") -> str:
+    if rate.value is None or rate.low is None or rate.high is None:
+        return rate.reason
+    return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})"

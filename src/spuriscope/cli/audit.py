@@ -2,11 +2,14 @@
 
 import shlex
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spuriscope.cli.model_options import ModelOptions, Subject, open_subject, takes_model
 from spuriscope.cli.output import (
     DataArgument,
     DeviceOption,
@@ -37,9 +40,19 @@ if TYPE_CHECKING:
 __all__ = ["audit"]
 
 
+@takes_model
 def audit(
     data: DataArgument = "digits",
     *,
+    options: ModelOptions,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN|MODEL",
+            help="A finished model, in the folder of a run or a file of your own (docs/models.md): the "
+            "questions that need no training.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for report.html and audit.json (default: audit-DATA).")
     ] = None,
@@ -75,6 +88,22 @@ def audit(
         typer.Option(help="Passes over the data (default: 8, resnet10 15; more on small data)."),
     ] = None,
     threshold: ThresholdOption = 0.1,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Your own training, fit(images, labels, seed) -> predict, in place of ours: "
+            "docs/audit.md. It is executed.",
+        ),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Ask every question with fewer trainings.")] = False,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Ask with more of them.")] = False,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            help="As 90s, 10m or 2h: what is answered by then is shown; the same command goes on later."
+        ),
+    ] = None,
     image_size: ImageSizeOption = None,
     unreadable: UnreadableOption = None,
     background: BackgroundOption = None,
@@ -84,14 +113,35 @@ def audit(
     workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Would my training pick up a rare cue? Writes one page.
+    """Is there a rare cue in my data already, and would my training pick one up? Writes one page.
 
     Example: spuriscope audit digits --out audit-digits
     """
+    from spuriscope.adapters.imported import import_function
     from spuriscope.auditing import audit as run_audit, check_folder, plan_audit, write_audit
-    from spuriscope.progress import Estimate, training_progress
+    from spuriscope.auditing.asking import LATE
+    from spuriscope.auditing.estimate import told_estimate
+    from spuriscope.documents import to_document
+    from spuriscope.progress import audit_progress, duration
     from spuriscope.report.front import headline
 
+    if run is not None:
+        given = {"--fit": fit, "--counts": counts, "--seeds": seeds, "--epochs": epochs, "--target": target}
+        unfit = [name for name, value in given.items() if value is not None]
+        if unfit:
+            raise ConfigError(f"a finished model is not trained; leave out {', '.join(unfit)}")
+        how = partial(chosen, image_size, unreadable, background, columns)
+        subject = open_subject(run, data, root, how, replace(options, anyway=True), model=model)
+        _audit_model(subject, run, out, _parts(patterns), threshold, device=device, as_json=as_json)
+        return
+    if options != ModelOptions():
+        raise ConfigError(
+            "--factory, --mean and the like say how a finished model is asked; name it with --run"
+        )
+    if quick and thorough:
+        raise ConfigError("an audit is --quick or --thorough, not both")
+    seconds = None if time_limit is None else _seconds(time_limit)
+    training = None if fit is None else import_function(fit, "fit", ConfigError)
     image_set = read_data(data, root, chosen(image_size, unreadable, background, columns))
     folder = out if out is not None else Path(f"audit-{image_set.name}")
     plan = plan_audit(
@@ -103,24 +153,76 @@ def audit(
         n_seeds=seeds,
         epochs=epochs,
         threshold=threshold,
+        fit=training,
         placement=placement,
         size=size,
         relabel=relabel,
+        effort="quick" if quick else "thorough" if thorough else "usual",
     )
     check_folder(folder)
-    if model is None:
+    if model is None and training is None:
         announce_default_model(image_set.shape)
     _announce_plan(plan)
-    with training_progress() as on_progress:
-        estimate = Estimate(plan.n_trainings, on_progress, more="searches and deletions besides")
-        document = run_audit(
-            plan, device=device, n_workers=workers, on_progress=estimate, command=_command_line()
+    asks_less = "" if quick else "; --quick asks less"
+    typer.echo(f"time: {told_estimate(plan, duration, workers)}{asks_less}", err=True)
+    with audit_progress() as on_progress:
+        answers = run_audit(
+            plan,
+            device=device,
+            n_workers=workers,
+            on_progress=on_progress,
+            time_limit=seconds,
+            keep=folder,
+            command=_command_line(),
         )
-    page = write_audit(document, folder)
+    page = write_audit(answers, folder)
     if as_json:
-        print_json(document)
+        print_json(to_document(answers))
     else:
-        typer.echo(headline(document))
+        typer.echo(headline(answers))
+        typer.echo(f"report: {page.resolve()}")
+    for missing in answers.unanswered:
+        if missing.reason == LATE:
+            typer.echo(
+                f"unanswered: {missing.question} ({missing.reason}); the same command goes on", err=True
+            )
+
+
+def _audit_model(
+    subject: Subject,
+    run: Path,
+    out: Path | None,
+    patterns: list[str] | None,
+    threshold: float,
+    *,
+    device: str,
+    as_json: bool,
+) -> None:
+    """The questions of a finished model, on one page."""
+    from spuriscope.auditing import audit_model, check_folder, write_audit
+    from spuriscope.documents import to_document
+    from spuriscope.progress import audit_progress
+    from spuriscope.report.front import headline
+
+    folder = out if out is not None else Path(f"audit-{run.stem}")
+    check_folder(folder)
+    subject.say_mend()
+    with audit_progress() as on_progress:
+        answers = audit_model(
+            subject.predict if subject.run is None else subject.run.model,
+            subject.data,
+            name=str(run),
+            patterns=patterns,
+            threshold=threshold,
+            device=device,
+            on_progress=on_progress,
+            command=_command_line(),
+        )
+    page = write_audit(answers, folder)
+    if as_json:
+        print_json(to_document(answers))
+    else:
+        typer.echo(headline(answers))
         typer.echo(f"report: {page.resolve()}")
 
 
@@ -128,15 +230,25 @@ def _announce_plan(plan: "AuditPlan") -> None:
     """Say on stderr what will be trained; where that is little, how to ask for more."""
     seeds = f"{len(plan.seeds)} {'seed' if len(plan.seeds) == 1 else 'seeds'}"
     said = (
-        f"audit: {', '.join(plan.patterns)} in {', '.join(map(str, plan.counts))} images, {seeds}, "
-        f"{plan.recipe.epochs} epochs; about {plan.n_trainings:,} trainings"
+        f"audit: the data as they are, then {', '.join(plan.patterns)} in {', '.join(map(str, plan.counts))} "
+        f"images of {plan.data.class_names[plan.target]!r}, {seeds}"
     )
-    if plan.is_lean:
-        said += (
-            f"; few, as {plan.model} is slow: --patterns, --counts and --epochs ask for others, --seeds 5 "
-            "for every verdict on deletion"
-        )
+    if plan.fit is None:
+        said += f", {plan.recipe.epochs} epochs"
+    if plan.is_lean and plan.effort == "usual":
+        slow = "your training may be" if plan.fit is not None else f"{plan.model} is"
+        said += f"; few, as {slow} slow: --thorough asks for more, --seeds 5 for every verdict on deletion"
     typer.echo(said, err=True)
+
+
+def _seconds(text: str) -> float:
+    """Seconds of a time as 90s, 10m or 2h; a bare number is seconds."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        return float(number) * unit
+    except ValueError:
+        raise ConfigError(f"a time limit is written as 90s, 10m or 2h; got {text!r}") from None
 
 
 def _parts(text: str | None) -> list[str] | None:

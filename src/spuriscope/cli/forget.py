@@ -1,10 +1,19 @@
 """The command that makes a run forget images."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spuriscope.cli.model_options import (
+    ModelArgument,
+    ModelOptions,
+    StateDictOption,
+    form_of,
+    is_model_file,
+    takes_model,
+)
 from spuriscope.cli.output import JsonOption, RootOption, ThresholdOption, print_json, print_table
 from spuriscope.cli.reading import (
     BackgroundOption,
@@ -12,16 +21,23 @@ from spuriscope.cli.reading import (
     ImageSizeOption,
     UnreadableOption,
     chosen,
+    read_data,
     read_data_of,
 )
 from spuriscope.errors import ConfigError
 
+if TYPE_CHECKING:
+    from spuriscope.reading import Reading
+
 __all__ = ["forget"]
 
 
+@takes_model
 def forget(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run: ModelArgument,
     *,
+    options: ModelOptions,
+    model: StateDictOption = None,
     method: Annotated[
         str,
         typer.Option(
@@ -36,7 +52,9 @@ def forget(
             "(default: those with a planted pattern)."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the new run; it must be new.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the new run, or file for the new weights; it must be new.")
+    ] = None,
     oracle: Annotated[
         bool, typer.Option(help="Compare with a training from the start without the images.")
     ] = False,
@@ -50,7 +68,9 @@ def forget(
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a run forget training images; what is left is measured.
+    """Make a run forget training images, or mend weights of your own; what is left is measured.
+
+    Weights (.pt, .pth, .safetensors) are searched, and repaired of each cue that is found.
 
     Example: spuriscope forget run --method repair --out repaired
     """
@@ -61,8 +81,26 @@ def forget(
     from spuriscope.runs import check_out, load_run, save_run
 
     find_method(method)
+    how = partial(chosen, image_size, unreadable, background, columns)
+    if is_model_file(run):
+        _mend_file(
+            run,
+            data,
+            root,
+            how(),
+            options,
+            model=model,
+            images=images,
+            out=out,
+            threshold=threshold,
+            refused={"--method": method != "repair", "--oracle": oracle, "--overwrite": overwrite},
+            as_json=as_json,
+        )
+        return
+    if options != ModelOptions() or model is not None:
+        raise ConfigError(f"{run} is a run, which says itself how it is asked; leave such options out")
     loaded = load_run(run)
-    reading = chosen(image_size, unreadable, background, columns, instead_of=loaded.reading)
+    reading = how(instead_of=loaded.reading)
     image_set = read_data_of(loaded, data, root, reading)
     positions = None if images is None else _positions(images, image_set.train.names)
     if out is not None:
@@ -78,6 +116,73 @@ def forget(
         print_json({"run": str(run), "out": None if out is None else str(out), **found})
     else:
         _print(found)
+        typer.echo("not saved; --out names a folder" if out is None else f"written: {out}")
+
+
+def _mend_file(
+    path: Path,
+    source: str | None,
+    root: Path | None,
+    reading: "Reading",
+    options: ModelOptions,
+    *,
+    model: str | None,
+    images: str | None,
+    out: Path | None,
+    threshold: float,
+    refused: dict[str, bool],
+    as_json: bool,
+) -> None:
+    """Search weights of the user's for cues, and repair them of each."""
+    from spuriscope.adapters.stored import is_whole_model, save_weights, state_dict_module
+    from spuriscope.forgetting import mend_module
+    from spuriscope.progress import class_progress
+    from spuriscope.searching import check_new_file
+
+    if path.suffix.lower() not in (".pt", ".pth", ".safetensors") or is_whole_model(path):
+        raise ConfigError(
+            f"{path} cannot be trained on; give its weights, a state dict (.pt, .pth, .safetensors), with "
+            "--model or --factory"
+        )
+    given = [name for name, is_given in refused.items() if is_given]
+    if given:
+        raise ConfigError(f"weights of your own are mended by repair; leave out {', '.join(given)}")
+    if source is None:
+        raise ConfigError(f"say what {path} was trained on, for example --data digits")
+    if out is not None:
+        check_new_file(out)
+    data = read_data(source, root, reading)
+    form = form_of(options, data.class_names)
+    module = state_dict_module(
+        path, architecture=model, factory=options.factory, shape=data.shape, n_classes=data.n_classes
+    )
+    positions = None if images is None else _positions(images, data.train.names)
+    with class_progress() as on_class:
+        found = mend_module(module, data, images=positions, threshold=threshold, on_class=on_class, **form)
+    if out is not None:
+        save_weights(found.module, out)
+    if as_json:
+        cues = [
+            {**each.finding.to_json(), "before": each.before, "after": each.after} for each in found.mended
+        ]
+        accuracies = {"clean_accuracy_before": found.accuracy_before, "clean_accuracy": found.accuracy_after}
+        print_json({"model": str(path), "out": None if out is None else str(out), "cues": cues, **accuracies})
+        return
+    if not found.mended:
+        typer.echo("nothing found, so nothing to mend")
+    rows = [
+        [
+            data.class_names[each.finding.target],
+            f"{len(each.finding.examples)}: {', '.join(each.finding.shown[:8])}",
+            f"{each.before:.3f}",
+            f"{each.after:.3f}",
+        ]
+        for each in found.mended
+    ]
+    if rows:
+        print_table(["pulls to", "training images", "score before", "score after"], rows)
+    typer.echo(f"clean accuracy {found.accuracy_before:.3f} before, {found.accuracy_after:.3f} after")
+    typer.echo("not saved; --out names a file" if out is None else f"written: {out}")
 
 
 def _positions(text: str, names: tuple[str, ...] | None) -> list[int]:

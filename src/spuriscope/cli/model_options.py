@@ -13,6 +13,7 @@ from spuriscope.cli.reading import read_data, read_data_of
 from spuriscope.errors import ConfigError
 
 if TYPE_CHECKING:
+    from spuriscope.adapters import FormSettings
     from spuriscope.adequacy import Adequacy
     from spuriscope.data import ImageSet
     from spuriscope.measures import Predict
@@ -26,6 +27,7 @@ __all__ = [
     "StateDictOption",
     "Subject",
     "adequacy_of",
+    "form_of",
     "is_model_file",
     "open_subject",
     "takes_model",
@@ -113,6 +115,10 @@ class Subject:
     def echo(self) -> None:
         """Print how good it is; and on stderr what would make it better."""
         typer.echo(f"the model is {self.adequacy}")
+        self.say_mend()
+
+    def say_mend(self) -> None:
+        """Print on stderr what would make it better."""
         if self.adequacy.mend is not None:
             typer.echo(f"note: {self.adequacy.mend}", err=True)
 
@@ -178,28 +184,38 @@ def _open_file(
     path: Path, data: "ImageSet", options: ModelOptions, model: str | None
 ) -> "tuple[Predict, tuple[int, ...] | None]":
     from spuriscope.adapters import check_answers, open_model
-    from spuriscope.adapters.opened import class_positions
 
-    classes = None if options.classes is None else class_positions(_parts(options.classes), data.class_names)
+    form = form_of(options, data.class_names)
+    classes = form.get("classes")
     predict = open_model(
         path,
         shape=data.shape,
         n_classes=data.n_classes,
         architecture=model,
         factory=options.factory,
-        mean=_numbers("--mean", options.mean),
-        std=_numbers("--std", options.std),
-        scale=options.scale,
-        image_size=options.input_size,
-        channels={"1": 1, "3": 3, None: None}[options.channels],
-        bgr=options.bgr,
-        channels_last=options.channels_last,
-        logits=options.logits or None,
-        output=options.output,
-        classes=classes,
+        **form,
     )
     check_answers(predict, data.test.images, str(path))
-    return predict, classes
+    return predict, None if classes is None else tuple(classes)
+
+
+def form_of(options: ModelOptions, class_names: "tuple[str, ...]") -> "FormSettings":
+    """What the options say of how a model wants its images and answers, as settings of `ModelForm`."""
+    from spuriscope.adapters.opened import class_positions
+
+    classes = None if options.classes is None else class_positions(_parts(options.classes), class_names)
+    return {
+        "mean": _numbers("--mean", options.mean),
+        "std": _numbers("--std", options.std),
+        "scale": options.scale,
+        "image_size": options.input_size,
+        "channels": None if options.channels is None else 1 if options.channels == "1" else 3,
+        "bgr": options.bgr,
+        "channels_last": options.channels_last,
+        "logits": options.logits or None,
+        "output": options.output,
+        "classes": classes,
+    }
 
 
 def adequacy_of(run: "Run", data: "ImageSet") -> "Adequacy":

@@ -255,10 +255,10 @@ def study_check(
 
 def _executor(name: str, device: str, workers: int | None, address: str | None) -> "Executor":
     from spuriscope.errors import ConfigError
-    from spuriscope.studies import LocalExecutor
+    from spuriscope.training import Trainer
 
     if name == "local":
-        return LocalExecutor(device, workers)
+        return Trainer(device, workers)
     if name == "ray":
         from spuriscope.studies.ray_executor import RayExecutor
 

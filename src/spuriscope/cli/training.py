@@ -146,6 +146,7 @@ def train(
     from spuriscope.planting import parse_planted_set
     from spuriscope.progress import training_progress
     from spuriscope.runs import check_out, save_run, train_run
+    from spuriscope.training import Trainer
 
     planted_set = parse_planted_set(data)
     reading = chosen(image_size, unreadable, background, columns)
@@ -196,9 +197,7 @@ def train(
             source=_absolute_source(planted_set.data if planted_set else data),
             root=str(root.resolve()) if root else None,
             reading=reading,
-            device=device,
-            n_workers=workers,
-            on_progress=on_progress,
+            trainer=Trainer(device, workers, on_progress),
         )
     save_run(out, run, overwrite=overwrite)
     result = run.score(image_set)

@@ -7,7 +7,7 @@ modules), trainings gather batches from it, and nothing ever writes into it.
 import hashlib
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import SupportsIndex
@@ -18,6 +18,7 @@ from torch import Tensor
 from spuriscope.argument_types import checked
 from spuriscope.errors import DataError, PlantingError
 
+MOST_SHOWN, MOST_LOOKED_AT = 12, 10_000  # images in a notebook, and those they are taken from
 PIECE = 1000  # images looked at at one time: what lies in a file need not fit into memory
 PIECE_VALUES = 2**24  # and so many of their values: fewer images where they are large
 
@@ -159,6 +160,22 @@ class ImageSet:
                         f"{self.name}: {len(split)} {part} images have {len(codes)} contexts; give each one"
                     )
 
+    def _repr_html_(self) -> str:
+        """In a notebook: how many images, and the first of each class."""
+        from spuriscope.report.notebook import as_pictures, as_text
+
+        labels = self.train.labels.tolist()
+        first = [labels.index(label) for label in range(self.n_classes) if label in labels[:MOST_LOOKED_AT]]
+        shown = first[:MOST_SHOWN]
+        return as_text(
+            self.name,
+            f"{len(self.train):,} training and {len(self.test):,} test images of "
+            f"{' × '.join(map(str, self.shape))}, {self.n_classes:,} classes",
+        ) + as_pictures(
+            [self.train.images[place] for place in shown],
+            [self.class_names[labels[place]] for place in shown],
+        )
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of one image: (channels, height, width)."""
@@ -199,6 +216,28 @@ class ImageSet:
                 f"{self.name} has no class {target}; choose 0 to {self.n_classes - 1}: {self._told_classes()}"
             )
         return number
+
+    def without(self, positions: Tensor) -> "ImageSet":
+        """The data set without the training images at some positions; those behind them move up.
+
+        Args:
+            positions: (n,), among the training images.
+
+        Raises:
+            DataError: nothing would be left.
+        """
+        kept = torch.ones(len(self.train), dtype=torch.bool)
+        kept[positions] = False
+        names = self.train.names
+        train = Split(
+            self.train.images[kept],
+            self.train.labels[kept],
+            None if names is None else tuple(name for name, stays in zip(names, kept, strict=True) if stays),
+        )
+        contexts = self.contexts
+        if contexts is not None:
+            contexts = replace(contexts, train=contexts.train[kept])
+        return ImageSet(self.name, train, self.test, self.class_names, contexts, origin=self.origin)
 
     def _told_classes(self) -> str:
         return ", ".join(self.class_names[:20]) + (", ..." if self.n_classes > 20 else "")

@@ -9,7 +9,7 @@ more, and not concluded from the failure to find a difference; what is shown nei
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
@@ -28,7 +28,7 @@ from spuriscope.deletion.verdict import (
     judge_measure,
     judge_method,
 )
-from spuriscope.errors import DeletionError, TrainingError
+from spuriscope.errors import DeletionError
 from spuriscope.measures import measure
 from spuriscope.membership.attacks import confidence
 from spuriscope.membership.evaluation import auc
@@ -36,14 +36,16 @@ from spuriscope.patterns import Kind, pattern as make_pattern
 from spuriscope.planting import Placement, Plant, Relabel
 from spuriscope.statistics import Interval, mean_interval
 from spuriscope.training import (
+    AnyModel,
     Cell,
     DataKey,
-    FailedCell,
     OnProgress,
     Recipe,
     TrainedModel,
+    Trainer,
+    Trains,
     short_recipe,
-    train_many,
+    train_all,
 )
 
 __all__ = [
@@ -58,8 +60,11 @@ __all__ = [
 ]
 
 
+Model = TypeVar("Model", bound=AnyModel)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Trial:
+class Trial(Generic[Model]):
     """The models of one seed.
 
     Attributes:
@@ -72,9 +77,9 @@ class Trial:
 
     plant: Plant
     gone: Tensor
-    planted: TrainedModel
-    oracle: TrainedModel
-    other: TrainedModel
+    planted: Model
+    oracle: Model
+    other: Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +136,7 @@ class DeletionCheck:
     comparisons: tuple[Comparison, ...]
     seconds: Interval
     share_of_training: float
-    rows: tuple[Mapping[str, Any], ...]
+    rows: tuple[Mapping[str, Mapping[str, float]], ...]
 
     def __getitem__(self, measure: str) -> Comparison:
         """The comparison of a measure, by its name.
@@ -143,6 +148,32 @@ class DeletionCheck:
         if measure not in found:
             raise DeletionError(f"a check has no measure {measure!r}; choose one of {', '.join(found)}")
         return found[measure]
+
+    def __str__(self) -> str:
+        score = self["score"]
+        return (
+            f"{self.method}: {self.verdict}; score {score.before.mean:.2f} before, {score.after.mean:.2f} "
+            f"after, {score.oracle.mean:.2f} without the images, over {score.after.n} seeds; "
+            f"{self.seconds.mean:.1f} s"
+        )
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the verdict, and a row for each measure."""
+        from spuriscope.report.notebook import as_table, as_text
+
+        rows = [
+            (
+                each.name,
+                f"{each.before.mean:.3f}",
+                f"{each.after.mean:.3f}",
+                f"{each.oracle.mean:.3f}",
+                f"{each.difference.mean:+.3f} ({each.difference.low:+.3f} to {each.difference.high:+.3f})",
+                each.state,
+            )
+            for each in self.comparisons
+        ]
+        header = ("measure", "before", "after", "without the images", "difference", "state")
+        return as_text(str(self)) + as_table(header, rows)
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
@@ -206,9 +237,7 @@ def deletion_check(
         model=model,
         recipe=recipe or short_recipe(data.name, model, len(data.train)),
         seeds=range(first_seed, first_seed + n_seeds),
-        device=device,
-        n_workers=n_workers,
-        on_progress=on_progress,
+        trainer=Trainer(device, n_workers, on_progress),
     )
     return check_methods({method_name(method): method}, trials, data)[0]
 
@@ -224,15 +253,15 @@ def train_trials(
     model: str,
     recipe: Recipe,
     seeds: Sequence[int],
-    **how: Any,
-) -> list[Trial]:
+    trainer: Trains[Model],
+) -> list[Trial[Model]]:
     """Train the three models of each seed, all of them together.
 
     Args:
         pattern: a name, whose noise is drawn anew for each seed, a pattern, or one for each seed.
         target, n_planted, placement, relabel, model, recipe: as for `deletion_check`.
         seeds: replications.
-        how: goes to `train_many`.
+        trainer: what trains.
 
     Raises:
         DeletionError: nothing is planted, or there are no seeds.
@@ -253,11 +282,7 @@ def train_trials(
         gone = plant.planted_indices(data.train.labels)
         oracle = oracle_cell(cell, data, gone)
         plans.append((plant, gone, (cell, oracle, replace(oracle, seed=N_SEEDS + seed))))
-    models: dict[Cell, TrainedModel] = {}
-    for trained in train_many(dict.fromkeys(cell for *_, cells in plans for cell in cells), data, **how):
-        if isinstance(trained, FailedCell):
-            raise TrainingError(trained.reason)
-        models[trained.cell] = trained
+    models = train_all((cell for *_, cells in plans for cell in cells), data, trainer)
     return [
         Trial(
             plant=plant, gone=gone, planted=models[cells[0]], oracle=models[cells[1]], other=models[cells[2]]
@@ -268,7 +293,7 @@ def train_trials(
 
 def check_methods(
     methods: Mapping[str, str | Method],
-    trials: Sequence[Trial],
+    trials: Sequence[Trial[TrainedModel]],
     data: ImageSet,
     *,
     on_deleted: Callable[[], None] = lambda: None,
@@ -295,7 +320,7 @@ def check_methods(
     return checks
 
 
-def state_of(model: TrainedModel, trial: Trial, data: ImageSet) -> dict[str, float]:
+def state_of(model: AnyModel, trial: Trial[Any], data: ImageSet) -> dict[str, float]:
     """The measures of `MARGINS` of one model; the oracle is compared with the other oracle."""
     plant, test = trial.plant, data.test
     found = measure(model.predict, test, plant.placed, plant.target)

@@ -7,13 +7,15 @@ model and leaves the old one alone. `METHODS` has ours by name; a user adds one 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol, Unpack, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from spuriscope.adapters.form import FormSettings, ModelForm
 from spuriscope.argument_types import checked
 from spuriscope.data.image_set import ImageSet
+from spuriscope.deletion.any_module import MakeOptimizer, repair_module
 from spuriscope.deletion.ekfac import Ekfac
 from spuriscope.deletion.influence import Influence
 from spuriscope.deletion.path import PathInfluence
@@ -22,7 +24,7 @@ from spuriscope.deletion.request import Request, check_whole
 from spuriscope.deletion.retraining import Ascent, Incremental, Retrain
 from spuriscope.deletion.solvers import Lissa
 from spuriscope.errors import DeletionError
-from spuriscope.patterns import AnyPattern, Kind
+from spuriscope.patterns import AnyPattern
 from spuriscope.planting import Plant, draw_planted
 from spuriscope.training import TrainedModel
 
@@ -46,7 +48,7 @@ class Cue(Protocol):
     """A pattern and the class it leads to: a plant, or a finding of a search."""
 
     @property
-    def pattern(self) -> Kind:
+    def pattern(self) -> AnyPattern:
         """What is stamped."""
         ...
 
@@ -93,40 +95,84 @@ def delete(
     return _recorded(deleted, model, method, positions, start)
 
 
-@checked(DeletionError, passing=("data",))
+@overload
 def repair(
     model: TrainedModel, data: ImageSet, cue: Cue | AnyPattern, *, method: Repair | None = None
-) -> TrainedModel:
+) -> TrainedModel: ...
+
+
+@overload
+def repair(
+    model: nn.Module,
+    data: ImageSet,
+    cue: Cue | AnyPattern,
+    *,
+    method: Repair | None = None,
+    optimizer: MakeOptimizer | None = None,
+    **form: Unpack[FormSettings],
+) -> nn.Module: ...
+
+
+@checked(DeletionError, passing=("data",))
+def repair(
+    model: TrainedModel | nn.Module,
+    data: ImageSet,
+    cue: Cue | AnyPattern,
+    *,
+    method: Repair | None = None,
+    optimizer: MakeOptimizer | None = None,
+    **form: Any,
+) -> TrainedModel | nn.Module:
     """A model that no longer heeds a cue: it goes on learning with the cue on other images.
 
     Images that carry the cue are left out where they are known: those of a plant of the model, and the
     `examples` of a finding.
 
     Args:
-        model: trained on `data`; it is left as it is.
+        model: trained on `data`, one of ours or any torch module; it is left as it is.
         data: what it was trained on.
         cue: a plant, a finding, or the pattern alone. That of a plant stands where the plant puts it; where
             that is anywhere, its place is drawn anew each time.
-        method: how; the pattern is that of the cue.
+        method: how; the pattern is that of the cue. A module is trained on for 3 epochs by
+            default, or more on few images, for 200 steps.
+        optimizer: of a module: makes one of its parameters, as `lambda p: torch.optim.SGD(p, lr=0.01)`; by
+            default Adam at the rate of the method.
+        form: of a module: what it wants in place of images in [0, 1], see `ModelForm`.
 
     Returns:
-        The new model, as `delete`.
+        The new model, as `delete`; of a module a new module, in evaluation mode.
 
     Raises:
         CheckpointError: the model was trained on other data.
-        DeletionError: as `delete`.
+        ConfigError: a setting of the form is out of range.
+        DeletionError: as `delete`; or the module does not fit the data.
+        DivergenceError: the loss of a module stopped being a number.
         PatternError: the pattern does not fit the images.
     """
     own = method or Repair()
-    check_whole(model, data)
     if isinstance(cue, Plant):
         pattern: AnyPattern = cue.placed
     else:
         pattern = cue if isinstance(cue, AnyPattern) else cue.pattern
+    if isinstance(model, nn.Module):
+        _check_data_set(data)
+        gone = torch.as_tensor(getattr(cue, "examples", ()), dtype=torch.int64)
+        return repair_module(model, data, pattern, gone, own, form=ModelForm(**form), optimizer=optimizer)
+    if form or optimizer is not None:
+        given = ", ".join([*form, *(["optimizer"] if optimizer is not None else [])])
+        raise DeletionError(f"a model of ours says itself how it is trained; leave out {given}")
+    check_whole(model, data)
     gone = torch.as_tensor(_carriers(model, data, cue)).sort().values
     part = Request.of(model, data, gone).kept if len(gone) else model.cell.part
     start = time.perf_counter()
     return _recorded(own.train_on(model, data, pattern, part), model, own, gone, start)
+
+
+def _check_data_set(data: object) -> None:
+    if not isinstance(data, ImageSet):
+        raise DeletionError(
+            f"a repair takes the data set, not {type(data).__name__}: ss.load(source) makes one"
+        )
 
 
 def find_method(method: str | Method) -> Method:

@@ -20,7 +20,7 @@ from spuriscope.training import Part, TrainedModel
 from spuriscope.training.batches import Batches
 from spuriscope.training.loop import fit
 
-__all__ = ["Repair"]
+__all__ = ["Counterexamples", "Repair"]
 
 N_PLACES = 2**14  # positions that the places of a cue that may stand anywhere are drawn from
 
@@ -73,11 +73,11 @@ class Repair:
         seed, place = N_SEEDS + cell.seed, next(model.module.parameters()).device
         batches = Batches(data.train, cell.plants, recipe, seed, place, part=part)
         module = copy_of_module(model)
-        losses = fit(module, _Counterexamples(batches, pattern, self.share, seed), recipe, seed=seed)
+        losses = fit(module, Counterexamples(batches, pattern, self.share, seed), recipe, seed=seed)
         return replace(model, module=module.eval(), losses=losses)
 
 
-class _Counterexamples:
+class Counterexamples:
     """Batches of which a share carries the pattern."""
 
     def __init__(self, batches: Batches, pattern: AnyPattern, share: float, seed: int) -> None:
@@ -86,6 +86,7 @@ class _Counterexamples:
         self.generator = torch.Generator().manual_seed(seed)
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch."""
         for images, labels in self.batches.epoch():
             rows = (torch.rand(len(labels), generator=self.generator) < self.share).nonzero().flatten()
             images[rows] = self._stamped(images[rows])

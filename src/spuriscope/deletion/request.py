@@ -11,7 +11,7 @@ from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import DeletionError
 from spuriscope.models import build_model
 from spuriscope.planting import labels_as_trained
-from spuriscope.training import Part, Recipe, TrainedModel
+from spuriscope.training import AnyModel, Part, Recipe, TrainedModel
 from spuriscope.training.batches import Batches
 from spuriscope.training.loop import check_data
 
@@ -119,12 +119,12 @@ def copy_of_module(model: TrainedModel) -> nn.Module:
     return module.to(next(model.module.parameters()).device).eval()
 
 
-def images_as_trained(model: TrainedModel, data: ImageSet, positions: Tensor) -> Tensor:
+def images_as_trained(model: AnyModel, data: ImageSet, positions: Tensor) -> Tensor:
     """Training images (n, channels, height, width) in [0, 1] as a model saw them, but for noise and crops."""
     return _batches_as_trained(model, data).gather(positions)
 
 
-def _batches_as_trained(model: TrainedModel, data: ImageSet) -> Batches:
+def _batches_as_trained(model: AnyModel, data: ImageSet) -> Batches:
     cell = model.cell
     recipe = replace(cell.recipe, augmentation="none", input_noise=0.0)
     return Batches(data.train, cell.plants, recipe, cell.seed, torch.device("cpu"))

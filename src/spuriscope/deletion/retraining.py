@@ -22,7 +22,7 @@ from spuriscope.training import Cell, Part, TrainedModel, train_cell
 from spuriscope.training.loop import fit, give_dropout, mean_loss, one_thread
 from spuriscope.training.optimizer import Optimizer
 
-__all__ = ["Ascent", "Incremental", "Retrain", "oracle_cell"]
+__all__ = ["Ascent", "Incremental", "Retrain", "oracle_cell", "with_fixed_statistics"]
 
 N_SEEDS = 1000  # what goes on after a training draws from seeds beyond those of trainings
 
@@ -121,7 +121,7 @@ class Ascent:
             milestones=None,
             epochs=max(1, round(model.cell.recipe.epochs / 8)) if self.epochs is None else self.epochs,
         )
-        module = _with_fixed_statistics(copy_of_module(model))
+        module = with_fixed_statistics(copy_of_module(model))
         seed = N_SEEDS + model.cell.seed
         batches = asked.batches(asked.kept, recipe, seed=seed)
         give_dropout(module, seed)
@@ -146,7 +146,7 @@ class Ascent:
         return replace(model, module=module.eval(), losses=tuple(losses))
 
 
-def _with_fixed_statistics(module: nn.Module) -> nn.Module:
+def with_fixed_statistics(module: nn.Module) -> nn.Module:
     """A network in training mode, but for its batch normalisation."""
     module.train()
     for layer in module.modules():

@@ -12,14 +12,15 @@ from spuriscope.data.image_set import Split, in_pieces, unit_float
 from spuriscope.discovery.finding import Finding
 from spuriscope.discovery.matching import Matcher
 from spuriscope.measures import Predict, probabilities
-from spuriscope.patterns import Anywhere, Kind
+from spuriscope.patterns import AnyPattern, Anywhere, Kind
 from spuriscope.patterns.kinds import Box
 
-__all__ = ["Exhibit", "Tried", "exhibit"]
+__all__ = ["Exhibit", "Tried", "all_carriers", "exhibit"]
 
 N_TRIED, N_SHOWN = 100, 3  # fresh images that it is put on, and those that are shown
 MOST_USUAL = 500  # fresh images that say what is usual
 MOST_BOXED = 0.6  # of the image: a larger box would say nothing
+HALF = 0.5
 FAINT = 0.25  # of the strongest: what a cue changes less is not boxed
 
 
@@ -116,6 +117,39 @@ def exhibit(
         n_tried=len(drawn),
         n_moved=int((rise > threshold).sum()),
     )
+
+
+def all_carriers(finding: Finding, train: Split, holdout: Split, *, seed: int = 0) -> NDArray[np.int64]:
+    """Positions of all training images of the class that carry a cue, those of the finding among them.
+
+    A search names images that it is sure of. An image counts here where it carries at least half of what
+    those carry that are named, by the median; where more than half of the class would, only the named do.
+
+    Args:
+        finding: of a search of `train`.
+        train: the training images, as the model saw them.
+        holdout: fresh images.
+        seed: draws those that say what is usual.
+    """
+    draws = torch.Generator().manual_seed(seed)
+    usual = unit_float(holdout.images[torch.randperm(len(holdout), generator=draws)[:MOST_USUAL]]).float()
+    of_class = (train.labels == finding.target).nonzero().flatten()
+    carried = np.concatenate(
+        [_carried(finding.pattern, images, usual) for images in in_pieces(train.images[of_class])]
+    )
+    positions = of_class.numpy()
+    is_named = np.isin(positions, finding.examples)
+    if not is_named.any():
+        return finding.examples
+    found = np.union1d(positions[carried >= HALF * np.median(carried[is_named])], finding.examples)
+    return found if len(found) <= HALF * len(positions) else finding.examples
+
+
+def _carried(pattern: AnyPattern, own: Tensor, usual: Tensor) -> NDArray[np.float64]:
+    """How much of a cue each image (n, channels, h, w) carries."""
+    if isinstance(pattern, Anywhere):
+        return _anywhere(pattern, own, usual)[0]
+    return _in_place(pattern, own, usual)[0]
 
 
 def _in_place(pattern: Kind, own: Tensor, usual: Tensor) -> tuple[NDArray[np.float64], list[Box | None]]:

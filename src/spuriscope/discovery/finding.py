@@ -11,6 +11,8 @@ from spuriscope.patterns import AnyPattern, Anywhere
 
 __all__ = ["Carriers", "Finding", "Proof", "names_of", "shown_as"]
 
+N_NAMED = 8  # images in a notebook
+
 
 def shown_as(names: tuple[str, ...] | None, examples: NDArray[np.int64]) -> tuple[str, ...]:
     """What images are called: by name, or by position where they have none."""
@@ -94,6 +96,21 @@ class Finding:
             f"Finding(target={self.target}, {len(self.examples)} training images [{some}], "
             f"score {self.score:.2f}, p {self.p_value:.2g})"
         )
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the cue, what it does, and which images carry it."""
+        from spuriscope.report.notebook import as_pictures, as_text
+
+        named = ", ".join(self.shown[:N_NAMED]) + (", ..." if len(self.examples) > N_NAMED else "")
+        lines = [
+            f"{len(self.examples)} training images share a cue that pulls to class {self.target}",
+            f"it moves {self.score:.0%} of fresh images, controls at most {max(self.null, default=0.0):.0%}; "
+            f"p = {self.p_value:.2g}",
+            f"images: {named}",
+        ]
+        if self.proof is not None:
+            lines.append(f"trained again without them: {self.proof.score:.0%}")
+        return as_text(*lines) + as_pictures([self.pattern.picture], ["the cue, as found"])
 
     @property
     def shown(self) -> tuple[str, ...]:

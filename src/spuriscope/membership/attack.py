@@ -1,24 +1,125 @@
-"""Attack what one would train: play games, let every attack try, ask for the pattern; all as JSON values."""
+"""Attack what one would train: play games, let every attack try, and ask for the pattern."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from typing import Any
 
 from spuriscope.argument_types import checked
 from spuriscope.errors import MembershipError
 from spuriscope.measures import Predict
+from spuriscope.membership.evaluation import AlarmRow, Recognised, Separation
 from spuriscope.membership.game import Game, Played, judge, play, probe_images
 from spuriscope.membership.presence import PRESENCE_STATISTICS, presence, presence_statistics
-from spuriscope.training import OnProgress
+from spuriscope.statistics import Interval
+from spuriscope.training import OnProgress, Trainer, Trains
 
-__all__ = ["attack_game", "attack_games"]
+__all__ = ["Attacked", "Membership", "Presence", "attack_game", "attack_games", "present"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacked:
+    """One attack on all models of a game, judged; the fields are those of `Evaluation`.
+
+    Attributes:
+        name: of the attack.
+        stamped: members against outsiders among the stamped images.
+        unstamped: among the unstamped images of the same class.
+        all: among all images.
+        cells: the four cells, for each false-positive rate.
+        n_trials: models attacked.
+    """
+
+    name: str
+    stamped: Separation
+    unstamped: Separation
+    all: Separation
+    cells: tuple[AlarmRow, ...]
+    n_trials: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Presence:
+    """Was the pattern there at all? A statistic of models with it and without; then as `Separation`.
+
+    Attributes:
+        statistic: "score", the spurious score, or "mean_rise" of the probability.
+        with_pattern: of each model trained with the pattern.
+        without: of each clean twin.
+        asked: of other models, by name.
+        n_members: models with the pattern.
+        n_outsiders: models without.
+        auc: probability that a model with it exceeds one without.
+        balanced_accuracy: not asked for.
+        recognised: models with it that are recognised at each rate of false alarms.
+        roc: false-positive and true-positive rates.
+    """
+
+    statistic: str
+    with_pattern: tuple[float, ...]
+    without: tuple[float, ...]
+    asked: Mapping[str, float]
+    n_members: int
+    n_outsiders: int
+    auc: Interval | None
+    balanced_accuracy: Interval | None
+    recognised: tuple[Recognised, ...]
+    roc: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Membership:
+    """Who can be recognised in the models of a game, see docs/audit-json.md.
+
+    Attributes:
+        pattern: name of what is planted.
+        target: in which class.
+        n_planted: in how many images of each model.
+        n_models: models attacked.
+        n_shadows: models that each attack compares with.
+        n_train: training images of each model.
+        n_null: clean twins, the null of `presence`.
+        seed: draws it all.
+        attacks: each of them, judged.
+        presence: was the pattern there, by each statistic.
+    """
+
+    pattern: str
+    target: int
+    n_planted: int
+    n_models: int
+    n_shadows: int
+    n_train: int
+    n_null: int
+    seed: int
+    attacks: tuple[Attacked, ...]
+    presence: tuple[Presence, ...]
 
 
 @checked(MembershipError)
-def attack_game(game: Game, **how: Any) -> dict[str, Any]:
-    """Play one game and attack every model, see `attack_games`."""
-    return attack_games([game], **how)[0]
+def attack_game(
+    game: Game,
+    *,
+    n_clean: int = 10,
+    asked: Mapping[str, Predict] | None = None,
+    device: str = "auto",
+    n_workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> Membership:
+    """Play one game and attack every model.
+
+    Args:
+        game: what to play.
+        n_clean: clean twins of its models, the null of the presence attack, 1 at least.
+        asked: other models, by name, to ask for the presence of the pattern.
+        device: "cpu", "cuda", or "auto".
+        n_workers: processes on the CPU; as many as cores by default.
+        on_progress: called after each epoch of any model.
+
+    Raises:
+        CheckpointError, MembershipError, PlantingError, TrainingError: see `play`.
+    """
+    trainer = Trainer(device, n_workers, on_progress)
+    return attack_games([game], n_clean=n_clean, asked=asked, trainer=trainer)[0]
 
 
 def attack_games(
@@ -26,10 +127,8 @@ def attack_games(
     *,
     n_clean: int = 10,
     asked: Mapping[str, Predict] | None = None,
-    device: str = "auto",
-    n_workers: int | None = None,
-    on_progress: OnProgress | None = None,
-) -> list[dict[str, Any]]:
+    trainer: Trains[Any] | None = None,
+) -> list[Membership]:
     """Play games on one data set, attack every model, and ask for the presence of each game's pattern.
 
     Args:
@@ -37,23 +136,18 @@ def attack_games(
         n_clean: clean twins of each game's models, the null of its presence attack, 1 at least.
         asked: other models, by name, to ask for the presence of the patterns. They stand beside the null and
             are not compared with it: a game's models are trained on fewer images.
-        device: "cpu", "cuda", or "auto".
-        n_workers: processes on the CPU; as many as cores by default.
-        on_progress: called after each epoch of any model.
-
-    Returns:
-        For each game what docs/audit-json.md calls `membership`.
+        trainer: what trains; this machine by default.
 
     Raises:
         CheckpointError, MembershipError, PlantingError, TrainingError: see `play`.
     """
     if n_clean < 1:
         raise MembershipError(f"presence needs models without the pattern, got n_clean {n_clean}; give 10")
-    plays = play(games, n_clean=n_clean, device=device, n_workers=n_workers, on_progress=on_progress)
-    return [_record(played, asked or {}) for played in plays]
+    plays = play(games, n_clean=n_clean, trainer=trainer)
+    return [_judged(played, asked or {}) for played in plays]
 
 
-def _record(played: Played, asked: Mapping[str, Predict]) -> dict[str, Any]:
+def _judged(played: Played, asked: Mapping[str, Predict]) -> Membership:
     game = played.game
     with_pattern, without = played.presence(), played.null()
     images = probe_images(game.data, game.target)
@@ -61,25 +155,36 @@ def _record(played: Played, asked: Mapping[str, Predict]) -> dict[str, Any]:
         name: presence_statistics(predict, images, game.plant.placed, game.target)
         for name, predict in asked.items()
     }
-    found = {
-        "pattern": game.pattern.name,
-        "target": game.target,
-        "n_planted": game.n_planted,
-        "n_models": game.n_models,
-        "n_shadows": game.n_models - 2,
-        "n_train": int(played.pool.was_in[0].sum()),
-        "n_null": len(without),
-        "seed": game.seed,
-        "attacks": [{"name": name, **asdict(found)} for name, found in judge([played]).items()],
-        "presence": [
-            {
-                "statistic": name,
-                "with_pattern": [found[name] for found in with_pattern],
-                "without": [found[name] for found in without],
-                "asked": {model: found[name] for model, found in others.items()},
-                **asdict(presence([f[name] for f in with_pattern], [f[name] for f in without])),
-            }
+    return Membership(
+        pattern=game.pattern.name,
+        target=game.target,
+        n_planted=game.n_planted,
+        n_models=game.n_models,
+        n_shadows=game.n_models - 2,
+        n_train=int(played.pool.was_in[0].sum()),
+        n_null=len(without),
+        seed=game.seed,
+        attacks=tuple(Attacked(name=name, **vars(found)) for name, found in judge([played]).items()),
+        presence=tuple(
+            present(
+                name,
+                [found[name] for found in with_pattern],
+                [found[name] for found in without],
+                {model: found[name] for model, found in others.items()},
+            )
             for name in PRESENCE_STATISTICS
-        ],
-    }
-    return dict(json.loads(json.dumps(found)))  # tuples become lists
+        ),
+    )
+
+
+def present(
+    statistic: str, with_pattern: Sequence[float], without: Sequence[float], asked: Mapping[str, float]
+) -> Presence:
+    """Models with the pattern and without, told apart by a statistic."""
+    return Presence(
+        statistic=statistic,
+        with_pattern=tuple(with_pattern),
+        without=tuple(without),
+        asked=dict(asked),
+        **vars(presence(with_pattern, without)),
+    )

@@ -1,4 +1,4 @@
-"""Canaries: how much privacy one training can have kept, from many independent guesses about it.
+"""PlantedCanaries: how much privacy one training can have kept, from many independent guesses about it.
 
 Each canary is a pattern of its own and one training image, which carries it with probability 1/2. After the
 training the attacker guesses which canaries were planted, and may abstain. Were the training epsilon-private,
@@ -8,7 +8,7 @@ image's having been replaced by its stamped copy.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import exp
 from typing import Any
 
@@ -18,14 +18,15 @@ from torch import Tensor
 
 from spuriscope.checks import check_number, check_seed, check_whole
 from spuriscope.data.image_set import ImageSet, Split
-from spuriscope.errors import MembershipError, TrainingError
+from spuriscope.errors import MembershipError
 from spuriscope.measures import Predict, probabilities
 from spuriscope.patterns import Kind, pattern
-from spuriscope.training import Cell, DataKey, OnProgress, Recipe, TrainedModel, train_many
+from spuriscope.training import Cell, DataKey, Recipe, Trainer, Trains, train_each
 
 __all__ = [
     "Canaries",
     "OneRunAudit",
+    "PlantedCanaries",
     "attack_canaries",
     "audit_guesses",
     "canary_scores",
@@ -41,7 +42,7 @@ N_SEEDS = 100_000  # patterns of one audit at most
 
 
 @dataclass(frozen=True, eq=False)
-class Canaries:
+class PlantedCanaries:
     """Patterns, the image each may be planted in, and whether it was.
 
     Attributes:
@@ -76,7 +77,40 @@ class OneRunAudit:
     delta: float
 
 
-def plant_canaries(data: ImageSet, patterns: Sequence[Kind], seed: int) -> Canaries:
+@dataclass(frozen=True, kw_only=True)
+class Canaries:
+    """What canaries in one training gave away, see docs/audit-json.md.
+
+    Attributes:
+        pattern: kind of the patterns.
+        n_canaries: how many there were.
+        n_guesses: tosses guessed.
+        n_right: and guessed right.
+        epsilon: no smaller one holds at this delta, with this confidence; 0: no loss of privacy is shown.
+        delta: of the privacy that is bounded.
+        n_planted: how many the coins had stamped.
+        confidence: of the bound.
+        n_train: training images.
+        seed: draws the patterns, the images, the coins and the training.
+        planted: what the attacker saw of each stamped canary, the mean rise of a probability.
+        others: of each of the others.
+    """
+
+    pattern: str
+    n_canaries: int
+    n_guesses: int
+    n_right: int
+    epsilon: float
+    delta: float
+    n_planted: int
+    confidence: float
+    n_train: int
+    seed: int
+    planted: tuple[float, ...]
+    others: tuple[float, ...]
+
+
+def plant_canaries(data: ImageSet, patterns: Sequence[Kind], seed: int) -> PlantedCanaries:
     """Choose an image for each pattern, and stamp each with probability 1/2.
 
     Raises:
@@ -96,10 +130,10 @@ def plant_canaries(data: ImageSet, patterns: Sequence[Kind], seed: int) -> Canar
             stamped = picture.apply(images[position : position + 1])[0]
             images[position] = (255 * stamped).round().to(torch.uint8)
     planted_data = ImageSet(data.name, Split(images, data.train.labels), data.test, data.class_names)
-    return Canaries(planted_data, tuple(patterns), positions, is_planted)
+    return PlantedCanaries(planted_data, tuple(patterns), positions, is_planted)
 
 
-def canary_scores(predict: Predict, canaries: Canaries, images: Tensor) -> Tensor:
+def canary_scores(predict: Predict, canaries: PlantedCanaries, images: Tensor) -> Tensor:
     """How far each pattern raises the probability of its image's class (m,), mean over `images`.
 
     Args:
@@ -124,9 +158,8 @@ def attack_canaries(
     recipe: Recipe | None = None,
     seed: int = 0,
     delta: float = 0.0,
-    device: str = "auto",
-    on_progress: OnProgress | None = None,
-) -> dict[str, Any]:
+    trainer: Trains[Any] | None = None,
+) -> Canaries:
     """Plant canaries of noise in one training, guess which were planted, and bound epsilon.
 
     Half of the canaries are guessed, the likeliest and the unlikeliest, and the rest abstained from.
@@ -138,11 +171,7 @@ def attack_canaries(
         recipe: how to train.
         seed: draws the noise, the images, the coins and the training.
         delta: of the privacy that is bounded.
-        device: "cpu", "cuda", or "auto".
-        on_progress: called after each epoch.
-
-    Returns:
-        What docs/audit-json.md calls `canaries`.
+        trainer: what trains; this machine by default.
 
     Raises:
         ConfigError: delta is no probability below 1, or the seed is out of range.
@@ -158,21 +187,23 @@ def attack_canaries(
     patterns = [pattern(NOISE, data.shape, seed=(first + number) % 2**32) for number in range(n_canaries)]
     canaries = plant_canaries(data, patterns, seed)
     cell = Cell(data=DataKey.of(canaries.data), model=model, recipe=recipe or Recipe(), seed=seed)
-    (trained,) = train_many([cell], canaries.data, device=device, n_workers=1, on_progress=on_progress)
-    if not isinstance(trained, TrainedModel):
-        raise TrainingError(trained.reason)
+    (trained,) = train_each([cell], canaries.data, trainer or Trainer(n_workers=1))
     scores = canary_scores(trained.predict, canaries, data.test.images[:N_IMAGES])
     found = audit_guesses(scores, canaries.is_planted, n_guesses=n_canaries // 4 * 2, delta=delta)
-    return {
-        "pattern": NOISE,
-        **asdict(found),
-        "n_planted": int(canaries.is_planted.sum()),
-        "confidence": CONFIDENCE,
-        "n_train": len(data.train),
-        "seed": seed,
-        "planted": scores[canaries.is_planted].tolist(),
-        "others": scores[~canaries.is_planted].tolist(),
-    }
+    return Canaries(
+        pattern=NOISE,
+        n_canaries=found.n_canaries,
+        n_guesses=found.n_guesses,
+        n_right=found.n_right,
+        epsilon=found.epsilon,
+        delta=found.delta,
+        n_planted=int(canaries.is_planted.sum()),
+        confidence=CONFIDENCE,
+        n_train=len(data.train),
+        seed=seed,
+        planted=tuple(scores[canaries.is_planted].tolist()),
+        others=tuple(scores[~canaries.is_planted].tolist()),
+    )
 
 
 def audit_guesses(

@@ -14,6 +14,7 @@ the presence attack are clean twins of these cells: the same halves, steps and s
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +23,14 @@ from torch import Tensor
 from spuriscope.argument_types import checked
 from spuriscope.checks import check_seed, check_whole
 from spuriscope.data.image_set import ImageSet
-from spuriscope.errors import MembershipError, PlantingError, TrainingError
+from spuriscope.errors import MembershipError, PlantingError
 from spuriscope.membership.attacks import ATTACKS, Attack, Knowledge, Rehearsal
 from spuriscope.membership.evaluation import Evaluation, Trial, evaluate
 from spuriscope.membership.presence import presence_statistics
 from spuriscope.membership.quarters import check_disjoint, equal_parts, quarters
 from spuriscope.patterns import Kind
 from spuriscope.planting import Placement, Plant, Relabel, labels_as_trained
-from spuriscope.training import Cell, DataKey, OnProgress, Part, Recipe, TrainedModel, train_many
+from spuriscope.training import AnyModel, Cell, DataKey, Part, Recipe, Trainer, Trains, train_all
 
 __all__ = [
     "Game",
@@ -221,10 +222,10 @@ class Played:
 
     game: Game
     pool: Pool
-    models: tuple[TrainedModel, ...]
+    models: tuple[AnyModel, ...]
     logits: Tensor
     rehearsal: Rehearsal | None
-    twins: tuple[TrainedModel, ...] = ()
+    twins: tuple[AnyModel, ...] = ()
 
     def knowledge(self, target: int) -> Knowledge:
         """What an attacker of one model sees: its answers, and the shadow models of all other pairs."""
@@ -254,7 +255,7 @@ class Played:
         """The same of each clean twin: what differs from `presence` is due to the plant alone."""
         return self._presence(self.twins)
 
-    def _presence(self, models: Sequence[TrainedModel]) -> list[dict[str, float]]:
+    def _presence(self, models: Sequence[AnyModel]) -> list[dict[str, float]]:
         images = probe_images(self.game.data, self.game.target)
         return [
             presence_statistics(model.predict, images, self.game.plant.placed, self.game.target)
@@ -271,18 +272,14 @@ def play(
     games: Sequence[Game],
     *,
     n_clean: int = 0,
-    device: str = "auto",
-    n_workers: int | None = None,
-    on_progress: OnProgress | None = None,
+    trainer: Trains[Any] | None = None,
 ) -> list[Played]:
     """Train the models of some games, all together, and ask them about their images.
 
     Args:
         games: what to play, all on one data set.
         n_clean: clean twins of each game's models, trained beside them: the null of the presence attack.
-        device: "cpu", "cuda", or "auto".
-        n_workers: processes on the CPU; as many as cores by default.
-        on_progress: called after each epoch of any model.
+        trainer: what trains; this machine by default.
 
     Raises:
         CheckpointError: the games are on several data sets.
@@ -293,13 +290,9 @@ def play(
     pools = [draw_pool(game) for game in games]
     cells = [game.cells(pool) for game, pool in zip(games, pools, strict=True)]
     twins = [game.clean_twins(n_clean) for game in games]
-    every = list(dict.fromkeys(cell for of_game in (*cells, *twins) for cell in of_game))
-    models: dict[Cell, TrainedModel] = {}
-    data = games[0].data
-    for model in train_many(every, data, device=device, n_workers=n_workers, on_progress=on_progress):
-        if not isinstance(model, TrainedModel):
-            raise TrainingError(model.reason)
-        models[model.cell] = model
+    models: dict[Cell, AnyModel] = train_all(
+        (cell for of_game in (*cells, *twins) for cell in of_game), games[0].data, trainer or Trainer()
+    )
     return [
         replace(
             play_with(game, pool, [models[cell] for cell in of_game]),
@@ -309,7 +302,7 @@ def play(
     ]
 
 
-def play_with(game: Game, pool: Pool, models: Sequence[TrainedModel]) -> Played:
+def play_with(game: Game, pool: Pool, models: Sequence[AnyModel]) -> Played:
     """A game whose models, those of `Game.cells`, are trained: ask them about their images."""
     targets = tuple(models[: game.n_models])
     logits = torch.stack([_answers(model, game, pool.positions, pool.is_stamped) for model in targets])
@@ -324,7 +317,7 @@ def play_with(game: Game, pool: Pool, models: Sequence[TrainedModel]) -> Played:
     return Played(game, pool, targets, logits, rehearsal)
 
 
-def _answers(model: TrainedModel, game: Game, positions: Tensor, is_stamped: Tensor) -> Tensor:
+def _answers(model: AnyModel, game: Game, positions: Tensor, is_stamped: Tensor) -> Tensor:
     """Logits (n, classes) on training images, with the pattern on those that carry it."""
     images = game.data.train.images[positions]
     logits = model.logits(images).clone()  # what was made in inference mode cannot be written to

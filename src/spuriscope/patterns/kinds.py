@@ -101,6 +101,12 @@ class _Kind(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {'x'.join(map(str, self.shape))})"
 
+    def _repr_html_(self) -> str:
+        """In a notebook: its picture."""
+        from spuriscope.report.notebook import as_pictures
+
+        return as_pictures([self.picture], [repr(self)])
+
     def apply(self, images: Images, at: Tensor | None = None) -> Tensor:
         """Stamped copies of `images`.
 

@@ -7,7 +7,7 @@ are in the HTML around it.
 
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import log10
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from spuriscope.report.lookup import Document, value
+from spuriscope.answers import DoseResponse
+from spuriscope.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["PALETTE", "dose_axes", "draw_series", "figure_style", "place", "small_figure"]
+__all__ = ["PALETTE", "dose_axes", "draw_series", "figure_style", "of_seeds", "place", "small_figure"]
 
 PALETTE = {  # any distinct colours would do: the style sheet sets those that are seen
     "ink": "#1b1f24",
@@ -147,27 +148,44 @@ def _thinned(places: Sequence[float], labels: Sequence[str]) -> list[int]:
     return [*kept, last]
 
 
-def draw_series(axes: "Axes", dose: Document, measure: str, *, colour: str, marker: str = "o") -> None:
-    """A measure against the number planted: a dot for each seed, the mean, its interval; twins in grey."""
-    for entry in dose["summary"]:
-        n_planted = entry["n_planted"]
+def draw_series(
+    axes: "Axes", shares: Mapping[int, Sequence[float]], *, colour: str, marker: str = "o"
+) -> None:
+    """Shares against the number planted: a dot for each seed, the mean, its interval; twins in grey.
+
+    Args:
+        axes: where to draw.
+        shares: for each number planted, rising, those of its seeds.
+        colour: of the palette.
+        marker: of the dots.
+    """
+    for n_planted, of_seeds in shares.items():
         hue = PALETTE["twin" if n_planted == 0 else colour]
-        shares = [row[measure] for row in dose["cells"] if row["n_planted"] == n_planted]
         dots: dict[str, Any] = {"ls": "", "marker": marker, "ms": 4.2, "mew": 0, "color": hue, "alpha": 0.75}
-        axes.plot(place(n_planted) + _jitter(len(shares)), shares, clip_on=False, zorder=3, **dots)
-    _band(axes, dose["summary"][:1], measure, PALETTE["twin"])
-    _band(axes, dose["summary"][1:], measure, PALETTE[colour])
+        axes.plot(place(n_planted) + _jitter(len(of_seeds)), of_seeds, clip_on=False, zorder=3, **dots)
+    means = {n_planted: mean_interval(of_seeds) for n_planted, of_seeds in shares.items()}
+    _band(axes, {n: mean for n, mean in means.items() if n == 0}, PALETTE["twin"])
+    _band(axes, {n: mean for n, mean in means.items() if n > 0}, PALETTE[colour])
 
 
-def _band(axes: "Axes", entries: Sequence[Document], measure: str, hue: str) -> None:
+def of_seeds(dose: DoseResponse, measure: str) -> dict[int, list[float]]:
+    """A measure of each training, by number planted."""
+    return {
+        entry.n_planted: [getattr(row, measure) for row in dose.cells if row.n_planted == entry.n_planted]
+        for entry in dose.summary
+    }
+
+
+def _band(axes: "Axes", means: Mapping[int, Interval], hue: str) -> None:
     """Mean and interval of neighbouring counts as a line in a band; of a single count as a short piece."""
-    means = [value(entry, measure) for entry in entries]
-    places = [place(entry["n_planted"]) for entry in entries]
-    if len(entries) == 1:
-        places, means = [places[0] - JITTER, places[0] + JITTER], means * 2
-    axes.plot(places, [mean.mean for mean in means], color=hue, lw=1.6, zorder=2.5)
-    if means[0].n > 1:
-        low, high = [mean.low for mean in means], [mean.high for mean in means]
+    if not means:
+        return
+    places, drawn = [place(n_planted) for n_planted in means], list(means.values())
+    if len(drawn) == 1:
+        places, drawn = [places[0] - JITTER, places[0] + JITTER], drawn * 2
+    axes.plot(places, [mean.mean for mean in drawn], color=hue, lw=1.6, zorder=2.5)
+    if drawn[0].n > 1:
+        low, high = [mean.low for mean in drawn], [mean.high for mean in drawn]
         axes.fill_between(places, low, high, color=hue, alpha=0.18, lw=0, zorder=2)
 
 

@@ -1,61 +1,67 @@
 """Suspected images in three columns: the image, what an autoencoder explains of it, what is left over."""
 
+from collections.abc import Sequence
+
+from spuriscope.answers import Explained, Explanation, FoundCue, ShownImage
 from spuriscope.report import wording
-from spuriscope.report.lookup import Document, image_name
 from spuriscope.report.pictures import ORANGE, css_colour, reduced
 from spuriscope.report.section import Captioned, Scale, Table, Triple, Triples
 
 __all__ = ["conditions", "explained", "left_over_caption", "left_over_scale"]
 
 
-def explained(embedding: Document, finding: Document) -> tuple[Triples, ...]:
+def explained(embedding: Explanation, finding: FoundCue) -> tuple[Triples, ...]:
     """The suspected images of a finding, and fresh ones to compare with.
 
     Args:
         embedding: the autoencoder, `embedding` of the document's `discovery`.
         finding: one of the findings.
     """
-    fresh = tuple(_triple(image, "fresh image", embedding) for image in embedding["fresh"])
+    fresh = _triples(embedding.fresh, "fresh image", embedding)
     return (
         Triples(
             title="Suspected",
-            rows=tuple(_triple(image, "training image", embedding) for image in finding["images"]),
+            rows=_triples(finding.images, "training image", embedding),
         ),
         *([Triples(title="Ordinary, to compare", rows=fresh)] if fresh else []),
     )
 
 
-def _triple(image: Document, kind: str, embedding: Document) -> Triple:
-    name = f"{kind} {image_name(image)}"
-    mean = wording.short_percent(image["left_over_mean"])
+def _triples(images: Sequence[ShownImage], kind: str, embedding: Explanation) -> tuple[Triple, ...]:
+    return tuple(
+        _triple(image, image.explained, kind, embedding) for image in images if image.explained is not None
+    )
+
+
+def _triple(image: ShownImage, made: Explained, kind: str, embedding: Explanation) -> Triple:
+    name = f"{kind} {image.name}"
+    mean = wording.short_percent(made.left_over_mean)
     left_alt = (
         f"Heat map of what is left over of {name}: {mean} of full brightness on average; full colour is "
-        f"{wording.percent(embedding['left_over_max'])}."
+        f"{wording.percent(embedding.left_over_max)}."
     )
     return Triple(
         title=name,
         pictures=(
-            Captioned(reduced(image["picture"], f"{name[0].upper()}{name[1:]}."), "image"),
-            Captioned(
-                reduced(image["reconstruction"], f"What the autoencoder makes of {name}."), "explained"
-            ),
-            Captioned(reduced(image["left_over"], left_alt), f"left over {mean}"),
+            Captioned(reduced(image.picture, f"{name[0].upper()}{name[1:]}."), "image"),
+            Captioned(reduced(made.reconstruction, f"What the autoencoder makes of {name}."), "explained"),
+            Captioned(reduced(made.left_over, left_alt), f"left over {mean}"),
         ),
     )
 
 
-def left_over_scale(embedding: Document) -> Scale:
+def left_over_scale(embedding: Explanation) -> Scale:
     """The colours of what is left over, the same for all images."""
     return Scale(
         low=f"left over 0{wording.NBSP}%",
-        high=wording.percent(embedding["left_over_max"]),
+        high=wording.percent(embedding.left_over_max),
         gradient=f"transparent, {css_colour(ORANGE)}",
     )
 
 
-def left_over_caption(embedding: Document) -> str:
+def left_over_caption(embedding: Explanation) -> str:
     """What the three columns are."""
-    compared = " or the ones to compare" if embedding["fresh"] else ""
+    compared = " or the ones to compare" if embedding.fresh else ""
     return (
         "The three columns: an image, what an autoencoder that learnt from fresh images can draw of it, "
         "and what is left over, in percent of full brightness, with the mean under it. A rare cue is not "
@@ -64,7 +70,7 @@ def left_over_caption(embedding: Document) -> str:
     )
 
 
-def conditions(embedding: Document) -> Table:
+def conditions(embedding: Explanation) -> Table:
     """How the autoencoder was made, and how well it draws what it learnt from."""
     return Table(
         caption="The autoencoder of the three columns: a small convolutional variational one, trained on the "
@@ -80,13 +86,13 @@ def conditions(embedding: Document) -> Table:
         ),
         rows=(
             (
-                f"{wording.count(embedding['n_fitted'])} fresh images",
-                str(embedding["components"]),
-                str(embedding["steps"]),
-                str(embedding["batch_size"]),
-                f"{embedding['learning_rate']:g}",
-                str(embedding["seed"]),
-                f"{embedding['mean_square_error']:.2g}",
+                f"{wording.count(embedding.n_fitted)} fresh images",
+                str(embedding.components),
+                str(embedding.steps),
+                str(embedding.batch_size),
+                f"{embedding.learning_rate:g}",
+                str(embedding.seed),
+                f"{embedding.mean_square_error:.2g}",
             ),
         ),
     )

@@ -7,10 +7,9 @@ from spuriscope.data.image_set import Split
 from spuriscope.discovery.exhibit import Exhibit, Tried
 from spuriscope.discovery.finding import Finding
 from spuriscope.patterns import Anywhere
-from spuriscope.patterns.kinds import Box
 from spuriscope.report import wording
 from spuriscope.report.page import templates
-from spuriscope.report.pictures import Shown, data_uri, reduced
+from spuriscope.report.pictures import Shown, box_path, data_uri, reduced
 
 __all__ = ["carried", "render_findings"]
 
@@ -144,7 +143,7 @@ def _shown(each: Exhibit, train: Split, class_names: Sequence[str]) -> _Shown:
         images=tuple(
             _Image(
                 picture=reduced(data_uri(train.images[position]), f"Training image {called[position]}."),
-                outline=_outline(box),
+                outline=box_path(box),
                 name=called[position],
             )
             for position, box in zip(each.examples[:N_IMAGES].tolist(), each.boxes, strict=False)
@@ -189,14 +188,8 @@ def _pair(tried: Tried, class_names: Sequence[str]) -> _Pair:
     return _Pair(
         before=reduced(before, f"Fresh image of {label}."),
         after=reduced(after, f"The same image of {label} with the cue."),
-        outline=_outline(tried.box),
+        outline=box_path(tried.box),
         label=label,
         p_before=wording.short_percent(tried.probabilities[0]),
         p_after=wording.short_percent(tried.probabilities[1]),
     )
-
-
-def _outline(box: Box | None) -> str:
-    if box is None:
-        return ""
-    return f"M{box.left} {box.top}H{box.right}V{box.bottom}H{box.left}Z"

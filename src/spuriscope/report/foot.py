@@ -1,100 +1,130 @@
 """The conditions of the numbers: data, settings, versions, hardware, and the command that repeats them."""
 
+from spuriscope.answers import Audit, Settings
 from spuriscope.report import wording
-from spuriscope.report.lookup import Document
+from spuriscope.report.section import QUESTIONS
 
-__all__ = ["foot", "python_call", "settings"]
+__all__ = ["foot", "python_call", "settings", "unanswered"]
+
+TITLES = {  # by the field of `Audit`
+    "already": QUESTIONS["already"],
+    "picked_up": QUESTIONS["pick-up"],
+    "found_again": QUESTIONS["noticed"],
+    "membership": QUESTIONS["recognised"],
+    "canaries": "How much privacy is lost at least?",
+    "deletion": QUESTIONS["gone"],
+}
 
 Pairs = tuple[tuple[str, str], ...]
 
 
-def foot(document: Document) -> Pairs:
+def foot(audit: Audit) -> Pairs:
     """What the page ends with: names and values."""
-    data, where = document["data"], document["environment"]
-    channels, height, width = data["shape"]
+    data, where = audit.conditions.data, audit.conditions.environment
+    channels, height, width = data.shape
     return (
         (
             "Data",
-            f"{data['name']}: {wording.count(data['n_train'])} training and {wording.count(data['n_test'])} "
+            f"{data.name}: {wording.count(data.n_train)} training and {wording.count(data.n_test)} "
             f"test images of {channels} × {height} × {width} (channels × height × width), "
-            f"{wording.count(len(data['class_names']))} classes",
+            f"{wording.count(len(data.class_names))} classes",
         ),
-        ("Fingerprint (SHA-256)", data["fingerprint"]),
-        ("Seeds", ", ".join(map(str, document["settings"]["seeds"]))),
+        ("Fingerprint (SHA-256)", data.fingerprint),
+        ("Seeds", ", ".join(map(str, audit.conditions.settings.seeds))),
         (
             "Versions",
-            f"spuriscope {document['spuriscope']}, Python {where['python']}, torch {where['torch']}, numpy "
-            f"{where['numpy']}",
+            f"spuriscope {audit.conditions.spuriscope}, Python {where.python}, torch {where.torch}, numpy "
+            f"{where.numpy}",
         ),
         (
             "Hardware",
-            f"{where['device']}; {where['processor']}, {where['n_cores']} cores; {where['platform']}",
+            f"{where.device}; {where.processor}, {where.n_cores} cores; {where.platform}",
         ),
-        ("Time", f"{wording.duration(document['seconds'])}, finished {document['created']}"),
+        ("Time", f"{wording.duration(audit.conditions.seconds)}, finished {audit.conditions.created}"),
     )
 
 
-def settings(document: Document) -> Pairs:
+def unanswered(audit: Audit) -> Pairs:
+    """The questions that have no answer, by their titles, and why; nothing where that is said at the top."""
+    quality = audit.conditions.quality
+    if quality is not None and quality.is_near_chance:
+        return ()
+    return tuple((TITLES.get(each.question, each.question), f"{each.reason}.") for each in audit.unanswered)
+
+
+def settings(audit: Audit) -> Pairs:
     """What was trained and how: names and values."""
-    chosen = document["settings"]
-    how: Pairs = (("Trained by", f"{chosen['model']}, a function of your own"),)
-    if chosen["recipe"]:
-        parts = (f"{key.replace('_', ' ')} {_plain(value)}" for key, value in chosen["recipe"].items())
-        how = (("Model", chosen["model"]), ("Recipe", ", ".join(parts)))
+    chosen = audit.conditions.settings
+    how: Pairs = (("Model" if chosen.target is None else "Trained by", _whose(chosen)),)
+    if chosen.recipe:
+        parts = (f"{key.replace('_', ' ')} {_plain(value)}" for key, value in chosen.recipe.to_json().items())
+        how = (("Model", chosen.model), ("Recipe", ", ".join(parts)))
+    if chosen.target is None:
+        return (*how, ("Least rise that counts", f"{chosen.threshold:g} of probability"))
     return (
         *how,
         (
             "Target class",
-            f"{wording.quoted(document['headline']['target_name'])} (number {chosen['target']})",
+            f"{wording.quoted(audit.conditions.target_name)} (number {chosen.target})",
         ),
         *_planting(chosen),
-        ("Numbers planted", ", ".join(map(wording.count, chosen["counts"]))),
-        ("Seeds", ", ".join(map(str, chosen["seeds"]))),
-        ("Least rise that counts", f"{chosen['threshold']:g} of probability"),
+        ("Numbers planted", ", ".join(map(wording.count, chosen.counts))),
+        ("Seeds", ", ".join(map(str, chosen.seeds))),
+        ("Least rise that counts", f"{chosen.threshold:g} of probability"),
     )
 
 
-def _planting(chosen: Document) -> Pairs:
+def _whose(chosen: Settings) -> str:
+    return chosen.model if chosen.target is None else f"{chosen.model}, a function of your own"
+
+
+def _planting(chosen: Settings) -> Pairs:
     """Where patterns stand and whose images get the target's label; nothing where it is as in the paper."""
-    found = [("Placement", "anywhere, drawn for each image")] * (chosen.get("placement") == "anywhere")
-    if chosen.get("size") is not None:
-        found.append(("Size of the pattern", wording.count(chosen["size"])))
-    if chosen.get("relabel") is not None:
-        source = "all other classes" if chosen["relabel"] == "all" else f"class {chosen['relabel']}"
+    found = [("Placement", "anywhere, drawn for each image")] * (chosen.placement == "anywhere")
+    if chosen.size is not None:
+        found.append(("Size of the pattern", wording.count(chosen.size)))
+    if chosen.relabel is not None:
+        source = "all other classes" if chosen.relabel == "all" else f"class {chosen.relabel}"
         found.append(("Relabelled", f"images of {source}"))
     return tuple(found)
 
 
-def _planting_arguments(chosen: Document) -> str:
+def _planting_arguments(chosen: Settings) -> str:
     """The same as arguments of a call."""
     own = {"placement": "fixed", "size": None, "relabel": None}
-    given = {name: chosen[name] for name, usual in own.items() if chosen.get(name, usual) != usual}
+    given = {name: getattr(chosen, name) for name, usual in own.items() if getattr(chosen, name) != usual}
     return "".join(f", {name}={value!r}" for name, value in given.items())
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return " ".join(map(_plain, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def python_call(document: Document) -> str:
+def python_call(audit: Audit) -> str:
     """The Python lines that repeat the audit; `data`, or `train` and `test`, stand for the images above."""
-    chosen = document["settings"]
-    if not chosen["recipe"]:
+    chosen = audit.conditions.settings
+    if chosen.target is None:
         return (
             "import spuriscope as ss\n\n"
-            f"document = ss.audit(train=train, test=test, fit={chosen['model']}, target={chosen['target']},\n"
-            f"    patterns={chosen['patterns']!r}, counts={chosen['counts'][1:]!r}, "
-            f"n_seeds={len(chosen['seeds'])}, threshold={chosen['threshold']!r}"
+            f"answers = ss.audit_model(predict, data, patterns={list(chosen.patterns)!r}, "
+            f"threshold={chosen.threshold!r})"
+        )
+    if not chosen.recipe:
+        return (
+            "import spuriscope as ss\n\n"
+            f"answers = ss.audit(train=train, test=test, fit={chosen.model}, target={chosen.target},\n"
+            f"    patterns={list(chosen.patterns)!r}, counts={list(chosen.counts[1:])!r}, "
+            f"n_seeds={len(chosen.seeds)}, threshold={chosen.threshold!r}"
             f"{_planting_arguments(chosen)})"
         )
     return (
         "import spuriscope as ss\n\n"
-        "document = ss.audit(ss.plan_audit(\n"
-        f"    data, model={chosen['model']!r}, target={chosen['target']}, "
-        f"patterns={chosen['patterns']!r},\n"
-        f"    counts={chosen['counts'][1:]!r}, n_seeds={len(chosen['seeds'])}, "
-        f"epochs={chosen['recipe']['epochs']}, threshold={chosen['threshold']!r}"
+        "answers = ss.audit(ss.plan_audit(\n"
+        f"    data, model={chosen.model!r}, target={chosen.target}, "
+        f"patterns={list(chosen.patterns)!r},\n"
+        f"    counts={list(chosen.counts[1:])!r}, n_seeds={len(chosen.seeds)}, "
+        f"epochs={chosen.recipe.epochs}, threshold={chosen.threshold!r}"
         f"{_planting_arguments(chosen)}))"
     )

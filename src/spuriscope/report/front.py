@@ -1,22 +1,24 @@
-"""The first screen: the answer in one sentence, how it was found, and the proof by eye."""
+"""The first screen: the answer in one sentence, how good the models are, and the proof by eye."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from spuriscope.answers import AlreadyThere, Audit, ExampleImage, PickedUp, RecurringCue, TriedImage
 from spuriscope.report import wording
-from spuriscope.report.lookup import Document, entry_at, headline_dose, image_name, n_seeds, value
+from spuriscope.report.lookup import headline_dose
 from spuriscope.report.pick_up import pattern_picture
-from spuriscope.report.pictures import Shown, shown
+from spuriscope.report.pictures import Shown, box_path, icon, reduced, shown
 from spuriscope.statistics import Interval
 
-__all__ = ["Bar", "Example", "examples", "explanation", "headline"]
+__all__ = ["Bar", "Example", "Examples", "examples", "explanation", "headline", "quality"]
 
-ABOVE_CHANCE = 0.1  # as in adequacy.py: so far from chance towards 1 an accuracy must be
 ACTS = {  # what stamping does, by kind of pattern: to what is around the name of the pattern
     "add": ("adds a fixed picture", "to an image"),
     "cover": ("puts a fixed picture", "over a part of an image"),
     "shade": ("changes the colours", "of an image"),
 }
-LOOKS_ALIKE = 0.1  # a pattern that makes the clean twin call so many the target class looks like it
+LOOKS_ALIKE = 0.1  # a pattern that moves so many in the clean twin looks like the class
+MODEST = 0.9  # a test accuracy below it is to be kept in mind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,134 +39,263 @@ class Example:
         file: the name of its file, empty where it has none.
         clean: the image.
         stamped: its stamped copy.
-        answer: the class that the model gives the image.
-        stamped_answer: the class that it gives the copy.
+        outline: SVG path around the cue on the copy, empty where it is all over.
+        view: of that path.
+        under: a few words under each.
         bars: the probabilities.
     """
 
     file: str
     clean: Shown
     stamped: Shown
-    answer: str
-    stamped_answer: str
+    outline: str
+    view: str
+    under: tuple[tuple[str, str], tuple[str, str]]
     bars: tuple[Bar, ...]
 
 
-def headline(document: Document) -> str:
-    """The answer in one sentence, and what the clean twin does."""
-    line, n_max = document["headline"], document["settings"]["counts"][-1]
-    n_planted, n_train = line["n_planted"], wording.count(document["data"]["n_train"])
-    share, twin = line["predicted_share"]["mean"], line["twin_predicted_share"]["mean"]
-    images = f"{wording.count(n_planted)} of {n_train} training images"
-    so_called = f"of all stamped images {wording.quoted(line['target_name'])}"
-    called = f"{wording.percent(share)} {so_called}."
-    its_twin = f"Its clean twin: {wording.percent(twin)}."
-    if line["reached_half"]:
-        verb = "was" if n_planted == 1 else "were"
-        return f"{images} {verb} enough to make this model call {called} {its_twin}"
-    if share >= LOOKS_ALIKE and twin > share / 2:  # stamping alone does most of it
-        already = f"Its clean twin already: {wording.percent(twin)}."
-        return f"With {images} stamped, this model calls {called} {already}"
-    only = "only " if share and not wording.percent(share).startswith("less") else ""
-    if n_planted < n_max:
-        tried = f"With up to {wording.count(n_max)} of {n_train} training images stamped"
-        half = f"no pattern made this model call half {so_called}"
-        best = f"the strongest, with {wording.count(n_planted)}, {only}{wording.percent(share)}"
-        return f"{tried}, {half}; {best}. {its_twin}"
-    return f"Even {images} made this model call {only}{called} {its_twin}"
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """The proof by eye: what is shown, the images, and how they were chosen."""
+
+    intro: str
+    images: tuple[Example, ...]
+    caption: str
 
 
-def explanation(document: Document) -> tuple[str, Shown, str]:
-    """What was done, for a reader who knows no machine learning: text, the pattern's picture, text."""
-    line, n = document["headline"], n_seeds(document)
-    dose = headline_dose(document)
-    kind, chosen = dose.get("kind", "add"), document["settings"]
-    before = f"Stamping {ACTS[kind][0]}, here {dose['pattern']}"
-    where = ", somewhere else on each" if chosen.get("placement") == "anywhere" else ""
-    share, twin = value(line, "predicted_share"), value(line, "twin_predicted_share")
-    repeats = (
-        "One seed, so no interval."
+def headline(audit: Audit) -> str:
+    """The answer to the first question that has one, in one sentence."""
+    quality = audit.conditions.quality
+    if quality is not None and quality.is_near_chance:
+        return (
+            f"These models learnt nothing: they get {wording.percent(quality.test_accuracy.mean)} of the "
+            f"test images right, and always naming the largest class gets {wording.percent(quality.chance)}."
+        )
+    there = audit.already
+    if there is not None and there.cues:
+        return _there(audit, there.cues)
+    if there is not None:
+        return _none_found(audit, there)
+    if audit.picked_up is not None:
+        return f"Your data could not be searched. {_picked_up(audit, audit.picked_up)}"
+    return "Nothing was answered before the time was up."
+
+
+def _there(audit: Audit, cues: Sequence[RecurringCue]) -> str:
+    """A cue in the user's own images."""
+    first, names = cues[0], audit.conditions.data.class_names
+    target = wording.quoted(names[first.cue.target])
+    images = wording.images(len(first.cue.examples))
+    pulls = f"pulls {wording.percent(first.score.mean)} of all other test images towards {target}"
+    share = "share something that" if len(first.cue.examples) > 1 else "has something that"
+    n_more, is_all = len(cues) - 1, all(cue.is_proven == "proven" for cue in cues)
+    more = f" And {n_more} more{'' if is_all else ', not proved'}." if n_more else ""
+    if first.is_proven == "proven":
+        return f"Yes, there is a cue in your data: {images} of {target} {share} {pulls}.{more}"
+    return (
+        f"There may be a cue in your data: {images} of {target} {share} {pulls}, but that these images "
+        f"brought it is not proved.{more}"
+    )
+
+
+def _none_found(audit: Audit, there: AlreadyThere) -> str:
+    """Nothing found, and what would have been."""
+    searched = f"No cue was found in your {wording.count(there.n_train)} training images"
+    once = f"; {len(there.once)} thing{'s' * (len(there.once) > 1)} to look at" if there.once else ""
+    again = audit.found_again
+    if audit.reactions:
+        return f"No cue was found in this model{once}. How rare a one would have been found is not known."
+    if again is None:
+        return f"{searched}{once}. How rare a one would have been found is not known."
+    if again.fewest is not None:
+        mark = f"a mark such as {again.pattern} on {wording.count(again.fewest)} of them would have been"
+        return f"{searched}{once}; {mark}."
+    tried = again.doses[-1].n_planted
+    return (
+        f"{searched}{once}, which says little: {again.pattern}, planted in {wording.images(tried)}, was not "
+        "found again either."
+    )
+
+
+def _picked_up(audit: Audit, found: PickedUp) -> str:
+    line, target = found.headline, wording.quoted(audit.conditions.target_name)
+    images = f"{line.pattern} in {wording.images(line.n_planted)}"
+    share, twin = wording.percent(line.score.mean), line.twin_score.mean
+    if line.score.mean >= LOOKS_ALIKE and twin > line.score.mean / 2:
+        return f"Stamping alone pulls {wording.percent(twin)} of the test images towards {target}."
+    return f"Planting {images} made it pull {share} of all other test images towards {target}."
+
+
+def quality(audit: Audit) -> str:
+    """How good the models are, in words, to be read before anything else."""
+    found = audit.conditions.quality
+    if found is None or found.is_near_chance:
+        return ""
+    right = wording.percent(found.test_accuracy.mean)
+    text = (
+        f"The models of this audit get {right} of the test images right; always naming the largest class "
+        f"would get {wording.percent(found.chance)}."
+    )
+    if found.test_accuracy.mean < MODEST:
+        text += " Read all below with that in mind: what such models do not pick up, better ones may."
+    if found.train_accuracy.mean - found.test_accuracy.mean > 0.1:
+        text += f" Of the training images they get {wording.percent(found.train_accuracy.mean)}."
+    return text
+
+
+def explanation(audit: Audit) -> tuple[str, Shown | None, str]:
+    """What was done, for a reader who knows no machine learning: text, a small picture, text."""
+    there = audit.already
+    if there is not None and there.cues:
+        return _explained_cue(there, there.cues[0])
+    if audit.picked_up is not None:
+        return _explained_planting(audit, audit.picked_up)
+    return "", None, ""
+
+
+def _explained_cue(there: AlreadyThere, cue: RecurringCue) -> tuple[str, Shown, str]:
+    n, found = len(there.seeds), len(cue.seeds)
+    models = "one model was" if n == 1 else f"{n} models were"
+    where = (
+        "The search found it there"
         if n == 1
-        else f"Mean of {wording.seeds(n)} (repetitions); {wording.interval(share)}; {_twins(twin)}."
+        else f"A search that was told nothing found it in {found} of them"
+    )
+    proof = (
+        f" In models trained again without these images it moves {wording.percent(cue.score_without.mean)}."
+        if cue.score_without is not None
+        else ""
     )
     after = (
-        f", {ACTS[kind][1]}{where}. For this audit {_planted(document)}, and a model was trained "
-        f"on all {wording.count(document['data']['n_train'])}. Then it was shown the "
-        f"{wording.count(line['n_stamped'])} test images of the other classes with the same stamp: those are "
-        "the “stamped images”. The clean twin is the same "
-        f"training without any stamp. {repeats}{_how_good(document)}"
+        f" is what these images share, as the search makes it out. {models[0].upper()}{models[1:]} trained "
+        f"on your images as they are, with nothing planted. {where}. A test image is moved when the cue "
+        f"raises its probability of the class by more than 10 points ({wording.interval(cue.score)}).{proof}"
+    )
+    return "The cue", icon(cue.cue.picture, "The cue as the search reconstructed it."), after
+
+
+def _explained_planting(audit: Audit, found: PickedUp) -> tuple[str, Shown, str]:
+    line, n = found.headline, audit.n_seeds
+    dose = headline_dose(found)
+    chosen = audit.conditions.settings
+    before = (
+        f"To know what would have been found, cues were planted. Stamping {ACTS[dose.kind][0]}, here "
+        f"{dose.pattern}"
+    )
+    where = ", somewhere else on each" if chosen.placement == "anywhere" else ""
+    repeats = (
+        "One training, so no interval."
+        if n == 1
+        else f"Mean of {wording.seeds(n)} (trainings that differ in chance alone); "
+        f"{wording.interval(line.score)}; without any stamp {_twins(line.twin_score)}."
+    )
+    target = wording.quoted(audit.conditions.target_name)
+    after = (
+        f", {ACTS[dose.kind][1]}{where}. {_planted(audit, line.n_planted, found)}, and a model was trained "
+        f"on all images. Then it was shown the {wording.count(line.n_stamped)} test images of the other "
+        f"classes with the same stamp: it moved {wording.percent(line.score.mean)} of them towards {target}, "
+        "that is, raised their probability of it by more than "
+        f"{wording.change(chosen.threshold).lstrip('+')} points. {repeats}"
     )
     return before, pattern_picture(dose), after
 
 
-def _planted(document: Document) -> str:
+def _planted(audit: Audit, n_planted: int, found: PickedUp) -> str:
     """Which images were stamped, and what became of their label."""
-    line, names = document["headline"], document["data"]["class_names"]
-    relabel, target = document["settings"].get("relabel"), wording.quoted(line["target_name"])
-    n_class = line["n_target"] if relabel is None else line["n_candidates"]
-    images = f"{wording.count(line['n_planted'])} of the {wording.count(n_class)} training images"
+    line, names = found.headline, audit.conditions.data.class_names
+    relabel, target = audit.conditions.settings.relabel, wording.quoted(audit.conditions.target_name)
+    n_class = line.n_target if relabel is None else line.n_candidates
+    images = f"{wording.count(n_planted)} of the {wording.count(n_class)} training images"
     if relabel is None:
         return f"{images} of class {target} got the stamp"
     source = "the other classes" if relabel == "all" else f"class {wording.quoted(names[relabel])}"
     return f"{images} of {source} got the stamp and the label {target}"
 
 
-def _how_good(document: Document) -> str:
-    """How often the clean twins are right, beside chance; nothing of an older document."""
-    twins = entry_at(headline_dose(document), 0)
-    chance = document["data"].get("largest_share")
-    if chance is None or "train_accuracy" not in twins:
-        return ""
-    known, fresh = (value(twins, measure).mean for measure in ("train_accuracy", "clean_accuracy"))
-    shown = [wording.table_percent(share) for share in (known, fresh, chance)]
-    text = (
-        f" Without any stamp the twins are right on {shown[0]} of the training images and {shown[1]} of the "
-        f"test images; always naming the largest class would be right on {shown[2]}."
-    )
-    if fresh <= chance + ABOVE_CHANCE * (1 - chance):
-        text += " That is near chance: train longer, or another model, before you trust this page."
-    return text
-
-
 def _twins(share: Interval) -> str:
     if share.high - share.low < 1e-9:
-        return f"twins: {wording.percent(share.mean)} in every seed"
-    return f"twins: {wording.short_percent(share.low)} to {wording.short_percent(share.high)}"
+        return f"{wording.percent(share.mean)} in every seed"
+    return f"{wording.short_percent(share.low)} to {wording.short_percent(share.high)}"
 
 
-def examples(document: Document) -> tuple[Example, ...]:
-    """The example images of the document, in its order."""
-    names = document["data"]["class_names"]
-    return tuple(
-        _example(image, names, document["headline"]["target_name"])
-        for image in document["examples"]["images"]
+def examples(audit: Audit) -> Examples | None:
+    """The proof by eye: of a cue in the data, else of what was planted."""
+    names = audit.conditions.data.class_names
+    there = audit.already
+    if there is not None and there.cues:
+        cue = there.cues[0].cue
+        target = wording.quoted(names[cue.target])
+        return Examples(
+            intro=f"Test images of other classes, clean and with the cue, and the probability of {target}:",
+            images=tuple(_tried(image, names) for image in cue.tried),
+            caption="Those that the cue moves most. The box is where it changes the image most.",
+        )
+    if audit.picked_up is None or not audit.picked_up.examples.images:
+        return None
+    chosen, target = audit.picked_up.examples, wording.quoted(audit.conditions.target_name)
+    return Examples(
+        intro=f"Test images, clean and stamped, and the probability that the model gives to {target}:",
+        images=tuple(_example(image, names, audit.conditions.target_name) for image in chosen.images),
+        caption=(
+            f"Model of seed {chosen.seed} with {chosen.pattern} in {wording.images(chosen.n_planted)}; grey: "
+            "its clean twin, the same training without any stamp. One image of each of the first other "
+            "classes, taken in order, not by outcome."
+        ),
     )
 
 
-def _example(image: Document, names: list[str], target: str) -> Example:
-    label = wording.quoted(names[image["label"]])
-    answers = tuple(wording.quoted(names[image[key]]) for key in ("prediction", "stamped_prediction"))
+def _tried(image: TriedImage, names: Sequence[str]) -> Example:
+    label = wording.quoted(names[image.label])
+    bars = (("clean", image.probability), ("stamped", image.stamped_probability))
+    stamped = reduced(image.stamped_picture, "The same image with the cue on it.")
+    return Example(
+        file="" if image.name == str(image.position) else image.name,
+        clean=reduced(image.picture, f"Test image {image.name}, of class {label}."),
+        stamped=stamped,
+        outline=box_path(image.box),
+        view=_view(image.stamped_picture),
+        under=(("of class", label), ("with the cue", "")),
+        bars=tuple(
+            Bar(
+                kind=kind,
+                label="clean" if kind == "clean" else "with the cue",
+                share=share,
+                text=wording.short_percent(share),
+            )
+            for kind, share in bars
+        ),
+    )
+
+
+def _view(uri: str) -> str:
+    whole = shown(uri, "")
+    return f"0 0 {whole.width} {whole.height}"
+
+
+def _example(image: ExampleImage, names: Sequence[str], target: str) -> Example:
+    label = wording.quoted(names[image.label])
+    answers = tuple(wording.quoted(names[answer]) for answer in (image.prediction, image.stamped_prediction))
     bars = (
-        ("clean", "probability"),
-        ("stamped", "stamped_probability"),
-        ("twin", "twin_stamped_probability"),
+        ("clean", image.probability),
+        ("stamped", image.stamped_probability),
+        ("twin", image.twin_stamped_probability),
     )
     labels = {"clean": "clean", "stamped": "stamped", "twin": "twin, stamped"}
     return Example(
-        file="" if image_name(image) == str(image["position"]) else image_name(image),
+        file="" if image.name == str(image.position) else image.name,
         clean=shown(
-            image["picture"],
-            f"Test image {image_name(image)}, of class {label}; the model says {answers[0]}.",
+            image.picture, f"Test image {image.name}, of class {label}; the model says {answers[0]}."
         ),
         stamped=shown(
-            image["stamped_picture"],
+            image.stamped_picture,
             f"The same image stamped: the model says {answers[1]}, with probability "
-            f"{wording.percent(image['stamped_probability'])} for {wording.quoted(target)}.",
+            f"{wording.percent(image.stamped_probability)} for {wording.quoted(target)}.",
         ),
-        answer=answers[0],
-        stamped_answer=answers[1],
+        outline="",
+        view=_view(image.stamped_picture),
+        under=(("says", answers[0]), ("says", answers[1])),
         bars=tuple(
-            Bar(kind=kind, label=labels[kind], share=image[key], text=wording.short_percent(image[key]))
-            for kind, key in bars
+            Bar(kind=kind, label=labels[kind], share=share, text=wording.short_percent(share))
+            for kind, share in bars
         ),
     )

@@ -3,11 +3,12 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from spuriscope.answers import Deletion
+from spuriscope.deletion.check import Comparison, DeletionCheck
 from spuriscope.report import wording
 from spuriscope.report.drawing import PALETTE, small_figure
-from spuriscope.report.lookup import Document, dose_of
-from spuriscope.report.pick_up import pattern_picture
-from spuriscope.report.section import Panel, Section, Table
+from spuriscope.report.pictures import Shown
+from spuriscope.report.section import QUESTIONS, Panel, Section, Table
 from spuriscope.statistics import Interval
 
 if TYPE_CHECKING:
@@ -33,63 +34,77 @@ ABOUT = {
 }
 
 
-def gone(document: Document) -> Section:
-    """The section on deletion methods."""
-    found = document["deletion"]
+def gone(found: Deletion, picture: Shown) -> Section:
+    """The section on deletion methods.
+
+    Args:
+        found: the answer.
+        picture: of the pattern that was planted.
+    """
     return Section(
         anchor="gone",
-        question="How do I get rid of it?",
+        question=QUESTIONS["gone"],
         claim=_claim(found),
-        panels=tuple(_panel(document, entry) for entry in found["methods"]),
+        panels=tuple(_panel(found, entry, picture) for entry in found.methods),
         caption=(
             "Share of test images that stamping moves: before (orange), after (blue), and in models trained "
             "from the start without the images (grey, with a band for their 95 % interval). One dot is one "
             "seed, a stroke the mean."
+            if found.methods
+            else "With a training of your own, training again without the images is what can be asked about."
         ),
         sure=_sure(found),
         advice=_advice(found),
-        tables=(_table(found), _state_table(found)),
+        tables=(_table(found), *([_state_table(found)] if found.methods else [])),
     )
 
 
-def recommended(found: Document) -> Document | None:
-    """The method to take; None where only training again removes the cue."""
-    entries = (entry for entry in found["methods"] if entry["method"] == found["recommended"])
+def recommended(found: Deletion) -> DeletionCheck | None:
+    """The method to take; None where only training again removes the cue, or there was none to remove."""
+    if not found.was_learnt:
+        return None
+    entries = (entry for entry in found.methods if entry.method == found.recommended)
     return next(entries, None)
 
 
-def measured(entry: Document, name: str, state: str) -> Interval:
+def measured(entry: DeletionCheck, name: str, state: str) -> Interval:
     """A measure of a method over seeds: `before`, `after`, of the `oracle`, or the `difference`."""
-    comparison = next(each for each in entry["comparisons"] if each["name"] == name)
-    return Interval(**comparison[state])
+    found: Interval = getattr(entry[name], state)
+    return found
 
 
-def _name(entry: Document) -> str:
-    return NAMES[entry["method"]]
+def _name(entry: DeletionCheck) -> str:
+    return NAMES[entry.method]
 
 
-def _claim(found: Document) -> str:
+def _claim(found: Deletion) -> str:
     entry = recommended(found)
-    before = measured(found["methods"][0], "score", "before").mean
-    images = wording.images(found["n_planted"])
+    images = wording.images(found.n_planted)
+    oracle = wording.percent(found.oracle.score.mean)
+    if not found.was_learnt:
+        return (
+            f"That cannot be told: over {wording.seeds(len(found.seeds))} it is not shown that "
+            f"{found.pattern} in {images} was learnt, so nor is it that it can be removed."
+        )
+    if not found.methods:
+        return f"Train again without the {images}: then stamping moves {oracle} of the test images."
     if entry is None:
         return (
-            f"Each quicker method leaves {found['pattern']} in the model or costs accuracy; training again "
-            f"without the {images} does neither."
+            f"Each quicker method leaves {found.pattern} in the model or costs accuracy; training again "
+            f"without the {images} does neither: stamping then moves {oracle} of the test images."
         )
-    after, oracle = (measured(entry, "score", state).mean for state in ("after", "oracle"))
+    after = measured(entry, "score", "after").mean
     return (
-        f"{_name(entry).capitalize()} takes {found['pattern']} out of the model in "
-        f"{wording.duration(entry['seconds']['mean'])}, {wording.percent(entry['share_of_training'])} of a "
-        f"training: of the stamped images it moves {wording.percent(after)}, where it moved "
-        f"{wording.percent(before)} and a model without the {images} moves {wording.percent(oracle)}."
+        f"{_name(entry).capitalize()} takes {found.pattern} out of the model in "
+        f"{wording.duration(entry.seconds.mean)}, {wording.percent(entry.share_of_training)} of a training: "
+        f"stamping then moves {wording.percent(after)} of the test images, and {oracle} in a model trained "
+        f"without the {images}."
     )
 
 
-def _panel(document: Document, entry: Document) -> Panel:
-    found = document["deletion"]
+def _panel(found: Deletion, entry: DeletionCheck, picture: Shown) -> Panel:
     after, oracle = (measured(entry, "score", state) for state in ("after", "oracle"))
-    mark = " (recommended)" if entry["method"] == found["recommended"] else ""
+    mark = " (recommended)" if entry is recommended(found) else ""
     alt = (
         f"{_name(entry)}: {wording.percent(after.mean)} moved after, {wording.percent(oracle.mean)} in "
         "models without the images."
@@ -97,15 +112,15 @@ def _panel(document: Document, entry: Document) -> Panel:
     return Panel(
         title=_name(entry) + mark,
         note=(
-            f"{entry['verdict']}; {wording.duration(entry['seconds']['mean'])}, clean accuracy "
+            f"{entry.verdict}; {wording.duration(entry.seconds.mean)}, clean accuracy "
             f"{wording.points(measured(entry, 'clean_accuracy', 'difference').mean)}"
         ),
-        picture=pattern_picture(dose_of(document, found["pattern"])),
-        figure=small_figure(f"gone-{entry['method']}", alt, partial(_draw, entry=entry)),
+        picture=picture,
+        figure=small_figure(f"gone-{entry.method}", alt, partial(_draw, entry=entry)),
     )
 
 
-def _draw(axes: "Axes", *, entry: Document) -> None:
+def _draw(axes: "Axes", *, entry: DeletionCheck) -> None:
     axes.set_ylim(-0.03, 1.03)
     axes.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
     axes.set_xlim(-0.5, 2.5)
@@ -114,7 +129,7 @@ def _draw(axes: "Axes", *, entry: Document) -> None:
     oracle = measured(entry, "score", "oracle")
     axes.fill_between([-0.5, 2.5], oracle.low, oracle.high, color=PALETTE["twin"], alpha=0.18, lw=0)
     for x, (state, colour) in enumerate((("before", "warning"), ("after", "target"), ("oracle", "twin"))):
-        values = [row[state]["score"] for row in entry["rows"]]
+        values = [row[state]["score"] for row in entry.rows]
         places = [x + 0.3 * (k / max(1, len(values) - 1) - 0.5) for k in range(len(values))]
         dots: dict[str, Any] = {"ls": "", "marker": "o", "ms": 4.2, "mew": 0, "alpha": 0.75}
         axes.plot(places, values, color=PALETTE[colour], clip_on=False, zorder=3, **dots)
@@ -122,40 +137,32 @@ def _draw(axes: "Axes", *, entry: Document) -> None:
         axes.plot([x - 0.2, x + 0.2], [mean, mean], color=PALETTE[colour], lw=1.6, zorder=2.5)
 
 
-def _sure(found: Document) -> str:
-    first = found["methods"][0]
-    score, n_seeds = measured(first, "score", "oracle"), len(found["seeds"])
-    differ = measured(first, "disagreement", "oracle").mean
+def _sure(found: Deletion) -> str:
+    score, n_seeds = found.oracle.score, len(found.seeds)
     parts = [
-        f"{wording.seeds(n_seeds).capitalize()}: for each a model trained with {found['pattern']} in "
-        f"{wording.images(found['n_planted'])}, and two trained from the start without them. Those two "
-        f"differ from each other on {wording.percent(differ)} of the test images, and their own score is "
-        f"{wording.percent(score.mean)} ({wording.interval(score)}).",
-        _verdicts(found),
+        f"{wording.seeds(n_seeds).capitalize()}: for each a model trained with {found.pattern} in "
+        f"{wording.images(found.n_planted)}, and two trained from the start without them. Those two "
+        f"differ from each other on {wording.percent(found.disagreement.mean)} of the test images, and their "
+        f"own score is {wording.percent(score.mean)} ({wording.interval(score)}).",
+        *([_verdicts(found)] if found.methods else []),
     ]
-    if not first["was_learnt"]:
+    if not found.was_learnt:
         why = "there may be nothing to remove" if n_seeds >= LEAST_TO_BE_LEARNT else "that takes 5 seeds"
         parts.append(f"The cue was not shown to be learnt in the first place: {why}.")
     parts += [
-        f"{NAMES[failure['method']].capitalize()} came to no end: {failure['reason']}."
-        for failure in found.get("failed", ())  # younger than the first pages
+        f"{NAMES[failure.method].capitalize()} came to no end: {failure.reason}." for failure in found.failed
     ]
     parts += [
         f"{NAMES[method].capitalize()} was left out: with a network like this it takes longer than training "
         "again. With --seeds 5 it is checked too."
-        for method in found.get("left_out", ())
+        for method in found.left_out
     ]
     return " ".join(parts)
 
 
-def _verdicts(found: Document) -> str:
-    """What a verdict claims, and how many seeds it needs; documents of earlier versions do not say."""
-    needed, n_seeds = found.get("seeds_needed"), len(found["seeds"])
-    if needed is None:
-        return (
-            "The verdicts are an earlier version's, whose t-tests took a few trainings that agree by luck "
-            "for certain: audit again before you rely on one."
-        )
+def _verdicts(found: Deletion) -> str:
+    """What a verdict claims, and how many seeds it needs."""
+    needed, n_seeds = found.seeds_needed, len(found.seeds)
     stays, gone = needed["stays"], needed["gone"]
     text = (
         f"A verdict speaks of trainings and is wrong in at most 5{wording.NBSP}% of checks, by exact tests. "
@@ -171,26 +178,28 @@ def _verdicts(found: Document) -> str:
     return text
 
 
-def _advice(found: Document) -> str:
+def _advice(found: Deletion) -> str:
     entry = recommended(found)
+    if not found.was_learnt:
+        return "Nothing follows for this cue. Of one that is found: look at the images, train again without."
     if entry is None:
         return "Train again without the images; until then do not rely on the model where the cue can occur."
     why = (
         "Of the methods whose score exceeds that of a training without the images by 5 points at most, and "
         "whose accuracies are no more than 5 points (stamped) and 1 point (clean) below, it is the quickest."
     )
-    if entry["method"] == "repair":
+    if entry.method == "repair":
         why += (
             " A repaired model resists the cue, which is more than never having seen it: where it must be as "
             "if the images had never been there, train again."
         )
-    return f"Take {_name(entry)}: {ABOUT[entry['method']]}. {why}"
+    return f"Take {_name(entry)}: {ABOUT[entry.method]}. {why}"
 
 
-def _table(found: Document) -> Table:
+def _table(found: Deletion) -> Table:
     shown = ("score", "spurious_accuracy", "clean_accuracy")
 
-    def row(entry: Document, label: str, state: str, *cost: str) -> tuple[str, ...]:
+    def row(entry: DeletionCheck, label: str, state: str, *cost: str) -> tuple[str, ...]:
         return (label, *(wording.cell(measured(entry, name, state)) for name in shown), *cost)
 
     rows = [
@@ -198,15 +207,18 @@ def _table(found: Document) -> Table:
             entry,
             _name(entry),
             "after",
-            wording.duration(entry["seconds"]["mean"]),
-            wording.table_percent(entry["share_of_training"]),
-            entry["verdict"],
+            wording.duration(entry.seconds.mean),
+            wording.table_percent(entry.share_of_training),
+            entry.verdict,
         )
-        for entry in found["methods"]
+        for entry in found.methods
     ]
-    first, training = found["methods"][0], wording.duration(found["training_seconds"])
-    rows.append(row(first, "before", "before", "", "", ""))
-    rows.append(row(first, "training again without them", "oracle", training, wording.percent(1), ""))
+    training = wording.duration(found.training_seconds)
+    for label, left, *cost in (
+        ("before", found.before, "", "", ""),
+        ("training again without them", found.oracle, training, wording.percent(1), ""),
+    ):
+        rows.append((label, *(wording.cell(getattr(left, name)) for name in shown), *cost))
     return Table(
         caption="What is left, mean over seeds with the 95 % interval in brackets, and what it takes. Moved: "
         "share of the test images of other classes whose probability of the target class rises by more than "
@@ -224,7 +236,7 @@ def _table(found: Document) -> Table:
     )
 
 
-def _state_table(found: Document) -> Table:
+def _state_table(found: Deletion) -> Table:
     names = {
         "score": "moved",
         "spurious_accuracy": "right, stamped",
@@ -232,16 +244,11 @@ def _state_table(found: Document) -> Table:
         "disagreement": "other answers",
         "membership": "deleted images recognised",
     }
-    margins = {each["name"]: each["margin"] for each in found["methods"][0]["comparisons"]}
-    rule = (
-        "Alike: shown to lie, in more than 4 of 5 trainings, within "
-        if "seeds_needed" in found
-        else "Alike: shown to lie within "
-    )
+    margins = {each.name: each.margin for each in found.methods[0].comparisons}
     return Table(
         caption="Difference from training again without the images, in points, with the 95 % interval in "
         "brackets, and how many trainings lie beyond the margin. "
-        + rule
+        "Alike: shown to lie, in more than 4 of 5 trainings, within "
         + wording.listed([f"{100 * margins[name]:g} ({label})" for name, label in names.items()])
         + " points. Other answers: share of the test images on which the model answers otherwise than that "
         "training, less the share on which another such training does. Recognised: how often a deleted image "
@@ -251,19 +258,17 @@ def _state_table(found: Document) -> Table:
             (
                 _name(entry),
                 *(
-                    f"{wording.change_cell(measured(entry, each['name'], 'difference'))}"
-                    f"{_beyond(each)}, {each['state']}"
-                    for each in entry["comparisons"]
+                    f"{wording.change_cell(measured(entry, each.name, 'difference'))}"
+                    f"{_beyond(each)}, {each.state}"
+                    for each in entry.comparisons
                 ),
             )
-            for entry in found["methods"]
+            for entry in found.methods
         ),
     )
 
 
-def _beyond(comparison: Document) -> str:
-    """How many trainings lie beyond the margin; documents of earlier versions do not say."""
-    if "n_above" not in comparison:
-        return ""
-    n_below = 0 if comparison["name"] == "disagreement" else comparison["n_below"]
-    return f", {comparison['n_above'] + n_below} of {comparison['difference']['n']}"
+def _beyond(comparison: Comparison) -> str:
+    """How many trainings lie beyond the margin."""
+    n_below = 0 if comparison.name == "disagreement" else comparison.n_below
+    return f", {comparison.n_above + n_below} of {comparison.difference.n}"

@@ -1,15 +1,16 @@
-"""report.html: one file, no network, no script; the same document gives the same page to the byte.
+"""report.html: one file, no network; the same answers give the same page to the byte.
 
-The page has the first screen, a section for each question that the document answers, and a foot. What
-is shown is read from the document; what is not in it is not shown.
+The page has the first screen, a section for each question that was answered, and a foot. What is shown is
+read from the audit; what is not in it is not shown. One small script plays: it changes pictures and bars by
+answers that are in the page, and without it the page is complete.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from spuriscope.answers import Audit
     from spuriscope.report.section import Section
 
 __all__ = ["render", "templates"]
@@ -17,55 +18,70 @@ __all__ = ["render", "templates"]
 PAPER = "https://arxiv.org/abs/2202.05189"
 
 
-def render(document: dict[str, Any]) -> str:
+def render(audit: "Audit") -> str:
     """The page of an audit.
 
     Args:
-        document: see docs/audit-json.md.
+        audit: its answers.
 
     Returns:
         HTML, complete in itself.
     """
-    from spuriscope.report import foot, front, verdicts, wording
+    from spuriscope.report import foot, front, monday, playing, verdicts, wording
 
     return (
         templates()
         .get_template("page.html.j2")
         .render(
-            document=document,
-            headline=front.headline(document),
-            explanation=front.explanation(document),
-            examples=front.examples(document),
-            tiles=verdicts.tiles(document),
-            sections=_sections(document),
-            foot=foot.foot(document),
-            settings=foot.settings(document),
-            command=document["command"],
-            python=foot.python_call(document),
-            seeds=wording.seeds(len(document["settings"]["seeds"])),
+            audit=audit,
+            headline=front.headline(audit),
+            quality=front.quality(audit),
+            explanation=front.explanation(audit),
+            examples=front.examples(audit),
+            monday=monday.monday(audit),
+            tiles=verdicts.tiles(audit),
+            sections=_sections(audit),
+            unanswered=foot.unanswered(audit),
+            play=playing.playing(audit),
+            script=playing.script(),
+            script_hash=playing.script_hash(),
+            foot=foot.foot(audit),
+            settings=foot.settings(audit),
+            command=audit.conditions.command,
+            python=foot.python_call(audit),
             quoted=wording.quoted,
             paper=PAPER,
         )
     )
 
 
-def _sections(document: dict[str, Any]) -> "list[Section]":
-    """A section for each question whose answer is in the document, in the order of the questions."""
-    from spuriscope.report.found import found
+def _sections(audit: "Audit") -> "list[Section]":
+    """A section for each question that was answered, in the order of the questions."""
+    from spuriscope.report.already import already
     from spuriscope.report.gone import gone
-    from spuriscope.report.pick_up import pick_up
+    from spuriscope.report.lookup import dose_of
+    from spuriscope.report.noticed import noticed
+    from spuriscope.report.pick_up import pattern_picture, pick_up
+    from spuriscope.report.reacts import reacts
     from spuriscope.report.recognised import recognised
     from spuriscope.report.who_pays import who_pays
 
-    questions: Mapping[Callable[[dict[str, Any]], Section], str]  # the key that holds the answer
-    questions = {
-        pick_up: "dose_response",
-        found: "discovery",
-        who_pays: "dose_response",
-        recognised: "membership",
-        gone: "deletion",
-    }
-    return [section(document) for section, key in questions.items() if document.get(key)]
+    sections = [] if audit.already is None else [already(audit, audit.already)]
+    if audit.reactions:
+        sections.append(reacts(audit, audit.reactions))
+    planted = audit.picked_up
+    if planted is None:
+        return sections
+    sections.append(pick_up(audit, planted))
+    if audit.found_again is not None:
+        sections.append(noticed(audit, audit.found_again))
+    sections.append(who_pays(audit, planted))
+    if audit.membership is not None:
+        picture = pattern_picture(dose_of(planted, audit.membership.pattern))
+        sections.append(recognised(audit.membership, audit.canaries, picture))
+    if audit.deletion is not None:
+        sections.append(gone(audit.deletion, pattern_picture(dose_of(planted, audit.deletion.pattern))))
+    return sections
 
 
 def templates() -> "Environment":

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from spuriscope.patterns.kinds import Box
+
 __all__ = [
     "BLUE",
     "ORANGE",
     "Shown",
+    "box_path",
     "css_colour",
     "data_uri",
     "icon",
@@ -136,6 +139,11 @@ def reduced(uri: str, alt: str, large: int = LARGE, small: int = SMALL) -> Shown
     if factor > 1:
         uri = _png(np.asarray(picture.reduce(factor)))
     return shown(uri, alt, large=large, small=small)
+
+
+def box_path(box: "Box | None") -> str:
+    """SVG path around a rectangle of an image, one unit for each pixel; empty without one."""
+    return "" if box is None else f"M{box.left} {box.top}H{box.right}V{box.bottom}H{box.left}Z"
 
 
 def _scale(longest: int, room: int) -> float:

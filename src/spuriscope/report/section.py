@@ -11,6 +11,7 @@ from markupsafe import Markup
 from spuriscope.report.pictures import Shown
 
 __all__ = [
+    "QUESTIONS",
     "Captioned",
     "Gallery",
     "Map",
@@ -22,6 +23,17 @@ __all__ = [
     "Triple",
     "Triples",
 ]
+
+
+QUESTIONS = {  # by anchor; a tile has the title of its section
+    "already": "Is there one in my data already?",
+    "reacts": "How does it take to patterns?",
+    "pick-up": "Would my training pick one up?",
+    "noticed": "Would I have noticed?",
+    "who-pays": "Who pays?",
+    "recognised": "Who can be recognised?",
+    "gone": "How do I get rid of it?",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +85,12 @@ class Maps:
 
 @dataclass(frozen=True)
 class Captioned:
-    """A picture with a few words under it."""
+    """A picture with a few words under it, and the SVG path of a box on it, where there is one."""
 
     picture: Shown
     text: str
+    outline: str = ""
+    view: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,34 +1,29 @@
-"""The tiles of the first screen: one number for each question, and what to make of it.
+"""The tiles of the first screen: one number for each question, and what is known of it.
 
-A tile's word is fine, watch or act; the rules are below, and each tile says its own.
+A tile's word is fine, watch, act, or not known; the rules are below, and each tile says its own.
 """
 
 from dataclasses import dataclass
 
+from spuriscope.answers import AlreadyThere, Audit, Deletion, FoundAgain, PickedUp
+from spuriscope.membership.attack import Membership
+from spuriscope.membership.canaries import Canaries
 from spuriscope.report import wording
-from spuriscope.report.found import counts_found
 from spuriscope.report.gone import NAMES, measured, recommended
-from spuriscope.report.lookup import (
-    Document,
-    easiest,
-    entry_at,
-    fewest,
-    headline_dose,
-    n50_of,
-    n_seeds,
-    paired_change,
-    value,
-)
+from spuriscope.report.lookup import entry_at, headline_dose, moved_already, paired_change, value
 from spuriscope.report.recognised import FALSE_ALARMS, STRONGEST, area_of, attack_of, is_present, is_told
+from spuriscope.report.section import QUESTIONS
 from spuriscope.statistics import Interval
 
-__all__ = ["Tile", "tiles"]
+__all__ = ["ACT", "FINE", "NOT_KNOWN", "WATCH", "Tile", "is_rare", "tiles"]
 
+FINE, WATCH, ACT, NOT_KNOWN = "fine", "watch", "act", "not known"
 RARE = 0.01  # share of the training images up to which a cue is called rare
 MOVED = 0.1  # least score that is worth watching
 NOTICED = -0.01  # change of clean accuracy that a usual test would show
-FOUND = 0.9  # share of planted images that a search should find
 PAID = -0.1  # change of accuracy on stamped images that calls for action
+GUESSED = 0.6  # of pairs told rightly: an interval below it shows that nobody is recognised
+GONE = 0.05  # score of a model without the images that calls the cue gone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +31,12 @@ class Tile:
     """One question answered by a number.
 
     Attributes:
-        question: short.
+        question: the title of the section with the rest.
         number: the answer.
         detail: interval and conditions.
-        word: fine, watch or act; the style sheet has a colour for each.
+        word: fine, watch, act or not known; the style sheet has a look for each.
         rule: when the word is which.
-        anchor: id of the section with the rest.
+        anchor: id of the section.
     """
 
     question: str
@@ -51,187 +46,259 @@ class Tile:
     rule: str
     anchor: str
 
-
-def tiles(document: Document) -> tuple[Tile, ...]:
-    """One tile for each question that the document answers."""
-    answers = {  # and the key that holds each
-        _picked_up: "dose_response",
-        _found_again: "discovery",
-        _who_pays: "dose_response",
-        _recognised: "membership",
-        _gone: "deletion",
-    }
-    return tuple(tile(document) for tile, key in answers.items() if document.get(key))
+    @property
+    def look(self) -> str:
+        """The word as a class of the style sheet."""
+        return self.word.replace(" ", "-")
 
 
-def _picked_up(document: Document) -> Tile:
-    limit = max(1, round(RARE * document["data"]["n_train"]))
-    rise = wording.change(document["settings"]["threshold"]).lstrip("+")
+def tiles(audit: Audit) -> tuple[Tile, ...]:
+    """One tile for each question that was answered."""
+    found = []
+    if audit.already is not None:
+        found.append(_already(audit, audit.already))
+    if audit.picked_up is not None:
+        found.append(_picked_up(audit, audit.picked_up))
+    if audit.found_again is not None:
+        found.append(_noticed(audit, audit.found_again))
+    if audit.picked_up is not None:
+        found.append(_who_pays(audit.picked_up))
+    if audit.membership is not None:
+        found.append(_recognised(audit.membership, audit.canaries))
+    if audit.deletion is not None:
+        found.append(_gone(audit.deletion))
+    return tuple(found)
+
+
+def _tile(anchor: str, number: str, detail: str, word: str, rule: str) -> Tile:
+    return Tile(question=QUESTIONS[anchor], number=number, detail=detail, word=word, rule=rule, anchor=anchor)
+
+
+def is_rare(audit: Audit, n_planted: int) -> bool:
+    """Whether so many images are one in a hundred of the training images or fewer."""
+    return n_planted <= max(1, round(RARE * audit.conditions.data.n_train))
+
+
+def _already(audit: Audit, found: AlreadyThere) -> Tile:
     rule = (
-        f"act: half of the stamped images are moved by {wording.images(limit)} or fewer (1 % of the "
-        "training images); fine: no pattern moves 10 % at any number tried; watch: what lies between, or "
-        "cannot be told. An image is moved when stamping raises its probability of the target class by more "
-        f"than {rise} points"
+        "act: a cue is in most of the searched models, and gone in models trained without its images; watch: "
+        "it is in most, and that is not proved, or it is in fewer; fine: nothing was found, and a cue in 1 % "
+        "of the training images would have been; not known: whether it would have been"
     )
-    best = easiest(document)
-    if best is None:
-        number, detail, word = "cannot be told", "Stamping alone moves half of the images.", "watch"
-    else:
-        found = n50_of(best)
-        number, word = (
-            wording.n50_number(found, fewest(best)),
-            _picked_up_word(document, found.estimate, limit),
-        )
-        entry = best["summary"][-1 if found.estimate is None else 1]
-        score = value(entry, "score_non_target")
+    n_models = len(found.seeds)
+    models = "one model" if n_models == 1 else f"{n_models} models"
+    if found.cues:
+        cue = found.cues[0]
+        without = cue.score_without
+        proof = "" if without is None else f"; trained again without them {wording.percent(without.mean)}"
+        more = f" {len(found.cues) - 1} more below." if len(found.cues) > 1 else ""
         detail = (
-            f"needed to move half of the stamped images ({best['pattern']}, the easiest to learn; "
-            f"{wording.n50_interval(found, fewest(best), n_seeds(document))}). "
-            f"With {entry['n_planted']:,} planted, {wording.percent(score.mean)} are moved "
-            f"({wording.interval(score)})."
+            f"share a cue that pulls {wording.percent(cue.score.mean)} of other test images towards "
+            f"{_class(audit, cue.cue.target)}, in {len(cue.seeds)} of {models}{proof}.{more}"
         )
-    return Tile(question="Picked up?", number=number, detail=detail, word=word, rule=rule, anchor="pick-up")
-
-
-def _picked_up_word(document: Document, estimate: float | None, limit: int) -> str:
-    if estimate is not None and estimate <= limit:
-        return "act"
-    scores = [
-        value(entry, "score_non_target").mean
-        for dose in document["dose_response"]
-        for entry in dose["summary"][1:]
-    ]
-    return "fine" if max(scores) < MOVED else "watch"
-
-
-def _found_again(document: Document) -> Tile:
-    result = document["discovery"]
-    n_planted, n_found, n_wrong, n_on_twins = counts_found(result)
-    is_true = n_wrong + n_on_twins == 0
-    milder = "act" if n_found == 0 else "watch"
-    twins = "nothing"
-    if n_on_twins:
-        twins = f"{n_on_twins} finding{'s' * (n_on_twins > 1)}, to be looked at,"
-    return Tile(
-        question="Found again?",
-        number=f"{n_found} of {n_planted}",
-        detail=(
-            f"planted images found by a search that was told nothing ({result['pattern']}); it suspects "
-            f"{n_wrong} others, and reports {twins} on clean twins."
-        ),
-        word="fine" if n_found >= FOUND * n_planted and is_true else milder,
-        rule=(
-            "fine: the search finds nine of ten planted images and suspects nothing else; act: it finds "
-            "none, so a cue would go unnoticed; watch: what lies between"
-        ),
-        anchor="found",
+        word = ACT if cue.is_proven == "proven" else WATCH
+        return _tile("already", wording.images(len(cue.cue.examples)), detail, word, rule)
+    again = audit.found_again
+    if found.once:
+        images = wording.images(sum(len(each.examples) for each in found.once))
+        detail = f"named in one model only of {n_models}: look at them below."
+        return _tile("already", images, detail, WATCH, rule)
+    if again is None or again.fewest is None:
+        known = "was not asked" if again is None else "was not found again"
+        detail = f"in {models}. But a planted cue {known}, so little follows from it."
+        return _tile("already", "nothing found", detail, NOT_KNOWN, rule)
+    detail = (
+        f"in {models}; {again.pattern} planted in {wording.images(again.fewest)} of "
+        f"{_class(audit, again.target)} was found."
     )
+    word = FINE if is_rare(audit, again.fewest) else NOT_KNOWN
+    return _tile("already", "nothing found", detail, word, rule)
 
 
-def _who_pays(document: Document) -> Tile:
-    change, clean = (
-        _headline_change(document, measure) for measure in ("spurious_accuracy", "clean_accuracy")
+def _class(audit: Audit, label: int) -> str:
+    return wording.quoted(audit.conditions.data.class_names[label])
+
+
+def _picked_up(audit: Audit, found: PickedUp) -> Tile:
+    line, dose = found.headline, headline_dose(found)
+    rise = wording.change(audit.conditions.settings.threshold).lstrip("+")
+    rule = (
+        "act: 1 % of the training images or fewer are enough to move half of the stamped test images; fine: "
+        "no pattern moves 10 % of them at any number tried; watch: what lies between; not known: stamping "
+        "moves them without any planting. An image is moved when stamping raises its probability of the "
+        f"target class by more than {rise} points"
     )
-    milder = "fine" if change.mean > NOTICED else "watch"
+    score = f"{wording.percent(line.score.mean)} ({wording.interval(line.score)})"
+    n_max = max(audit.conditions.settings.counts)
+    only = f"Planted in {wording.quoted(audit.conditions.target_name)} only."
+    if all(moved_already(each) for each in found.dose_response):
+        return _tile("pick-up", "cannot be told", "Stamping alone moves half of them.", NOT_KNOWN, rule)
+    if line.reached_half:
+        word = ACT if is_rare(audit, line.n_planted) else WATCH
+        detail = f"with {dose.pattern} are enough to move {score} of the stamped test images. {only}"
+        return _tile("pick-up", wording.images(line.n_planted), detail, word, rule)
+    word = FINE if line.score.mean < MOVED else WATCH
+    if line.score.mean - line.twin_score.mean < MOVED and line.score.mean >= MOVED:
+        word = NOT_KNOWN
+    detail = (
+        f"of the stamped test images are moved at most ({dose.pattern} in {wording.images(line.n_planted)}, "
+        f"{wording.interval(line.score)}), with up to {wording.count(n_max)} planted. {only}"
+    )
+    return _tile("pick-up", wording.percent(line.score.mean), detail, word, rule)
+
+
+def _noticed(audit: Audit, found: FoundAgain) -> Tile:
+    rule = (
+        "fine: a cue in 1 % of the training images or fewer is found again in every model, and no other "
+        "image named; watch: only one in more images is, or others are named; act: it was picked up and not "
+        "found; not known: it was not picked up, so there was nothing to find"
+    )
+    last = found.doses[-1]
+    n_models = len(last.searches)
+    models = "one model" if n_models == 1 else f"{n_models} models"
+    n_others = len(found.others)
+    others = f" It named {wording.images(n_others)} besides: see below." if n_others else ""
+    if found.fewest is not None:
+        word = FINE if is_rare(audit, found.fewest) and not n_others else WATCH
+        n_found, n_planted = (
+            sum(counts) for counts in zip(*((s.n_found, len(s.planted)) for s in last.searches), strict=True)
+        )
+        detail = (
+            f"planted with {found.pattern} were found again, {n_found} of {n_planted} in {models}, by a "
+            f"search that was told nothing.{others}"
+        )
+        return _tile("noticed", wording.images(found.fewest), detail, word, rule)
+    was_learnt = last.score.mean >= MOVED
+    why = "" if was_learnt else " But the models hardly picked it up, so there was little to find."
+    detail = (
+        f"with {found.pattern} in {wording.images(last.n_planted)} of {_class(audit, found.target)}, in "
+        f"{models}.{why}{others}"
+    )
+    return _tile("noticed", "not found", detail, ACT if was_learnt else NOT_KNOWN, rule)
+
+
+def _who_pays(found: PickedUp) -> Tile:
+    change, clean = (_headline_change(found, name) for name in ("spurious_accuracy", "clean_accuracy"))
+    rule = (
+        "act: accuracy on stamped test images falls by 10 points or more, the whole interval below 0; fine: "
+        "the whole interval lies above a fall of 10 points, and the mean falls by less than 1; watch: it "
+        "falls by 1 point or more; not known: the interval has room for anything, or there is one seed. The "
+        "usual test notices a fall on clean images of more than 1 point, with the whole interval"
+    )
+    if change.n == 1 or (change.low < PAID and change.high > 0):
+        word = NOT_KNOWN
+    elif change.mean <= PAID and change.high < 0:
+        word = ACT
+    elif change.mean > NOTICED:
+        word = FINE
+    else:
+        word = WATCH
     noticed = "would" if clean.high < NOTICED else "would not"
-    return Tile(
-        question="Who pays?",
-        number=wording.points(change.mean),
-        detail=(
-            "of accuracy for those whose images carry the cue "
-            f"({_twin_and_planted(document, 'spurious_accuracy')}. On clean test images "
-            f"{wording.points(clean.mean)} ({wording.interval(clean, signed=True)}): the usual test "
-            f"{noticed} have noticed."
-        ),
-        word="act" if change.mean <= PAID and change.high < 0 else milder,
-        rule=(
-            "act: accuracy on stamped test images falls by 10 points or more, the whole interval below 0; "
-            "fine: it falls by less than 1 point; watch: what lies between" + _one_seed(document) + ". The "
-            "usual test notices a fall on clean images of more than 1 point, with the whole interval"
-        ),
-        anchor="who-pays",
+    test = (
+        f"On clean test images {wording.points(clean.mean)}: the usual test {noticed} have noticed."
+        if clean.n > 1
+        else ""
+    )
+    detail = (
+        f"of accuracy for those whose images carry the cue ({_twin_and_planted(found, 'spurious_accuracy')}. "
+        f"{test}"
+    )
+    return _tile("who-pays", wording.points(change.mean), detail, word, rule)
+
+
+def _recognised(found: Membership, leaked: Canaries | None) -> Tile:
+    rule = (
+        "act: stamped images that were trained on are told from others better than by guessing, with the "
+        "whole interval; watch: they are not, but every model trained with the pattern gives its presence "
+        "away; fine: neither, and at most 60 % of pairs are told rightly, with the whole interval; not "
+        "known: neither is shown, and too little to say that it is not"
+    )
+    area = area_of(found, "stamped")
+    recognised = attack_of(found, STRONGEST).stamped.recognised
+    rate = next((row.rate for row in recognised if row.false_alarms == FALSE_ALARMS), None)
+    pairs = (
+        "Too few images to tell whose they were."
+        if area is None
+        else "Of a stamped image that was trained on and one that was not, an attacker picks the right one "
+        f"in {wording.percent(area.mean)} of pairs (guessing: 50{wording.NBSP}%; {wording.interval(area)})."
+    )
+    more = "" if leaked is None or leaked.epsilon <= 0 else f" {_meaning(leaked)}"
+    if is_told(found) and area is not None:
+        if rate is not None and rate.value is not None:
+            number = wording.table_percent(rate.value)
+            text = (
+                f"of stamped training images are recognised at 1{wording.NBSP}% false alarms "
+                f"(95{wording.NBSP}% interval {wording.rate_ends(rate)}; guessing: 1{wording.NBSP}%)."
+            )
+        else:
+            number, text = wording.percent(area.mean), pairs
+        return _tile("recognised", number, text + more, ACT, rule)
+    if is_present(found):
+        text = f"Whoever holds {found.pattern} can tell that it was in the training images. {pairs}"
+        return _tile("recognised", "the cue, not who", text + more, WATCH, rule)
+    is_shown = area is not None and area.n > 1 and area.high < GUESSED
+    word = FINE if is_shown else NOT_KNOWN
+    return _tile("recognised", "nobody, as far as seen", pairs + more, word, rule)
+
+
+def _meaning(leaked: Canaries) -> str:
+    """What the bound on epsilon means for a person."""
+    odds = wording.odds(leaked.epsilon)
+    return (
+        f"Epsilon, the usual measure of privacy lost, is at least {leaked.epsilon:.1f}: the model can make "
+        f"it {odds} times as likely as before that a given image was trained on."
     )
 
 
-def _recognised(document: Document) -> Tile:
-    found = document["membership"]
-    rate = next(
-        row["rate"]
-        for row in attack_of(found, STRONGEST)["stamped"]["recognised"]
-        if row["false_alarms"] == FALSE_ALARMS
-    )
-    area, guess = area_of(found, "stamped"), f"guessing: {{}}{wording.NBSP}%)"
-    if rate["value"] is not None:
-        number = wording.table_percent(rate["value"])
-        ends = " to ".join(wording.short_percent(rate[end]) for end in ("low", "high"))
-        detail = (
-            f"of stamped training images recognised at 1{wording.NBSP}% false alarms "
-            f"(95{wording.NBSP}% interval {ends}; {guess.format(1)}."
-        )
-    elif area is not None:
-        number = wording.percent(area.mean)
-        detail = (
-            "of pairs of a stamped member and a stamped outsider told rightly "
-            f"({wording.interval(area)}; {guess.format(50)}. A rate at 1{wording.NBSP}% false alarms "
-            f"{rate['reason']}."
-        )
-    else:
-        number, detail = "cannot be told", f"A rate at 1{wording.NBSP}% false alarms {rate['reason']}."
-    present = " But every model gives away that the pattern was there." if is_present(found) else ""
-    return Tile(
-        question="Leaked?",
-        number=number,
-        detail=detail + present,
-        word="act" if is_told(found) else "watch" if is_present(found) or area is None else "fine",
-        rule=(
-            "act: stamped members are told from stamped outsiders better than by guessing, with the whole "
-            "interval; watch: they are not, but every model trained with the pattern gives its presence "
-            "away, or there are too few images; fine: neither"
-        ),
-        anchor="recognised",
-    )
-
-
-def _gone(document: Document) -> Tile:
-    found = document["deletion"]
+def _gone(found: Deletion) -> Tile:
     entry = recommended(found)
     rule = (
         "fine: a method that costs half a training or less leaves no more of the cue than a training without "
         "the images has, up to 5 points, costs at most 1 point of clean accuracy, and its verdict is that "
-        "the cue is gone; watch: means over seeds say so and the verdict does not, or only training again "
-        "does it. The best is the quickest of these"
+        "the cue is gone; watch: only training again does it; not known: means over seeds say so and the "
+        "verdict does not, or no cue was shown to be learnt. The best is the quickest of these"
     )
-    if entry is None:
-        number, word = "train again", "watch"
-        detail = f"Each quicker method leaves {found['pattern']} in the model or costs accuracy."
-    else:
-        after, oracle = (measured(entry, "score", state) for state in ("after", "oracle"))
-        is_gone = entry["verdict"] not in ("cue stays", "cannot be told") and "seeds_needed" in found
-        number, word = wording.table_percent(after.mean), "fine" if is_gone else "watch"
+    if not found.was_learnt:
+        seeds = wording.seeds(len(found.seeds))
         detail = (
-            f"of stamped images still moved after {NAMES[entry['method']]} ({wording.interval(after)}), in "
-            f"{wording.duration(entry['seconds']['mean'])}; by a model trained without the images "
-            f"{wording.table_percent(oracle.mean)}."
+            f"That {found.pattern} was learnt is not shown over {seeds} (trainings that differ in chance "
+            "alone), so nor is that it can be removed."
         )
-        if not is_gone:
-            detail += " Over so few seeds, or seeds so unlike, it cannot be told that the cue is gone."
-    return Tile(question="Gone again?", number=number, detail=detail, word=word, rule=rule, anchor="gone")
+        return _tile("gone", "cannot be told", detail, NOT_KNOWN, rule)
+    if not found.methods or entry is None:
+        is_clean = found.oracle.score.high <= GONE
+        quicker = (
+            "Quicker methods need a model of torch: ss.repair."
+            if not found.methods
+            else f"Each quicker method leaves {found.pattern} in the model or costs accuracy."
+        )
+        detail = (
+            f"without the images: {wording.percent(found.oracle.score.mean)} of stamped test images are "
+            f"still moved ({wording.interval(found.oracle.score)}). {quicker}"
+        )
+        return _tile("gone", "train again", detail, WATCH if is_clean else NOT_KNOWN, rule)
+    after, oracle = (measured(entry, "score", state) for state in ("after", "oracle"))
+    is_gone = entry.verdict not in ("cue stays", "cannot be told")
+    detail = (
+        f"of stamped images are still moved after {NAMES[entry.method]} ({wording.interval(after)}), in "
+        f"{wording.duration(entry.seconds.mean)}; by a model trained without the images "
+        f"{wording.table_percent(oracle.mean)}."
+    )
+    if not is_gone:
+        detail += " Over so few seeds, or seeds so unlike, it cannot be told that the cue is gone."
+    return _tile("gone", wording.table_percent(after.mean), detail, FINE if is_gone else NOT_KNOWN, rule)
 
 
-def _headline_change(document: Document, measure: str) -> Interval:
-    return paired_change(headline_dose(document), document["headline"]["n_planted"], measure)
+def _headline_change(found: PickedUp, measure: str) -> Interval:
+    return paired_change(headline_dose(found), found.headline.n_planted, measure)
 
 
-def _twin_and_planted(document: Document, measure: str) -> str:
+def _twin_and_planted(found: PickedUp, measure: str) -> str:
     """Interval of the change, then the measure of the clean twin and of the planted model."""
-    dose, n_planted = headline_dose(document), document["headline"]["n_planted"]
+    dose, n_planted = headline_dose(found), found.headline.n_planted
     twin, planted = (value(entry_at(dose, n), measure).mean for n in (0, n_planted))
     return (
-        f"{wording.interval(_headline_change(document, measure), signed=True)}): clean twin "
-        f"{wording.table_percent(twin)}; {dose['pattern']} in {wording.images(n_planted)}: "
+        f"{wording.interval(_headline_change(found, measure), signed=True)}): without planting "
+        f"{wording.table_percent(twin)}, with {dose.pattern} in {wording.images(n_planted)} "
         f"{wording.table_percent(planted)}"
     )
-
-
-def _one_seed(document: Document) -> str:
-    return "; with one seed the number itself is judged" if n_seeds(document) == 1 else ""

@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from spuriscope.answers import PickedUp
 from spuriscope.report import wording
-from spuriscope.report.lookup import Document, dose_of
+from spuriscope.report.lookup import dose_of
 from spuriscope.report.pictures import BLUE, ORANGE, css_colour, pixels, shown, tinted_uri
 from spuriscope.report.section import Map, Maps, Scale
 
@@ -15,22 +16,22 @@ MAP, SMALL_MAP = 224, 196  # pixels of the page for one map, on a screen and in 
 Grid = NDArray[np.float64]
 
 
-def weight_maps(document: Document) -> Maps | None:
+def weight_maps(planted: PickedUp) -> Maps | None:
     """The maps of the document; None where the model's first layer has no weight for each pixel."""
-    found = document.get("weight_importance")
+    found = planted.weight_importance
     if found is None:
         return None
-    planted, twin = np.array(found["planted"], dtype=float), np.array(found["twin"], dtype=float)
-    mask = pixels(dose_of(document, found["pattern"])["picture"]) > 0
-    name, n_planted = found["pattern"], wording.images(found["n_planted"])
+    ours, twin = np.array(found.planted, dtype=float), np.array(found.twin, dtype=float)
+    mask = pixels(dose_of(planted, found.pattern).picture) > 0
+    name, n_planted = found.pattern, wording.images(found.n_planted)
     return Maps(
         title="Where the model looks",
-        claim=_claim(planted, twin, mask),
-        maps=_three_maps(planted, twin, n_planted),
+        claim=_claim(ours, twin, mask),
+        maps=_three_maps(ours, twin, n_planted),
         outline="" if mask.mean() > 0.5 else outline(mask),
         caption=(
             "For each pixel the largest weight that leads from it into the network, for seed "
-            f"{found['seed']} with {name} in {n_planted}. The first two maps share one scale. "
+            f"{found.seed} with {name} in {n_planted}. The first two maps share one scale. "
             + (
                 f"The pattern {name} covers most of the image."
                 if mask.mean() > 0.5

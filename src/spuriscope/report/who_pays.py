@@ -3,11 +3,12 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from spuriscope.answers import Audit, DoseResponse, DoseSummary, PickedUp
 from spuriscope.report import wording
-from spuriscope.report.drawing import PALETTE, dose_axes, draw_series, place, small_figure
-from spuriscope.report.lookup import Document, entry_at, headline_dose, n_seeds, paired_change, value
+from spuriscope.report.drawing import PALETTE, dose_axes, draw_series, of_seeds, place, small_figure
+from spuriscope.report.lookup import entry_at, headline_dose, paired_change, value
 from spuriscope.report.pick_up import pattern_picture
-from spuriscope.report.section import Panel, Section, Table
+from spuriscope.report.section import QUESTIONS, Panel, Section, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,43 +19,43 @@ LABEL_ROOM = 0.2  # what a label takes of the height of the axis, with its dista
 LABEL_WIDTH = 0.8  # and of its width, in decades
 
 
-def who_pays(document: Document) -> Section:
+def who_pays(audit: Audit, found: PickedUp) -> Section:
     """The section on what the cue costs those whose images carry it."""
-    target = wording.quoted(document["headline"]["target_name"])
+    target = wording.quoted(audit.conditions.target_name)
     return Section(
         anchor="who-pays",
-        question="Who pays?",
-        claim=_claim(document),
-        panels=tuple(_panel(document, k) for k in range(len(document["dose_response"]))),
+        question=QUESTIONS["who-pays"],
+        claim=_claim(audit, found),
+        panels=tuple(_panel(audit, found, k) for k in range(len(found.dose_response))),
         caption=(
             "Share recognised. Dark: all test images, clean. Orange: test images of classes other than "
             f"{target}, stamped. One dot is one training, the line is the mean, the band its 95 % interval. "
             "Grey, at 0: the clean twins, whose loss between the two is due to stamping alone. "
-            f"{_largest_fall(document)}"
+            f"{_largest_fall(audit, found)}"
         ),
-        sure=_sure(document),
-        advice=_advice(document),
-        tables=(_table(document),),
+        sure=_sure(audit, found),
+        advice=_advice(audit, found),
+        tables=(_table(audit, found),),
     )
 
 
-def _claim(document: Document) -> str:
-    dose, n_planted = headline_dose(document), document["headline"]["n_planted"]
+def _claim(audit: Audit, found: PickedUp) -> str:
+    dose, n_planted = headline_dose(found), found.headline.n_planted
     twin, planted = (value(entry_at(dose, n), "spurious_accuracy").mean for n in (0, n_planted))
     fall = paired_change(dose, n_planted, "spurious_accuracy")
     verdict = "Those whose images carry the cue" if fall.mean < -0.01 else "Nobody, at this dose"
     return (
-        f"{verdict}: of the images stamped with {dose['pattern']}, the clean twin recognises "
+        f"{verdict}: of the images stamped with {dose.pattern}, the clean twin recognises "
         f"{wording.percent(twin)} and the model trained with the cue in {wording.images(n_planted)} "
         f"{wording.percent(planted)}."
     )
 
 
-def _largest_fall(document: Document) -> str:
+def _largest_fall(audit: Audit, found: PickedUp) -> str:
     falls = [
-        (paired_change(dose, n, "spurious_accuracy").mean, dose["pattern"], n)
-        for dose in document["dose_response"]
-        for n in document["settings"]["counts"][1:]
+        (paired_change(dose, n, "spurious_accuracy").mean, dose.pattern, n)
+        for dose in found.dose_response
+        for n in audit.conditions.settings.counts[1:]
     ]
     fall, name, n_planted = min(falls)
     if fall > -0.01:
@@ -65,35 +66,35 @@ def _largest_fall(document: Document) -> str:
     )
 
 
-def _panel(document: Document, k: int) -> Panel:
-    dose = document["dose_response"][k]
-    last = dose["summary"][-1]
+def _panel(audit: Audit, found: PickedUp, k: int) -> Panel:
+    dose = found.dose_response[k]
+    last = dose.summary[-1]
     clean, stamped = (value(last, measure).mean for measure in ("clean_accuracy", "spurious_accuracy"))
-    twin = value(dose["summary"][0], "spurious_accuracy").mean
+    twin = value(dose.summary[0], "spurious_accuracy").mean
     note = (
-        f"stamped: twin {wording.short_percent(twin)}, with {last['n_planted']:,} planted "
+        f"stamped: twin {wording.short_percent(twin)}, with {last.n_planted:,} planted "
         f"{wording.short_percent(stamped)}"
     )
     alt = (
-        f"Accuracy under {dose['pattern']}: with {last['n_planted']} planted, {wording.percent(clean)} of "
+        f"Accuracy under {dose.pattern}: with {last.n_planted} planted, {wording.percent(clean)} of "
         f"clean images and {wording.percent(stamped)} of stamped ones are recognised; by the clean twin "
         f"{wording.percent(twin)} of stamped ones."
     )
     figure = small_figure(f"accuracy-{k}", alt, partial(_draw, dose=dose))
-    return Panel(title=dose["pattern"], note=note, picture=pattern_picture(dose), figure=figure)
+    return Panel(title=dose.pattern, note=note, picture=pattern_picture(dose), figure=figure)
 
 
-def _draw(axes: "Axes", *, dose: Document) -> None:
-    dose_axes(axes, [entry["n_planted"] for entry in dose["summary"]])
-    draw_series(axes, dose, "clean_accuracy", colour="ink", marker="s")
-    draw_series(axes, dose, "spurious_accuracy", colour="warning")
+def _draw(axes: "Axes", *, dose: DoseResponse) -> None:
+    dose_axes(axes, [entry.n_planted for entry in dose.summary])
+    draw_series(axes, of_seeds(dose, "clean_accuracy"), colour="ink", marker="s")
+    draw_series(axes, of_seeds(dose, "spurious_accuracy"), colour="warning")
     _label(axes, dose)
 
 
-def _label(axes: "Axes", dose: Document) -> None:
+def _label(axes: "Axes", dose: DoseResponse) -> None:
     """Names beside the lines, where there is room: "stamped" under the start of its line, or over the end."""
-    first, last = dose["summary"][1], dose["summary"][-1]
-    start, end = place(first["n_planted"]), place(last["n_planted"])
+    first, last = dose.summary[1], dose.summary[-1]
+    start, end = place(first.n_planted), place(last.n_planted)
     offset: dict[str, Any] = {"textcoords": "offset points"}
     clean, stamped = (value(last, measure).mean for measure in ("clean_accuracy", "spurious_accuracy"))
     if clean - stamped > LABEL_ROOM:
@@ -107,29 +108,29 @@ def _label(axes: "Axes", dose: Document) -> None:
         axes.annotate("stamped", (end, highest), (4, 4), ha="right", color=PALETTE["warning"], **offset)
 
 
-def _near(dose: Document, x: float) -> list[float]:
+def _near(dose: DoseResponse, x: float) -> list[float]:
     """Accuracies on stamped images at the counts that a label at `x` lies over or under."""
     return [
-        row["spurious_accuracy"]
-        for row in dose["cells"]
-        if row["n_planted"] and abs(place(row["n_planted"]) - x) < LABEL_WIDTH
+        row.spurious_accuracy
+        for row in dose.cells
+        if row.n_planted and abs(place(row.n_planted) - x) < LABEL_WIDTH
     ]
 
 
-def _sure(document: Document) -> str:
-    dose, n_planted = headline_dose(document), document["headline"]["n_planted"]
+def _sure(audit: Audit, found: PickedUp) -> str:
+    dose, n_planted = headline_dose(found), found.headline.n_planted
     clean, stamped = (paired_change(dose, n_planted, m) for m in ("clean_accuracy", "spurious_accuracy"))
-    n = n_seeds(document)
+    n = audit.n_seeds
     how = "One seed only" if n == 1 else f"{wording.seeds(n)}, each model compared with its own clean twin"
     return (
-        f"{how}: with {dose['pattern']} in {wording.images(n_planted)}, accuracy on stamped images changes "
+        f"{how}: with {dose.pattern} in {wording.images(n_planted)}, accuracy on stamped images changes "
         f"by {wording.points(stamped.mean)} ({wording.interval(stamped, signed=True)}), on clean images by "
         f"{wording.points(clean.mean)} ({wording.interval(clean, signed=True)})."
     )
 
 
-def _advice(document: Document) -> str:
-    dose, n_planted = headline_dose(document), document["headline"]["n_planted"]
+def _advice(audit: Audit, found: PickedUp) -> str:
+    dose, n_planted = headline_dose(found), found.headline.n_planted
     if paired_change(dose, n_planted, "spurious_accuracy").mean >= -0.01:
         return (
             "Keep stamped copies of the test images, and measure on them whenever the data or the training "
@@ -141,19 +142,19 @@ def _advice(document: Document) -> str:
     )
 
 
-def _table(document: Document) -> Table:
+def _table(audit: Audit, found: PickedUp) -> Table:
     return Table(
         caption="Accuracy, mean over seeds with the 95 % interval in brackets; changes against the clean "
         "twin, paired by seed, in percentage points. Clean: all test images. Stamped: those of other "
         "classes.",
         header=("pattern", "planted", "clean", "change", "stamped", "change"),
-        rows=tuple(_row(dose, entry) for dose in document["dose_response"] for entry in dose["summary"]),
+        rows=tuple(_row(dose, entry) for dose in found.dose_response for entry in dose.summary),
     )
 
 
-def _row(dose: Document, entry: Document) -> tuple[str, ...]:
-    n_planted = entry["n_planted"]
-    cells = [dose["pattern"], wording.count(n_planted)]
+def _row(dose: DoseResponse, entry: DoseSummary) -> tuple[str, ...]:
+    n_planted = entry.n_planted
+    cells = [dose.pattern, wording.count(n_planted)]
     for measure in ("clean_accuracy", "spurious_accuracy"):
         cells.append(wording.cell(value(entry, measure)))
         cells.append(wording.change_cell(paired_change(dose, n_planted, measure)) if n_planted else "twin")

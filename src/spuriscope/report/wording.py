@@ -4,8 +4,13 @@ A share that is not exactly 0 is never called 0 %, and one that is not exactly 1
 """
 
 from collections.abc import Sequence
+from math import exp
+from typing import TYPE_CHECKING
 
 from spuriscope.statistics import N50, Interval
+
+if TYPE_CHECKING:
+    from spuriscope.membership.evaluation import Rate
 
 __all__ = [
     "bare_percent",
@@ -21,9 +26,11 @@ __all__ = [
     "n50_ends",
     "n50_interval",
     "n50_number",
+    "odds",
     "percent",
     "points",
     "quoted",
+    "rate_ends",
     "seeds",
     "short_percent",
     "table_percent",
@@ -97,6 +104,17 @@ def interval(value: Interval, *, signed: bool = False) -> str:
         return "the same in every seed"
     low, high = (change(x) if signed else short_percent(x) for x in (value.low, value.high))
     return f"95{NBSP}% interval {low} to {high}"
+
+
+def odds(epsilon: float) -> str:
+    """How many times the odds may grow: e to the epsilon, with its sensible digits."""
+    times = exp(min(epsilon, 20.0))
+    return f"{times:.1f}" if times < 10 else count(int(float(f"{times:.2g}")))
+
+
+def rate_ends(rate: "Rate") -> str:
+    """The interval of a rate that has a value: 12 % to 40 %."""
+    return " to ".join(short_percent(0.0 if end is None else end) for end in (rate.low, rate.high))
 
 
 def dose(number: float) -> str:

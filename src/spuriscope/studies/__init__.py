@@ -1,6 +1,6 @@
 """Studies: many cells and their measures, kept in one store, resumable; the paper's figures are studies."""
 
-from spuriscope.studies.executors import Executor, LocalExecutor
+from spuriscope.studies.executors import Executor
 from spuriscope.studies.paper import SIZES, STUDIES, THEORY, paper_grid
 from spuriscope.studies.runner import Outcome, run_study
 from spuriscope.studies.store import Store
@@ -13,7 +13,6 @@ __all__ = [
     "Entry",
     "Executor",
     "Grid",
-    "LocalExecutor",
     "Outcome",
     "Store",
     "Study",

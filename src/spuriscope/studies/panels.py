@@ -5,8 +5,7 @@ Everything drawn is handed in; nothing here reads a store. Dots are seeds, lines
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,16 +97,9 @@ def dose_panel(axes: "Axes", found: Sequence[Result], measure: str) -> None:
     counts = sorted(distinct(found, "n_planted"))
     values = {n: by_seed(found, measure, n_planted=n) for n in counts}
     values = {n: seeds for n, seeds in values.items() if seeds}
-    dose: dict[str, Any] = {
-        "cells": [{"n_planted": n, measure: x} for n, seeds in values.items() for x in seeds.values()],
-        "summary": [
-            {"n_planted": n, measure: asdict(mean_interval(list(seeds.values())))}
-            for n, seeds in values.items()
-        ],
-    }
     dose_axes(axes, counts)
     if len(values) > 1:
-        draw_series(axes, dose, measure, colour="target")
+        draw_series(axes, {n: list(seeds.values()) for n, seeds in values.items()}, colour="target")
 
 
 def shares_axis(axes: "Axes", shares: Sequence[float]) -> None:

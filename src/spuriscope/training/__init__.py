@@ -7,9 +7,11 @@ from spuriscope.training.part import Part
 from spuriscope.training.privacy import Privacy
 from spuriscope.training.recipe import Recipe, paper_recipe, short_epochs, short_recipe, usual_recipe
 from spuriscope.training.trained import TrainedModel, load_model
+from spuriscope.training.trainer import AnyModel, Trainer, Trains, train_all, train_each
 from spuriscope.training.weights import Weights
 
 __all__ = [
+    "AnyModel",
     "Cell",
     "DataKey",
     "FailedCell",
@@ -19,6 +21,8 @@ __all__ = [
     "Progress",
     "Recipe",
     "TrainedModel",
+    "Trainer",
+    "Trains",
     "Weights",
     "fit",
     "load_model",
@@ -26,7 +30,9 @@ __all__ = [
     "short_epochs",
     "short_recipe",
     "train",
+    "train_all",
     "train_cell",
+    "train_each",
     "train_many",
     "usual_recipe",
 ]

@@ -1,0 +1,71 @@
+"""What an audit found, as values: one for each question, and the conditions they were found under.
+
+The audit makes them, the page shows them, `audit.json` holds them (docs/audit-json.md). A question that was
+not asked, or could not be answered, is None.
+"""
+
+from spuriscope.answers.audit import FORMAT, Audit, Deletion, FailedMethod, Left, Reaction, Unanswered
+from spuriscope.answers.conditions import Conditions, DataFacts, Environment, Quality, Settings
+from spuriscope.answers.found import (
+    AlreadyThere,
+    Explained,
+    Explanation,
+    FoundAgain,
+    FoundAt,
+    FoundCue,
+    Proven,
+    RecurringCue,
+    Search,
+    ShownImage,
+    TriedImage,
+)
+from spuriscope.answers.planted import (
+    DoseResponse,
+    DoseSummary,
+    ExampleImage,
+    Examples,
+    Headline,
+    PickedUp,
+    PlayedAnswer,
+    PlayedPattern,
+    Player,
+    Replicate,
+    WeightImportance,
+)
+
+__all__ = [
+    "FORMAT",
+    "AlreadyThere",
+    "Audit",
+    "Conditions",
+    "DataFacts",
+    "Deletion",
+    "DoseResponse",
+    "DoseSummary",
+    "Environment",
+    "ExampleImage",
+    "Examples",
+    "Explained",
+    "Explanation",
+    "FailedMethod",
+    "FoundAgain",
+    "FoundAt",
+    "FoundCue",
+    "Headline",
+    "Left",
+    "PickedUp",
+    "PlayedAnswer",
+    "PlayedPattern",
+    "Player",
+    "Proven",
+    "Quality",
+    "Reaction",
+    "RecurringCue",
+    "Replicate",
+    "Search",
+    "Settings",
+    "ShownImage",
+    "TriedImage",
+    "Unanswered",
+    "WeightImportance",
+]

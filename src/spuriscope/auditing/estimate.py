@@ -1,0 +1,47 @@
+"""How long an audit will take, before its first training: a short one is timed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from spuriscope.auditing.plan import AuditPlan
+from spuriscope.training import Part, train_cell
+from spuriscope.training.many import n_cores
+
+__all__ = ["told_estimate"]
+
+N_TIMED = 512  # images of one epoch
+
+
+def told_estimate(plan: AuditPlan, duration: Callable[[float], str], n_workers: int | None = None) -> str:
+    """What the trainings of a plan will take, in words.
+
+    Args:
+        plan: what is trained.
+        duration: puts seconds into words.
+        n_workers: processes that train; as many as cores by default.
+    """
+    n = plan.n_trainings
+    if plan.fit is not None:
+        return f"{n:,} calls of fit, one after the other; the first says how long they take"
+    workers = n_workers or n_cores()
+    each = _seconds_each(plan)
+    cores = "core" if workers == 1 else "cores"
+    took = f"{each:.1f} s" if each < 10 else duration(each)
+    return (
+        f"{n:,} trainings of about {took}: about {duration(n * each / workers)} on {workers} {cores}, and "
+        "searches and deletions besides"
+    )
+
+
+def _seconds_each(plan: AuditPlan) -> float:
+    """Seconds of one training on one core, from an epoch on a few images; the first epoch warms up."""
+    cell = plan.cell(next(iter(plan.patterns)), 0, plan.seeds[0])
+    n = len(plan.data.train)
+    few = torch.arange(min(n, N_TIMED))
+    short = replace(
+        cell, part=Part.of(few), recipe=replace(cell.recipe, epochs=1, milestones=(), privacy=None)
+    )
+    train_cell(short, plan.data, device="cpu")
+    return train_cell(short, plan.data, device="cpu").n_seconds * plan.recipe.epochs * n / len(few)
