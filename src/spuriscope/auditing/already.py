@@ -81,10 +81,10 @@ def already(
     """
     if not can_be_searched(data):
         return None
-    found: dict[int, list[Finding]] = {}
-    for seed, predict in predicts.items():
-        found[seed] = search(predict, data.train, data.test, threshold=threshold)
-        on_search()
+    searched = search(
+        list(predicts.values()), data.train, data.test, threshold=threshold, on_search=on_search
+    )
+    found = dict(zip(predicts, searched, strict=True))
     groups = _recurring(found)
     lasting = [group for group in groups if 2 * len(group.seeds) > len(found)]
     tried = [all_carriers(group.first, data.train, data.test) for group in lasting[:MOST_PROVED]]

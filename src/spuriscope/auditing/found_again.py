@@ -155,7 +155,7 @@ def _try(
 def _search(plan: AuditPlan, model: AnyModel, pattern: str, seed: int) -> _Searched:
     """What the search says of one model, and then, to judge it, what was planted."""
     seen = images_seen(replace(model.cell, part=None), plan.data)
-    found = search(model.predict, seen, plan.data.test, threshold=plan.threshold)
+    (found,) = search([model.predict], seen, plan.data.test, threshold=plan.threshold)
     (planted,) = draw_planted(model.cell.plants, plan.data.train.labels)
     test = plan.data.test
     others = test.images[test.labels != plan.target]

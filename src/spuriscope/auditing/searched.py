@@ -11,7 +11,7 @@ from torch import Tensor
 from spuriscope.answers import FoundCue, ShownImage, TriedImage
 from spuriscope.auditing.explained import Explainer, explain
 from spuriscope.data.image_set import ImageSet, Split
-from spuriscope.discovery import Finding, discover
+from spuriscope.discovery import Finding, discover_each
 from spuriscope.discovery.exhibit import Exhibit, exhibit
 from spuriscope.discovery.trace import LEAST_OF_CLASS
 from spuriscope.measures import Predict
@@ -32,16 +32,24 @@ def can_be_searched(data: ImageSet) -> bool:
     return has_crowd and len(data.test.labels.unique()) > 1
 
 
-def search(predict: Predict, seen: Split, fresh: Split, *, threshold: float) -> list[Finding]:
-    """What a search says of a model that was trained on the images `seen`."""
-    return discover(
-        predict,
+def search(
+    predicts: Sequence[Predict],
+    seen: Split,
+    fresh: Split,
+    *,
+    threshold: float,
+    on_search: Callable[[], None] = lambda: None,
+) -> list[list[Finding]]:
+    """What a search says of each of some models that were trained on the images `seen`."""
+    return discover_each(
+        predicts,
         train=seen,
         holdout=fresh,
         threshold=threshold,
         level=LEVEL,
         n_fresh=N_FRESH,
         n_controls=N_CONTROLS,
+        on_model=on_search,
     )
 
 

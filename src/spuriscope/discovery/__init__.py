@@ -1,7 +1,7 @@
 """Finding a cue without being told: the class, the pattern, and the training images that brought it."""
 
 from spuriscope.discovery.deviation import Deviation
-from spuriscope.discovery.discover import discover
+from spuriscope.discovery.discover import discover, discover_each
 from spuriscope.discovery.embed import Embedding, PCAEmbedding, VAEEmbedding, reconstructions, residuals
 from spuriscope.discovery.finding import Carriers, Finding, Proof
 from spuriscope.discovery.group import Group
@@ -22,6 +22,7 @@ __all__ = [
     "Trace",
     "VAEEmbedding",
     "discover",
+    "discover_each",
     "missing_contexts",
     "probe",
     "reconstructions",

@@ -13,7 +13,16 @@ import torch
 
 from spuriscope.data.image_set import unit_float
 from spuriscope.discovery.marks import LEAST_CARRIERS, Mark, Pool, Rows, take_apart
-from spuriscope.discovery.places import Mask, Outline, Seen, find_outlines, in_full, large_parts, sharpness
+from spuriscope.discovery.places import (
+    Mask,
+    Outline,
+    Seen,
+    chance_share,
+    find_outlines,
+    in_full,
+    large_parts,
+    sharpness,
+)
 from spuriscope.patterns import Cover
 
 __all__ = ["find_covers"]
@@ -22,7 +31,6 @@ FINE = 32  # pixels; in larger images windows of 4 stand 3 apart, so that one is
 WINDOWS, COARSE_WINDOWS = ((4, 2), (8, 4)), ((4, 3), (8, 4))  # side and step, pixels
 APART = (0.5, 1.5, 3.0)  # standard deviations that a mark lies away from its class, each tried
 SHARES = (1.0, 0.01)  # of the usual variance that a group has left in its pixels at most, each tried
-CHANCE = 1e-3  # that pixels of unrelated images agree so
 SAME = 0.05  # of the usual variance; what is left where a group agrees all but entirely
 
 
@@ -42,13 +50,10 @@ def _agreed(seen: Seen, rows: Rows, *, share: float, apart: float) -> Mask | Non
     share is asked for as well. Pixels beside them join them where the group agrees all but entirely, though
     no further from its class than others are: a white sticker covers the white of a shirt as well.
     """
-    from scipy import stats
-
     if len(rows) < LEAST_CARRIERS:
         return None
     group = seen.own[torch.from_numpy(rows)]
-    freedom = len(rows) - 1
-    share = min(share, float(stats.chi2.ppf(CHANCE, freedom)) / freedom)
+    share = min(share, chance_share(len(rows) - 1))
     spread = group.var(dim=0).mean(dim=0)
     away = ((group.mean(dim=0) - seen.mean).abs() / (seen.variance.sqrt() + 0.02)).amax(dim=0)
     core = ((spread < share * (seen.variance + 1e-4) + 1e-6) & (away > apart)).numpy()

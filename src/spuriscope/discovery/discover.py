@@ -9,7 +9,7 @@ images of the class have in the same place. Both have to hold; `evidence` says h
 suspects of all classes. The search is told nothing but the model's answers and the images.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,11 +40,12 @@ from spuriscope.errors import ConfigError, DiscoveryError
 from spuriscope.measures import Predict, probabilities
 from spuriscope.patterns import AnyPattern, Pattern
 
-__all__ = ["OnClass", "Retrain", "discover"]
+__all__ = ["OnClass", "Retrain", "discover", "discover_each"]
 
 Retrain = Callable[[NDArray[np.int64]], Predict]
 OnClass = Callable[[int, int], None]  # classes searched, classes in all
 
+LEAST_SCORE = 0.02
 N_ASKED_ABOUT_MARK = 100  # fresh images that marks and their controls are put on, at most
 
 
@@ -59,7 +60,7 @@ def discover(
     retrain: Retrain | None = None,
     level: float = 0.05,
     least_images: int = 1,
-    least_score: float = 0.02,
+    least_score: float = LEAST_SCORE,
     threshold: float = 0.1,
     n_fresh: int = 200,
     n_controls: int = 400,
@@ -107,11 +108,58 @@ def discover(
     )
     (searched, fresh), _ = as_splits({"training": train, "holdout": holdout}, renumbers=False)
     _check(predict, searched, fresh)
-    search = _Search(predict, searched, fresh, trace or Trace(), settings)
-    # the products are many and small: threads would wait for each other
-    with threadpool_limits(limits=1, user_api="blas"):
-        findings = search.findings(unrelated, on_class)
+    search = _Search(searched, fresh, trace or Trace(), settings)
+    with _one_thread():
+        (findings,) = search.each([predict], unrelated, on_class)
     return findings if retrain is None else [search.prove(finding, retrain) for finding in findings]
+
+
+def discover_each(
+    predicts: Sequence[Predict],
+    *,
+    train: Split,
+    holdout: Split,
+    threshold: float,
+    level: float = 0.05,
+    n_fresh: int = 200,
+    n_controls: int = 400,
+    on_model: Callable[[], None] = lambda: None,
+) -> list[list[Finding]]:
+    """What `discover` says of each of several models of the same data.
+
+    Who stands out there does not depend on a model, and takes most of the time; it is asked once.
+
+    Args:
+        predicts: of the models.
+        train: see `discover`, as all that follow.
+        holdout: fresh images.
+        threshold: least rise of a probability that counts.
+        level: that is held.
+        n_fresh: fresh images that each pattern is stamped on.
+        n_controls: control groups, at most.
+        on_model: called after each model.
+
+    Raises:
+        DiscoveryError, MeasureError: as `discover`.
+    """
+    settings = _Settings(
+        level=level,
+        least_images=1,
+        least_score=LEAST_SCORE,
+        threshold=threshold,
+        n_fresh=n_fresh,
+        n_controls=n_controls,
+        seed=0,
+    )
+    for predict in predicts:
+        _check(predict, train, holdout)
+    with _one_thread():
+        return _Search(train, holdout, Trace(), settings).each(predicts, on_model=on_model)
+
+
+def _one_thread() -> threadpool_limits:
+    """For products that are many and small: threads would wait for each other."""
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,33 +207,72 @@ def _check(predict: Predict, train: Split, holdout: Split) -> None:
     check_answers(predict, holdout.images)
 
 
+@dataclass(frozen=True, eq=False)
 class _Search:
     """One search: groups of all classes first, then the effects of those that stand out."""
 
-    def __init__(
-        self, predict: Predict, searched: Split, fresh: Split, trace: Trace, settings: _Settings
-    ) -> None:
-        self.predict, self.searched, self.fresh = predict, searched, fresh
-        self.trace, self.settings = trace, settings
+    searched: Split
+    fresh: Split
+    trace: Trace
+    settings: _Settings
 
-    def findings(self, unrelated: Tensor | None, on_class: OnClass | None) -> list[Finding]:
-        """Cues that are marks and move others, the surest first."""
-        groups, marked = self._groups(unrelated, on_class)
+    def each(
+        self,
+        predicts: Sequence[Predict],
+        unrelated: Tensor | None = None,
+        on_class: OnClass | None = None,
+        on_model: Callable[[], None] = lambda: None,
+    ) -> list[list[Finding]]:
+        """Findings of each model; those of unrelated images are proposed by each of them anew."""
+        trace = self.trace.fit(self.fresh)
+        found, suspected = [], None
+        for predict in predicts:
+            if unrelated is not None:
+                proposed = propose(predict, unrelated, self.searched, trace.deviation, self.settings.seed)
+                suspected = self._suspected(proposed, on_class)
+            elif suspected is None:
+                suspected = self._suspected({}, on_class)
+            found.append(self._findings(predict, *suspected))
+            on_model()
+        return found
+
+    def prove(self, finding: Finding, retrain: Retrain) -> Finding:
+        """The finding with what is left of it in a model that never saw its images."""
+        n_fresh = self.settings.n_fresh if finding.carriers is None else N_ASKED_ABOUT_MARK
+        again = self._intervention(retrain(finding.examples), finding.target, n_fresh=n_fresh)
+        score = float(again.scores_of([finding.pattern])[0])
+        return replace(finding, proof=Proof(score=score, n_left_out=len(finding.examples)))
+
+    def _suspected(
+        self, proposed: Mapping[int, Sequence[NDArray[np.float32]]], on_class: OnClass | None
+    ) -> tuple[list[Suspect], dict[int, list[Group]]]:
+        """Groups and marks of all classes that may be suspected, and the crowds of groups behind them."""
+        classes = self.trace.classes(self.searched)
+        groups, marked = {}, []
+        for done, target in enumerate(classes, start=1):
+            groups[target] = self.trace.of_class(self.searched, target).groups(proposed.get(target, ()))
+            marked += suspected_marks(Pool.of(self.searched, self.fresh, target, seed=self.settings.seed))
+            if on_class is not None:
+                on_class(done, len(classes))
         suspects, crowds = suspected_groups(groups)
-        suspects = weigh_agreement(
-            [each for each in suspects + marked if len(each.group) >= self.settings.least_images]
-        )
+        large = [each for each in suspects + marked if len(each.group) >= self.settings.least_images]
+        return weigh_agreement(large), crowds
+
+    def _findings(
+        self, predict: Predict, suspects: Sequence[Suspect], crowds: Mapping[int, Sequence[Group]]
+    ) -> list[Finding]:
+        """Cues that are marks and move others, the surest first."""
         tried: dict[int, Finding] = {}
         asked = [place for place, suspect in enumerate(suspects) if suspect.p_group <= MARKED]
         for target in sorted({suspects[place].group.target for place in asked}):
             of_class = [place for place in asked if suspects[place].group.target == target]
             in_crowd = [place for place in of_class if suspects[place].place is None]
             if in_crowd:
-                effects = self._effects([suspects[place] for place in in_crowd], crowds[target])
+                effects = self._effects(predict, [suspects[place] for place in in_crowd], crowds[target])
                 tried.update(zip(in_crowd, effects, strict=True))
             marked_places = [number for number in of_class if suspects[number].place is not None]
             if marked_places:
-                asking = self._intervention(self.predict, target, n_fresh=N_ASKED_ABOUT_MARK)
+                asking = self._intervention(predict, target, n_fresh=N_ASKED_ABOUT_MARK)
                 for number in marked_places:
                     tried[number] = self._effect_of_mark(suspects[number], asking)
         found = judge(
@@ -198,32 +285,6 @@ class _Search:
         findings = [replace(tried[place], p_value=p) for place, p in found.items()]
         return sorted(findings, key=lambda finding: (finding.p_value, -finding.score))
 
-    def prove(self, finding: Finding, retrain: Retrain) -> Finding:
-        """The finding with what is left of it in a model that never saw its images."""
-        n_fresh = self.settings.n_fresh if finding.carriers is None else N_ASKED_ABOUT_MARK
-        again = self._intervention(retrain(finding.examples), finding.target, n_fresh=n_fresh)
-        score = float(again.scores_of([finding.pattern])[0])
-        return replace(finding, proof=Proof(score=score, n_left_out=len(finding.examples)))
-
-    def _groups(
-        self, unrelated: Tensor | None, on_class: OnClass | None
-    ) -> tuple[dict[int, list[Group]], list[Suspect]]:
-        """Groups of each class from the trace, and the marks of all classes that may be suspected."""
-        trace, searched = self.trace.fit(self.fresh), self.searched
-        classes = trace.classes(searched)
-        proposed = (
-            {}
-            if unrelated is None
-            else propose(self.predict, unrelated, searched, trace.deviation, self.settings.seed)
-        )
-        groups, marked = {}, []
-        for done, target in enumerate(classes, start=1):
-            groups[target] = trace.of_class(searched, target).groups(proposed.get(target, ()))
-            marked += suspected_marks(Pool.of(searched, self.fresh, target, seed=self.settings.seed))
-            if on_class is not None:
-                on_class(done, len(classes))
-        return groups, marked
-
     def _intervention(self, predict: Predict, target: int, *, n_fresh: int) -> Intervention:
         return Intervention.on(
             predict,
@@ -234,10 +295,12 @@ class _Search:
             seed=self.settings.seed + target,
         )
 
-    def _effects(self, suspects: Sequence[Suspect], crowd: Sequence[Group]) -> list[Finding]:
+    def _effects(
+        self, predict: Predict, suspects: Sequence[Suspect], crowd: Sequence[Group]
+    ) -> list[Finding]:
         """What the patterns of suspects of one class do, beside what those of control groups do."""
         target = suspects[0].group.target
-        asked = self._intervention(self.predict, target, n_fresh=self.settings.n_fresh)
+        asked = self._intervention(predict, target, n_fresh=self.settings.n_fresh)
         seen = self.trace.of_class(self.searched, target)
         controls = ClassControls(self.trace.deviation, seen, asked, crowd)
         pixels = controls.patterns([suspect.group for suspect in suspects], controls.seen.train)

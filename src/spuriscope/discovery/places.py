@@ -7,6 +7,7 @@ what of an image is looked at, and in what it means that a group agrees in a pix
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ __all__ = [
     "Outline",
     "Seen",
     "Windows",
+    "chance_share",
     "edge_sharpness",
     "find_outlines",
     "in_full",
@@ -50,6 +52,7 @@ N_PROPOSED = 24  # groups of windows whose outline is sought
 MOST_STEPS = 3
 MANY = 200  # images that threads are worth their while for
 LEAST_PIXELS = 4
+CHANCE = 1e-3  # that pixels of unrelated images agree so
 AROUND = 0.25  # quantile of the spread around an outline
 
 Mask = NDArray[np.bool_]
@@ -216,6 +219,14 @@ def _outline(seen: Seen, ways: Sequence[Agreed], rows: Rows, strength: float) ->
                 break
             carriers = found.rows
     return best
+
+
+@cache
+def chance_share(freedom: int) -> float:
+    """Share of the usual variance that so many degrees of freedom leave by chance, once in a thousand."""
+    from scipy import stats
+
+    return float(stats.chi2.ppf(CHANCE, freedom)) / freedom
 
 
 def _carriers(seen: Seen, mask: Mask, rows: Rows) -> Outline | None:

@@ -35,7 +35,7 @@ from spuriscope.discovery.marks import (
     take_apart,
 )
 from spuriscope.discovery.matching import Matcher
-from spuriscope.discovery.places import MANY, Mask, edge_sharpness, large_parts, smaller
+from spuriscope.discovery.places import MANY, Mask, chance_share, edge_sharpness, large_parts, smaller
 from spuriscope.patterns import Anywhere, Cover
 from spuriscope.threads import in_threads
 
@@ -45,7 +45,6 @@ MOST_SEARCHED, MOST_OTHERS = 600, 300  # images that are searched, of the class 
 REACH = 16  # an outline is sought within so many pixels of a window's centre
 MOST_STEPS = 5
 MOST_GROWN, GROWN_BY = 8, 2  # times that an outline is looked for anew in a wider one, and by how many pixels
-CHANCE = 1e-3  # that pixels of unrelated images agree so
 SAME = (0.05, 0.01, 0.001)  # of the usual variance: what is stuck on leaves less, how much less is tried
 MANY_CARRIERS = 30  # more make a group weaker: a narrow gap behind a thousand is how strokes are
 N_USUAL = 300  # windows that say what is usual around one
@@ -214,12 +213,9 @@ class _Search:
 
     def _outline(self, around: Tensor, same: float) -> Mask | None:
         """Pixels in which images that are laid over each other agree; None where these are too few."""
-        from scipy import stats
-
-        freedom = len(around) - 1
-        if freedom + 1 < LEAST_CARRIERS:
+        if len(around) < LEAST_CARRIERS:
             return None
-        share = min(same, float(stats.chi2.ppf(CHANCE, freedom)) / freedom)
+        share = min(same, chance_share(len(around) - 1))
         core = (_variance(around) < share * (self.usual + 1e-4) + 1e-6).numpy()  # nan is no less
         return large_parts(core, core)
 
