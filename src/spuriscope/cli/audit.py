@@ -35,7 +35,7 @@ from spuriscope.cli.reading import (
 from spuriscope.errors import ConfigError
 
 if TYPE_CHECKING:
-    from spuriscope.auditing import AuditPlan
+    from spuriscope.auditing import Audit, AuditPlan
 
 __all__ = ["audit"]
 
@@ -118,12 +118,10 @@ def audit(
     Example: spuriscope audit digits --out audit-digits
     """
     from spuriscope.adapters.imported import import_function
-    from spuriscope.auditing import audit as run_audit, check_folder, plan_audit, write_audit
+    from spuriscope.auditing import audit as run_audit, check_folder, plan_audit
     from spuriscope.auditing.asking import LATE
     from spuriscope.auditing.estimate import told_estimate
-    from spuriscope.documents import to_document
     from spuriscope.progress import audit_progress, duration
-    from spuriscope.report.front import headline
 
     if run is not None:
         given = {"--fit": fit, "--counts": counts, "--seeds": seeds, "--epochs": epochs, "--target": target}
@@ -175,12 +173,7 @@ def audit(
             keep=folder,
             command=_command_line(),
         )
-    page = write_audit(answers, folder)
-    if as_json:
-        print_json(to_document(answers))
-    else:
-        typer.echo(headline(answers))
-        typer.echo(f"report: {page.resolve()}")
+    _write(answers, folder, as_json=as_json)
     for missing in answers.unanswered:
         if missing.reason == LATE:
             typer.echo(
@@ -199,10 +192,8 @@ def _audit_model(
     as_json: bool,
 ) -> None:
     """The questions of a finished model, on one page."""
-    from spuriscope.auditing import audit_model, check_folder, write_audit
-    from spuriscope.documents import to_document
+    from spuriscope.auditing import audit_model, check_folder
     from spuriscope.progress import audit_progress
-    from spuriscope.report.front import headline
 
     folder = out if out is not None else Path(f"audit-{run.stem}")
     check_folder(folder)
@@ -218,6 +209,15 @@ def _audit_model(
             on_progress=on_progress,
             command=_command_line(),
         )
+    _write(answers, folder, as_json=as_json)
+
+
+def _write(answers: "Audit", folder: Path, *, as_json: bool) -> None:
+    """Write the page, and say on stdout what it says first and where it is, or all of it as JSON."""
+    from spuriscope.auditing import write_audit
+    from spuriscope.documents import to_document
+    from spuriscope.report.front import headline
+
     page = write_audit(answers, folder)
     if as_json:
         print_json(to_document(answers))
