@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +51,36 @@ def test_a_process_that_is_killed_is_told() -> None:
 
     with pytest.raises(DeadProcessError, match="a process ended .-9."):
         list(in_processes(work, [1, 2], 2))
+
+
+def test_none_outlives_its_parent(tmp_path: Path) -> None:
+    def work(task: int) -> bytes:
+        (tmp_path / str(os.getpid())).touch()
+        return b""
+
+    def parent() -> None:
+        for _ in in_processes(work, range(3), 2):
+            time.sleep(60)
+
+    process = multiprocessing.get_context("fork").Process(target=parent)
+    process.start()
+    end = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    process.kill()
+    process.join()
+    pids = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(pids) == 2
+    while any(_is_running(pid) for pid in pids):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_classes_stand_out_alike_in_one_process_and_in_two(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def in_processes(
     try:
         for place, task in _first(left, n_processes):
             mine, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(work, theirs), daemon=True)
+            process = context.Process(target=_serve, args=(work, mine, theirs), daemon=True)
             with warnings.catch_warnings():  # of Python 3.12: threads are not forked; they are waiting
                 warnings.simplefilter("ignore", DeprecationWarning)
                 process.start()
@@ -89,11 +89,12 @@ def _first(left: Iterator[tuple[int, Task]], n: int) -> Iterator[tuple[int, Task
         yield following
 
 
-def _serve(work: Callable[[Task], bytes], pipe: Connection) -> None:
-    """What a process does: its tasks, until it is killed."""
+def _serve(work: Callable[[Task], bytes], of_parent: Connection, pipe: Connection) -> None:
+    """What a process does: its tasks, until it is killed, or its parent is."""
     import torch
     from threadpoolctl import threadpool_limits
 
+    of_parent.close()  # or this process would hold the other end of its own pipe, and never hear of an end
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends it
     torch.set_num_threads(1)
     with threadpool_limits(limits=1), suppress(EOFError, OSError):  # the parent has gone
