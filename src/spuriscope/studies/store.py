@@ -23,7 +23,6 @@ from spuriscope.studies.store_file import (
     FILE,
     LOCK,
     MIGRATIONS,
-    bring_to_disk,
     refuse_another,
     refuse_foreign,
     told_when_full,
@@ -120,7 +119,6 @@ class Store:
             self._begin(path, cell)
             with told_when_full(self.folder):
                 model.save(path)
-                bring_to_disk(path)
         with self._transaction() as write:
             privacy = cell.recipe.privacy
             if privacy is not None and privacy.randomness == "system":

@@ -1,6 +1,5 @@
 """What lies on the disk of a store: its tables, and whether a folder or a file is a store's at all."""
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ __all__ = [
     "FILE",
     "LOCK",
     "MIGRATIONS",
-    "bring_to_disk",
     "refuse_another",
     "refuse_foreign",
     "told_when_full",
@@ -97,16 +95,6 @@ def refuse_another(path: Path) -> None:
     is_older = application == 0 and ({"cells", "measures"} <= tables or not tables)
     if application != APPLICATION and not is_older:
         raise StoreError(f"{path} is no store, but another program's; give another --store")
-
-
-def bring_to_disk(path: Path) -> None:
-    """Wait until a file and its name are on the disk, so that a power cut loses neither."""
-    for place in (path, path.parent):
-        descriptor = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @contextmanager
