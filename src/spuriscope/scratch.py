@@ -24,7 +24,7 @@ SERVER, SERVER_LOCK, SOCKET = "pymp-", "spuriscope.lock", "listener-"  # the fir
 
 
 @contextmanager
-def scratch_folder(kind: Literal["workers", "data"], names: Collection[str]) -> Iterator[Path]:
+def scratch_folder(kind: Literal["workers", "data", "store"], names: Collection[str]) -> Iterator[Path]:
     """A temporary folder that goes when the block ends, after those that killed processes left.
 
     Args:
