@@ -110,10 +110,14 @@ class Worker:
         context: Any = _context()
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(theirs, shared), daemon=True)
-        with _hidden_main_module(), _shielded():
-            self.process.start()
-        theirs.close()
-        self.give(cell)
+        try:
+            with _hidden_main_module(), _shielded():
+                self.process.start()
+            theirs.close()
+            self.give(cell)
+        except BaseException:  # Ctrl-C, now that it is let through: nobody else knows of this process
+            self.end()
+            raise
 
     def give(self, cell: Cell) -> None:
         """Send it the next cell to train."""
@@ -136,15 +140,21 @@ class Worker:
     def end(self) -> None:
         """Kill it, whatever it is doing."""
         self.pipe.close()
-        self.process.kill()
-        self.process.join()
+        if self.process.pid is not None:
+            self.process.kill()
+            self.process.join()
 
 
 def _work(pipe: Connection, shared: SharedData) -> None:
     """What a worker does: train the cells it is given until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     torch.set_num_threads(1)
-    data = shared.map()
+    try:
+        data = shared.map()
+    except RuntimeError:
+        if shared.folder.is_dir():
+            raise
+        return  # the parent is gone, and has taken the data with it
     try:
         while True:
             cell = unpack(pipe.recv())
