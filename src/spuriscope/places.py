@@ -28,6 +28,7 @@ __all__ = [
     "check_new",
     "check_new_file",
     "check_place",
+    "clear",
     "hold",
     "kept_elsewhere",
     "move_into_place",
@@ -169,16 +170,17 @@ def unfinished_folder(path: Path, names: Collection[str]) -> Iterator[Path]:
         OSError: it cannot be made.
     """
     hidden = _hidden(path)
-    _delete_left_folders(path, names)
-    hidden.mkdir(parents=True)
-    lock = hold(hidden / LOCK)
+    with _here:
+        _delete_left_folders(path, names)
+        hidden.mkdir(parents=True)
+        lock = hold(hidden / LOCK)
     try:
         (hidden / NEW).mkdir()
         yield hidden / NEW
     finally:
-        os.close(lock)
         _restore(path, hidden)
-        shutil.rmtree(hidden, ignore_errors=True)
+        clear(hidden, LOCK)
+        os.close(lock)
 
 
 def move_into_place(new: Path, path: Path, check: Callable[[], object], *, replaces: bool = False) -> None:
@@ -259,14 +261,25 @@ def _delete_left_folders(path: Path, names: Collection[str]) -> None:
             is_ours = all(file.name in known or file.name.endswith(".partial") for file in files)
             if not folder.is_dir() or folder.is_symlink() or not is_ours:
                 continue
-            if not (folder / LOCK).is_file():  # of an older version, or killed before it had locked it
-                if time.time() - max(each.stat().st_mtime for each in (folder, *files)) > UNLOCKED_FOR:
-                    shutil.rmtree(folder, ignore_errors=True)
-                continue
-            with taken(folder / LOCK) as is_free:
-                if is_free:
-                    _restore(path, folder)
-                    shutil.rmtree(folder, ignore_errors=True)
+            if (folder / LOCK).is_file():
+                with taken(folder / LOCK) as is_free:
+                    if is_free:
+                        _restore(path, folder)
+                        clear(folder, LOCK)
+            elif {file.name for file in files} <= {f"{LOCK}.partial"}:  # killed before it had locked it
+                shutil.rmtree(folder, ignore_errors=True)
+            elif time.time() - max(each.stat().st_mtime for each in (folder, *files)) > UNLOCKED_FOR:
+                shutil.rmtree(folder, ignore_errors=True)  # of an older version
+
+
+def clear(folder: Path, lock: str) -> None:
+    """Delete a folder, its lock at last: one that was not deleted to the end is known for it."""
+    for path in folder.iterdir():
+        if path.name != lock and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != lock:
+            path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _restore(path: Path, hidden: Path) -> None:

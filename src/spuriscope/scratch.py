@@ -7,7 +7,6 @@ in it, is left alone.
 
 import multiprocessing.util
 import os
-import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from spuriscope.places import hold, taken
+from spuriscope.places import clear, hold, taken
 
 __all__ = ["PREFIX", "mark_server_folder", "scratch_folder"]
 
@@ -62,4 +61,4 @@ def _delete_left(folder: Path, lock: str, names: Collection[str]) -> None:
         if lock in found and all(name in names or name.startswith(SOCKET) for name in found):
             with taken(folder / lock) as is_free:
                 if is_free:
-                    shutil.rmtree(folder, ignore_errors=True)
+                    clear(folder, lock)
