@@ -1,9 +1,9 @@
 """Work that is killed, again and again, and goes on to the very result that nobody disturbed.
 
 Each kind of work runs in processes forked from this one, which are killed right after a write of theirs
-(each kind of call is as likely as another) or, one in three, at a random time. It is started again until it comes
-to its end. What was finished must be there after every kill, and the end must equal the undisturbed one, to
-the bit, with nothing hidden left behind. `full` gives the same work a disk that is too small, then room.
+(each kind of call is as likely as another) or, one in three, at a random time. It is started again until it
+comes to its end. What was finished must be there after every kill, and the end must equal the undisturbed one,
+to the bit, with nothing hidden left behind. `full` gives the same work a disk that is too small, then room.
 
     python benchmarks/kills.py run --kind study --kills 600 --out kills.jsonl
     python benchmarks/kills.py full --out full.jsonl            # needs root, for a small disk
@@ -29,7 +29,7 @@ from killed_work import KINDS, Work
 from killing import End, Ended, run_child
 
 N_SMALL = 64  # sizes of a disk that is too small, of each kind
-PAGE = 4096  # bytes
+PAGE, LARGE = 4096, 1 << 28  # bytes
 
 
 def kill(kind: str, n_kills: int, out: Path, seed: int) -> None:
@@ -85,16 +85,17 @@ def fill(kind: str, out: Path) -> None:
         plain = KINDS[kind](Path(folder))
         plain.run()
         expected = plain.result()
-        used = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+        n_used = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     for number in range(N_SMALL):
-        n_bytes = PAGE * (2 + number * (2 * used // PAGE + 16) // N_SMALL)
-        with small_disk(n_bytes) as disk:
+        n_bytes = PAGE * (2 + number * (2 * n_used // PAGE + 16) // N_SMALL)
+        with disk_in_memory() as disk:
             work = KINDS[kind](disk)
+            resize(disk, shutil.disk_usage(disk).used + n_bytes)
             first = run_child(work.run, End())
             is_told = first.error.split(":")[0] in ("StoreError", "ConfigError", "DataError", "TrainingError")
             wrong = [] if not first.error or (is_told and "\n" not in first.error) else [first.error[-600:]]
             wrong += work.wrong_after_kill()
-            subprocess.run(["mount", "-o", "remount,size=256m", str(disk)], check=True)
+            resize(disk, LARGE)
             again = run_child(work.run, End())
             if again.error:
                 wrong.append(f"with room: {again.error[-600:]}")
@@ -109,14 +110,19 @@ def fill(kind: str, out: Path) -> None:
 
 
 @contextmanager
-def small_disk(n_bytes: int) -> Iterator[Path]:
-    """A disk of so many bytes, in memory."""
+def disk_in_memory() -> Iterator[Path]:
+    """A disk that can be resized."""
     with tempfile.TemporaryDirectory(prefix="disk-") as folder:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={n_bytes}", "tmpfs", folder], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={LARGE}", "tmpfs", folder], check=True)
         try:
             yield Path(folder)
         finally:
             subprocess.run(["umount", folder], check=True)
+
+
+def resize(disk: Path, n_bytes: int) -> None:
+    """Make a disk smaller or larger."""
+    subprocess.run(["mount", "-o", f"remount,size={n_bytes}", str(disk)], check=True)
 
 
 def rows_of(out: Path) -> list[dict[str, object]]:

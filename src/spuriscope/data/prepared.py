@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from array import array
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -125,11 +125,12 @@ class Writer:
         except OSError as failure:
             raise DataError(f"cannot write in {self.partial} ({failure.strerror}); make room there") from None
         finally:
-            self.file.close()
+            with suppress(OSError):  # it writes what is left, where there may be no room
+                self.file.close()
             self.unfinished.close()
 
     def _complete(self) -> None:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         self.file.flush()
         written = os.fstat(self.file.fileno())
@@ -151,11 +152,8 @@ class Writer:
             "shape": (channels, height, width),
         }
         about["fingerprint"] = self._fingerprint(about["shape"], tensors)
-        save_file(
-            tensors,
-            self.partial / CONTENTS,
-            metadata={"spuriscope": FORMAT, "about": json.dumps(about)},
-        )
+        content = save(tensors, metadata={"spuriscope": FORMAT, "about": json.dumps(about)})
+        (self.partial / CONTENTS).write_bytes(content)
         move_into_place(self.partial, self.out, self._refuse_taken)
 
     def _fingerprint(self, shape: tuple[int, ...], tensors: dict[str, Tensor]) -> str:
