@@ -79,6 +79,7 @@ def forget(
 
     from spuriscope.deletion.methods import find_method
     from spuriscope.forgetting import forget as forget_images
+    from spuriscope.places import kept_elsewhere
     from spuriscope.runs import check_out, load_run, save_run
 
     find_method(method)
@@ -113,7 +114,7 @@ def forget(
         loaded, image_set, positions, method, with_oracle=oracle, threshold=threshold
     )
     if out is not None:
-        save_run(out, forgotten, overwrite=overwrite)
+        kept_elsewhere(lambda place: save_run(place, forgotten, overwrite=overwrite), out)
     if as_json:
         print_json({"run": str(run), "out": None if out is None else str(out), **found})
     else:
@@ -139,8 +140,8 @@ def _mend_file(
     """Search weights of the user's for cues, and take each out of them; or make them forget named images."""
     from spuriscope.adapters.stored import is_whole_model, save_weights, state_dict_module
     from spuriscope.forgetting import forget_of_module, mend_module
+    from spuriscope.places import check_new_file, kept_elsewhere
     from spuriscope.progress import class_progress
-    from spuriscope.searching import check_new_file
 
     if path.suffix.lower() not in (".pt", ".pth", ".safetensors") or is_whole_model(path):
         raise ConfigError(
@@ -168,7 +169,7 @@ def _mend_file(
                 module, data, images=positions, method=method, threshold=threshold, on_class=on_class, **form
             )
     if out is not None:
-        save_weights(found.module, out)
+        kept_elsewhere(partial(save_weights, found.module), out)
     if as_json:
         cues = [
             {**each.finding.to_json(), "before": each.before, "after": each.after} for each in found.mended

@@ -20,7 +20,9 @@ from spuriscope.patterns import AnyPattern, pattern
 from spuriscope.planting import ALL, Placement, Plant, Relabel, could_carry
 from spuriscope.training import Cell, DataKey, Recipe, Weights, paper_recipe
 
-__all__ = ["Entry", "Grid", "Study", "read_grid"]
+__all__ = ["Entry", "Grid", "Study", "check_study_name", "read_grid"]
+
+LONGEST_NAME = 100  # bytes
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class Grid:
         for name in ("name", "title", "figure"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"study {self.name}: {name} must be text, got {getattr(self, name)!r}")
+        check_study_name(self.name)
         for name in ("models", "patterns", "targets", "counts", "recipes", "contexts", "deletions"):
             values = getattr(self, name)
             is_empty = not values and name not in ("contexts", "deletions")
@@ -271,6 +274,17 @@ class Grid:
             return replace(recipe, **changes)
         except (TypeError, ConfigError) as error:
             raise ConfigError(f"study {self.name}: recipe {dict(changes)} does not fit: {error}") from None
+
+
+def check_study_name(name: str) -> None:
+    """Raise ConfigError of a name that is no name of a file: its figures are called by it."""
+    is_long = len(name.encode("utf-8", "replace")) > LONGEST_NAME
+    if not name or is_long or name.startswith(".") or not name.isprintable() or {"/", "\\"} & set(name):
+        shown = repr(name if len(name) < LONGEST_NAME else f"{name[:40]}...")
+        raise ConfigError(
+            f"a study cannot be called {shown}, for its figures are files of that name; give it a name of "
+            f"1 to {LONGEST_NAME} bytes that does not begin with a point, without / and \\"
+        )
 
 
 def _check_methods(study: str, methods: Sequence[str]) -> None:

@@ -6,7 +6,6 @@ checksum. Nothing is unpickled.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from spuriscope.data.pixels import Images, as_asked
 from spuriscope.errors import CheckpointError, ConfigError, ModelError, PatternError
 from spuriscope.models import build_model
 from spuriscope.patterns import arrays_of
+from spuriscope.places import written
 from spuriscope.planting import Plant
 from spuriscope.training.cell import Cell, patterns_of
 from spuriscope.training.checkpoint import to_file, to_parts
@@ -145,13 +145,8 @@ class TrainedModel:
 
     def save(self, path: str | Path) -> None:
         """Write the checkpoint; an existing file is replaced only once the new one is complete."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            partial.write_bytes(self.to_bytes())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with written(Path(path)) as file:
+            file.write_bytes(self.to_bytes())
 
 
 def _pattern_tensors(number: int, plant: Plant) -> dict[str, Tensor]:
