@@ -53,7 +53,7 @@ VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but 
     "adequacy": {"predict": PREDICT, "train": DATA.train, "fresh": DATA.test},
     "attack_game": {"game": None},
     "audit": {"plan": None, "train": None, "test": None, "n_seeds": 1},
-    "audit_model": {"model": PREDICT, "data": DATA, "patterns": ["s1"], "threshold": 0.1},
+    "audit_model": {"model": PREDICT, "data": DATA, "patterns": ["s1"], "threshold": 0.1, "shadows": 4},
     "build_model": {"name": "mlp", "shape": (1, 6, 6), "n_classes": 2, "seed": 0},
     "check_answers": {"predict": PREDICT, "images": DATA.test.images},
     "delete": {"model": MODEL, "data": DATA, "planted_indices": [0], "method": "ascent"},
