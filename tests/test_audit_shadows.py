@@ -103,6 +103,17 @@ def test_the_audit_of_a_model_asks_who_can_be_recognised(tmp_path: Path) -> None
     assert "Do not publish the model" in monday(answers)[-2].action
 
 
+def test_the_images_shown_are_those_that_the_model_knows() -> None:
+    """A model of every other image is attacked as if it were of all."""
+    half = neighbour(DATA.train.images[::2] / 255, DATA.train.labels[::2], 0)
+    plan = plan_shadows(half, DATA, 8, neighbour)
+    found = plan.recognition(Kept(None), device="cpu", n_workers=1, on_progress=lambda _: None)
+    assert [image.position % 2 for image in found.images] == [0] * 12
+    assert (
+        0.7 < max(attack.auc for attack in found.attacks) < 0.8
+    )  # of half of them all, of the others chance
+
+
 def test_shadow_models_see_the_images_as_the_model_did(planted: TrainedModel) -> None:
     """Stamped where they were; half of the stamped ones in each half."""
     plan = plan_shadows(planted, MINE, 4)

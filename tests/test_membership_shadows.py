@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy.stats import mannwhitneyu
+from scipy.stats import binom, mannwhitneyu
 from torch import Tensor
 
 from spuriscope.data import ImageSet, Split, load
@@ -78,6 +78,13 @@ def test_shadow_models_have_as_many_steps(n_other: int) -> None:
     others = [recipe.rate(epoch) for epoch in range(recipe.epochs)]
     assert [round(np.mean([rate == each for rate in others]), 1) for each in sorted(set(others))] == shares
     assert with_steps_of(replace(recipe, epochs=0), 10, 20).epochs == 0
+
+
+def test_each_half_is_trained_on_as_long(mine: TrainedModel) -> None:
+    """600 images are five batches, half of 700 are three: 20 epochs of the one are 33 of the other."""
+    cells = shadow_cells(draw_shadow_pool(digits(0, 600, 700), 4), mine.cell)
+    assert {cell.recipe for cell in cells} == {replace(RECIPE, epochs=33, milestones=(20, 25, 30))}
+    assert {cell.model for cell in cells} == {"small-mlp"}
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -174,6 +181,28 @@ def test_a_model_that_was_trained_on_other_images_recognises_nobody(
         rare = [attack.recognised[1] for attack in attacks]
         assert np.mean([each.rate.value for each in rare]) <= 0.015
         assert min(each.p_value or 0.0 for each in rare) > 0.05
+
+
+def test_the_levels_hold_where_the_model_knows_nothing_of_the_pool(pool: ShadowPool) -> None:
+    """Confidences that are drawn: of each image its own mean, higher in the shadow models that saw it."""
+    n_times, n = 80, len(pool.data.train)
+    found = []
+    for seed in range(n_times):
+        rng = np.random.default_rng(seed)
+        said = torch.from_numpy(rng.normal(2, 2, n) + rng.normal(size=(9, n)))
+        said[1:] += 0.8 * pool.was_in
+        found.append(attack_model(said[0], said[1:], pool).attacks)
+    for attacks in zip(*found, strict=True):
+        shares = [attack.recognised[1].rate.value or 0.0 for attack in attacks]
+        assert np.mean(shares) < 0.01 + 2 * np.std(shares) / np.sqrt(n_times)
+        assert np.mean([attack.auc for attack in attacks]) == pytest.approx(
+            0.5, abs=0.01
+        )  # four standard errors
+        for level, n_wrong in (
+            (0.05, sum((attack.recognised[1].p_value or 0.0) < 0.05 for attack in attacks)),
+            (0.025, sum(attack.auc_low > 0.5 for attack in attacks)),
+        ):
+            assert n_wrong <= binom.ppf(0.999, n_times, level)
 
 
 def test_copies_in_the_test_part_are_no_outsiders() -> None:

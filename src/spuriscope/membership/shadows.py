@@ -25,6 +25,7 @@ from spuriscope.training import AnyModel, Cell, DataKey, Part, Recipe
 
 __all__ = [
     "ATTACKS_ON_ONE",
+    "MOST_SHADOWS",
     "AttackedModel",
     "ShadowPool",
     "attack_model",
