@@ -53,10 +53,10 @@ format: $(READY) ## bring the code into form, and mend what lint can mend
 	$(BIN)/ruff format --quiet
 
 docs: $(BIN)/mkdocs ## build the site into site/; a broken link is an error
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 docs-serve: $(BIN)/mkdocs ## show the site at http://127.0.0.1:8000, renewed as pages change
-	$(BIN)/mkdocs serve --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --quiet
 
 $(BIN)/mkdocs: $(READY)
 	$(INSTALL) --editable '.[docs]'
