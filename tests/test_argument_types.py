@@ -81,6 +81,10 @@ VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but 
     "predicted_share": {"predict": PREDICT, "images": DATA.test.images, "target": 0},
     "prepare_contexts": {"source": "nowhere", "out": "nowhere-else"},
     "probabilities": {"predict": PREDICT, "images": DATA.test.images},
+    **{
+        f"register_{kind}": {"name": "x"}
+        for kind in ("architecture", "attack", "data", "deletion", "measure", "pattern")
+    },
     "repair": {"model": MODEL, "data": DATA, "cue": PLANT},
     "save_run": {"folder": "pyproject.toml", "run": None},
     "sklearn_predict": {"classifier": None, "n_classes": 2},

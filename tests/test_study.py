@@ -104,7 +104,10 @@ def test_clean_twins_are_shared(data: ImageSet) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("colours: [red]", "there is no setting colours; there are contexts, counts, deletions, epochs"),
+        (
+            "colours: [red]",
+            "there is no setting colours; there are attacks, contexts, counts, deletions, epochs",
+        ),
         ("1: 2\nx: 3", "there is no setting 1, x"),
         ("counts: 3", "counts must be a list with something in it, got 3"),
         ("counts: []", r"counts must be a list with something in it, got \[\]"),

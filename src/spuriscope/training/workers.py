@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from spuriscope.data.image_set import ImageSet, Split
-from spuriscope.errors import SpuriscopeError, TrainingError
+from spuriscope.errors import TrainingError
+from spuriscope.registry import told_failure
 from spuriscope.scratch import mark_server_folder, scratch_folder
 from spuriscope.training.cell import Cell, pack, unpack
 from spuriscope.training.loop import train_cell
@@ -130,12 +131,14 @@ class Worker:
         """Why the process is no more."""
         self.process.join(5)
         code = self.process.exitcode
-        how = (
-            f"was killed by {signal.Signals(-code).name}"
-            if code is not None and code < 0
-            else f"ended ({code})"
-        )
-        return f"its worker process {how}; if memory ran out, use fewer workers, then train the cell again"
+        if code is None or code >= 0:
+            return (
+                f"its worker process ended by itself, with code {code}; train it with one worker to see why"
+            )
+        how = f"its worker process was killed by {signal.Signals(-code).name}"
+        if -code == signal.SIGKILL:  # what the kernel sends where memory runs out
+            return f"{how}; if memory ran out, use fewer workers, then train the cell again"
+        return f"{how}, a fault in a library or in the architecture; train the cell with one worker to see it"
 
     def end(self) -> None:
         """Kill it, whatever it is doing."""
@@ -157,13 +160,16 @@ def _work(pipe: Connection, shared: SharedData) -> None:
         return  # the parent is gone, and has taken the data with it
     try:
         while True:
-            cell = unpack(pipe.recv())
+            parcel = pipe.recv()
             try:
-                model = train_cell(cell, data, device="cpu", on_epoch=lambda *_: pipe.send(EpochDone()))
-            except SpuriscopeError as error:
-                pipe.send(Failed(str(error)))
-            else:
+                model = train_cell(
+                    unpack(parcel), data, device="cpu", on_epoch=lambda *_: pipe.send(EpochDone())
+                )
                 pipe.send(model.to_bytes())
+            except ConnectionError:  # the pipe
+                raise
+            except Exception as error:  # of whatever a plugin does; its own words reach the user
+                pipe.send(Failed(told_failure(error)))
     except (EOFError, OSError):
         pass  # the parent has closed the pipe, or is gone
 
