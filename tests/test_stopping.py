@@ -15,7 +15,7 @@ from spuriscope.cli import main
 from spuriscope.cli.stopping import quiet_until_ready, stoppable
 from spuriscope.places import hold
 from spuriscope.scratch import _delete_left, scratch_folder
-from spuriscope.training.workers import _shielded
+from spuriscope.training.workers import _server_shielded
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ def test_a_reader_who_has_gone_is_no_error(
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads /proc")
 def test_ctrl_c_does_not_reach_what_is_started_shielded() -> None:
-    with _shielded():
+    with _server_shielded():
         status = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True, check=True)
     blocked = next(line for line in status.stdout.splitlines() if line.startswith("SigBlk"))
     assert int(blocked.split()[1], 16) >> (signal.SIGINT - 1) & 1
@@ -132,7 +132,7 @@ def test_folders_of_killed_processes_go_and_others_stay(
 
 
 def test_the_folder_of_a_server_is_known_when_it_was_killed(tmp_path: Path) -> None:
-    with _shielded():  # marks that of this process
+    with _server_shielded():  # marks that of this process
         assert (Path(get_temp_dir()) / "spuriscope.lock").is_file()
     ours, foreign = tmp_path / "pymp-ours", tmp_path / "pymp-foreign"
     for folder in (ours, foreign):
