@@ -23,6 +23,7 @@ import torch
 
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.errors import TrainingError
+from spuriscope.processes import shielded
 from spuriscope.registry import told_failure
 from spuriscope.scratch import mark_server_folder, scratch_folder
 from spuriscope.training.cell import Cell, pack, unpack
@@ -112,7 +113,7 @@ class Worker:
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(theirs, shared), daemon=True)
         try:
-            with _hidden_main_module(), _shielded():
+            with _hidden_main_module(), _server_shielded():
                 self.process.start()
             theirs.close()
             self.give(cell)
@@ -184,22 +185,13 @@ def _context() -> multiprocessing.context.BaseContext:
 
 
 @contextmanager
-def _shielded() -> Iterator[None]:
-    """Keep Ctrl-C from processes that start here, for as long as they live; this one gets it afterwards.
-
-    What starts inherits the signals that are blocked. The server would print a trace if Ctrl-C came while it
-    imports torch, and a worker before it has begun.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+def _server_shielded() -> Iterator[None]:
+    """Keep Ctrl-C from the server, which would print a trace while it imports torch, and from its workers."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        mark_server_folder()
+        resource_tracker.ensure_running()  # it would unblock what is blocked here
+    with shielded():
         yield
-        return
-    mark_server_folder()
-    resource_tracker.ensure_running()  # it would unblock what is blocked here
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
