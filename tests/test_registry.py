@@ -146,6 +146,7 @@ def test_a_checkpoint_of_a_plugin_is_read_where_the_plugin_is(
         ss.load_model(tmp_path / "m.safetensors")
 
 
+@pytest.mark.slow
 def test_workers_say_why_in_their_own_words(write: Write, data: ImageSet) -> None:
     """One that fails tells what its plugin raised, and where; its neighbours train on. Alone it does too."""
     anew(write, "house", NET.format(name="net", body="pass"))
@@ -271,6 +272,7 @@ def test_the_command_line_knows_plugins(
         app(["data", "list", "--plugin", "nowhere"], standalone_mode=False)
 
 
+@pytest.mark.slow
 def test_a_study_uses_the_example_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a measure of one's own, which is taken again once its source has changed."""
     monkeypatch.syspath_prepend(EXAMPLE)
