@@ -54,6 +54,7 @@ TRAINS = (  # or search, expand whole studies, start processes; `make test-fast`
     ),
     *("discovery_group", "discovery_marks", "discovery_strays", "discovery_trace", "efficientnet"),
     *("executors", "files", "forgetting", "membership_canaries", "membership_game", "mitigation", "paper"),
+    *("audit_shadows", "kills", "membership_one_model", "membership_shadows", "stopping"),
     *("part", "privacy", "processes", "report_already", "report_browser", "report_front", "report_gone"),
     *("report_noticed", "report_recognised", "runner", "runs", "theory", "trained", "training", "weights"),
 )
