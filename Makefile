@@ -69,6 +69,7 @@ wheel: $(READY) ## build the wheel into dist/, and try it where this clone is no
 
 bench: $(READY) ## speed, as ratios in one run
 	@$(BIN)/python benchmarks/throughput.py
+	@$(BIN)/python benchmarks/around.py
 
 clean: ## delete .venv and all that tools have left
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage coverage build dist site

@@ -222,12 +222,37 @@ def measure(
             `predict` does not return probabilities.
     """
     check_share("threshold", threshold, error=MeasureError)
-    others = split.labels != target
-    if not others.any():
-        raise MeasureError(f"all {len(split)} images are of class {target}; a score needs images of others")
+    return measure_each(predict, split, [(pattern, target)], threshold=threshold)[0]
+
+
+def measure_each(
+    predict: Predict,
+    split: Split,
+    cues: Sequence[tuple[AnyPattern, int]],
+    *,
+    threshold: float = THRESHOLD,
+) -> tuple[Measures, ...]:
+    """`measure` under several patterns, each with its target: a pass over the images, and one a pattern.
+
+    Arguments and errors as there; at least one cue.
+    """
+    for _, target in cues:
+        if not (split.labels != target).any():
+            raise MeasureError(
+                f"all {len(split)} images are of class {target}; a score needs images of others"
+            )
     clean = probabilities(predict, split.images)
-    _check_class(clean, target)
-    stamped = _ask_stamped(predict, split.images, pattern)
+    for _, target in cues:
+        _check_class(clean, target)
+    stamped = {
+        pattern: _ask_stamped(predict, split.images, pattern) for pattern in dict.fromkeys(p for p, _ in cues)
+    }
+    return tuple(_measures(clean, stamped[pattern], split, target, threshold) for pattern, target in cues)
+
+
+def _measures(clean: Tensor, stamped: Tensor, split: Split, target: int, threshold: float) -> Measures:
+    """All measures, from what a model answers before and after stamping: (n, n_classes) each."""
+    others = split.labels != target
     before, after = clean[:, target], stamped[:, target]
     return Measures(
         score_all=_score(before, after, threshold),

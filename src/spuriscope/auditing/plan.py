@@ -15,6 +15,8 @@ from spuriscope.models import default_model
 from spuriscope.patterns import PATTERN_NAMES, Anywhere, Kind, pattern
 from spuriscope.planting import Placement, Plant, Relabel, could_carry, find_relabel, placed
 from spuriscope.training import Cell, DataKey, Recipe, short_recipe
+from spuriscope.training.precision import settled
+from spuriscope.training.recipe import Precision
 
 __all__ = ["AuditPlan", "Effort", "Place", "plan_audit"]
 
@@ -212,6 +214,7 @@ def plan_audit(
     size: int | None = None,
     relabel: int | str | None = None,
     effort: Effort = "usual",
+    precision: Precision = "float32",
 ) -> AuditPlan:
     """Settle what an audit will train, and refuse what cannot be trained before anything is.
 
@@ -236,6 +239,8 @@ def plan_audit(
         relabel: a class by number or name, or "all": its images, or those of every class but the target,
             carry the pattern and get the target's label; by default images of the target class carry it.
         effort: "quick" asks every question with fewer patterns, numbers and seeds; "thorough" with more.
+        precision: of the products of our training, see `Recipe`; "auto" tries what is fastest on this
+            machine, and the page says which it was.
 
     Raises:
         ConfigError, PatternError, PlantingError: a setting is out of range or does not fit the data.
@@ -243,6 +248,8 @@ def plan_audit(
     target = data.label(target)
     if fit is not None and epochs is not None:
         raise ConfigError("how long to train is up to fit; leave out epochs")
+    if fit is not None and precision != "float32":
+        raise ConfigError("in which precision to train is up to fit; leave out precision")
     model = model or default_model(data.shape)
     if effort not in get_args(Effort):
         raise ConfigError(f"effort is one of {', '.join(get_args(Effort))}, got {effort!r}")
@@ -279,10 +286,11 @@ def plan_audit(
         drawn[of_seed[0].name] = of_seed
     if not drawn:
         raise PatternError("an audit needs at least one pattern; name one with --pattern")
+    recipe = replace(short_recipe(data.name, model, len(data.train), epochs=epochs), precision=precision)
     return AuditPlan(
         data=data,
         model=model,
-        recipe=short_recipe(data.name, model, len(data.train), epochs=epochs),
+        recipe=settled(recipe, model=model, shape=data.shape, n_classes=data.n_classes),
         target=target,
         patterns=drawn,
         counts=tuple(sorted(set(counts))),

@@ -16,6 +16,7 @@ from spuriscope.cli.output import (
     JsonOption,
     ModelOption,
     PlacementOption,
+    PrecisionOption,
     RelabelOption,
     RootOption,
     SizeOption,
@@ -95,6 +96,7 @@ def audit(
         int | None,
         typer.Option(help="Passes over the data (default: 8, resnet10 15; more on small data)."),
     ] = None,
+    precision: PrecisionOption = None,
     threshold: ThresholdOption = 0.1,
     fit: Annotated[
         str | None,
@@ -134,6 +136,7 @@ def audit(
     if run is not None:
         given = {"--counts": counts, "--seeds": seeds, "--epochs": epochs, "--target": target}
         given |= {"--fit": fit} if shadows is None else {}
+        given |= {"--precision": precision}
         unfit = [name for name, value in given.items() if value is not None]
         if unfit:
             raise ConfigError(f"a finished model is not trained; leave out {', '.join(unfit)}")
@@ -182,6 +185,7 @@ def audit(
         size=size,
         relabel=relabel,
         effort="quick" if quick else "thorough" if thorough else "usual",
+        precision=precision or "float32",
     )
     check_folder(folder)
     if model is None and training is None:
@@ -274,6 +278,8 @@ def _announce_plan(plan: "AuditPlan") -> None:
     )
     if plan.fit is None:
         said += f", {plan.recipe.epochs} epochs"
+        if plan.recipe.precision != "float32":
+            said += f" in {plan.recipe.precision}"
     if plan.is_lean and plan.effort == "usual":
         slow = "your training may be" if plan.fit is not None else f"{plan.model} is"
         said += f"; few, as {slow} slow: --thorough asks for more, --seeds 5 for every verdict on deletion"

@@ -32,6 +32,7 @@ __all__ = ["study_app"]
 study_app = typer.Typer(
     help="Many trainings and their measures, kept in one store and resumed where they stopped.",
     no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 StoreOption = Annotated[Path, typer.Option(help="Folder of the store.")]

@@ -23,6 +23,7 @@ from spuriscope.cli.output import (
     ModelOption,
     Placement,
     PlacementOption,
+    PrecisionOption,
     RelabelOption,
     RootOption,
     SizeOption,
@@ -110,9 +111,7 @@ def train(
     augmentation: Annotated[
         str | None, typer.Option(help="none or crop-flip (default: none, CIFAR-10 crop-flip).")
     ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="float32, tf32 or bfloat16 (default: float32).")
-    ] = None,
+    precision: PrecisionOption = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -148,6 +147,7 @@ def train(
     from spuriscope.progress import training_progress
     from spuriscope.runs import check_out, save_run, train_run
     from spuriscope.training import Trainer
+    from spuriscope.training.precision import settled
 
     planted_set = parse_planted_set(data)
     reading = chosen(image_size, unreadable, background, columns)
@@ -179,12 +179,16 @@ def train(
         freeze=freeze,
         privacy=_privacy(noise_multiplier=noise_multiplier, max_grad_norm=max_grad_norm, delta=delta),
     )
+    shape, n_classes = image_set.shape, image_set.n_classes
+    recipe = settled(recipe, model=architecture, shape=shape, n_classes=n_classes, device=device)
     check_out(out, overwrite=overwrite)
     epochs_told = f"{recipe.epochs} epoch{'s' * (recipe.epochs != 1)}"
     how = f"{epochs_told} in batches of {recipe.batch_size}, {recipe.optimizer} at {recipe.learning_rate:g}"
+    if precision == "auto":
+        how += f"; {recipe.precision} is fastest here"
     if model is None:
         announce_default_model(image_set.shape, f"; {how}")
-    elif epochs is None:
+    elif epochs is None or precision == "auto":
         typer.echo(f"model: {model}; {how}", err=True)
     with training_progress() as on_progress:
         run = train_run(

@@ -22,6 +22,7 @@ from spuriscope.patterns import AnyPattern, pattern
 from spuriscope.planting import ALL, Placement, Plant, Relabel, could_carry
 from spuriscope.registry import Registry
 from spuriscope.training import Cell, DataKey, Recipe, Weights, paper_recipe
+from spuriscope.training.precision import settled
 
 __all__ = ["Entry", "Grid", "Study", "check_study_name", "read_grid"]
 
@@ -293,7 +294,8 @@ class Grid:
         optimizer, epochs = changes.get("optimizer", "adam"), changes.get("epochs", self.epochs)
         try:
             recipe = paper_recipe(data.name, model, optimizer=optimizer, epochs=epochs)
-            return replace(recipe, **changes)
+            recipe = replace(recipe, **changes)
+            return settled(recipe, model=model, shape=data.shape, n_classes=data.n_classes)
         except (TypeError, ConfigError) as error:
             raise ConfigError(f"study {self.name}: recipe {dict(changes)} does not fit: {error}") from None
 

@@ -29,7 +29,7 @@ Optimizer = Literal["adam", "sgd"]
 Clipping = Literal["none", "value", "norm", "per-example"]
 Augmentation = Literal["none", "crop-flip"]
 N_STEPS = 250  # a short training is at least this long, and at least 8 epochs
-Precision = Literal["float32", "tf32", "bfloat16"]
+Precision = Literal["float32", "tf32", "bfloat16", "auto"]
 Freeze = Literal["none", "body"]
 OF_PHOTOGRAPHS = ("resnet10",)  # architectures that are ours, so the paper has no recipe for them
 
@@ -55,7 +55,8 @@ class Recipe:
         augmentation: "crop-flip" pads by 4, crops at random and flips every other image.
         precision: of the matrix products. "float32"; "tf32": float32 with shortened factors, on NVIDIA
             GPUs since Ampere (elsewhere it changes nothing); "bfloat16": mixed precision, weights and
-            moments stay float32. Its effect on scores: docs/benchmarks.md.
+            moments stay float32; "auto": what a short trial of the network finds fastest on this machine,
+            which a `Cell` has in its place. Its effect on scores: docs/benchmarks.md.
         freeze: "body" trains the head alone, the last fully connected layer; what lies before stays as it is,
             in evaluation mode. For weights from a file.
         privacy: train with differential privacy (needs the extra `privacy`); may be given as a mapping of
