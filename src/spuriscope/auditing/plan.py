@@ -272,7 +272,7 @@ def plan_audit(
         )
     seeds = tuple(range(n_seeds))
     if patterns is None and size is not None:
-        raise PatternError("the paper's patterns have one size; name a cover or a picture with --patterns")
+        raise PatternError("the paper's patterns have one size; name a cover or a picture with --pattern")
     drawn = {}
     deletion_seeds = seeds if fit is not None else _deletion_seeds(n_seeds, is_slow=is_slow)
     for name in usual.patterns if patterns is None else patterns:

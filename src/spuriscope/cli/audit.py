@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -70,14 +71,14 @@ def audit(
         str | None,
         typer.Option(help="Class whose training images carry the pattern, by name or number (default: 0)."),
     ] = None,
-    patterns: Annotated[
-        str | None,
+    pattern: Annotated[
+        list[str] | None,
         typer.Option(
-            help="Names or pictures, as s3,letters,logo.png (default: the paper's seven, as far as they fit; "
-            "for slow models s3,r3). Slow are all but MLPs and the CNN."
+            help="Names or pictures, as s3,letters,logo.png, or repeated (default: the paper's seven, as far "
+            "as they fit; for slow models s3,r3). Slow are all but MLPs and the CNN."
         ),
     ] = None,
-    counts: Annotated[
+    planted: Annotated[
         str | None,
         typer.Option(
             help="How many images carry it, as 1,3,10 (default: 1,3,10,30,100; for slow models 1,10,100)."
@@ -134,7 +135,7 @@ def audit(
     from spuriscope.progress import audit_progress, duration
 
     if run is not None:
-        given = {"--counts": counts, "--seeds": seeds, "--epochs": epochs, "--target": target}
+        given = {"--planted": planted, "--seeds": seeds, "--epochs": epochs, "--target": target}
         given |= {"--fit": fit} if shadows is None else {}
         given |= {"--precision": precision}
         unfit = [name for name, value in given.items() if value is not None]
@@ -150,7 +151,7 @@ def audit(
             as_json=as_json,
             shadows=shadows,
             fit=training,
-            patterns=_parts(patterns),
+            patterns=_names(pattern),
             threshold=threshold,
             device=device,
             n_workers=workers,
@@ -175,8 +176,8 @@ def audit(
         image_set,
         model=model,
         target=0 if target is None else target,
-        patterns=_parts(patterns),
-        counts=_numbers(counts),
+        patterns=_names(pattern),
+        counts=_numbers(planted),
         n_seeds=seeds,
         epochs=epochs,
         threshold=threshold,
@@ -296,16 +297,22 @@ def _seconds(text: str) -> float:
         raise ConfigError(f"a time limit is written as 90s, 10m or 2h; got {text!r}") from None
 
 
-def _parts(text: str | None) -> list[str] | None:
-    return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _names(given: Sequence[str] | None) -> list[str] | None:
+    """Names, with commas between or repeated."""
+    return None if given is None else [name for text in given for name in _parts(text)]
 
 
 def _numbers(text: str | None) -> list[int] | None:
-    parts = _parts(text)
     try:
-        return [int(part) for part in parts] if parts is not None else None
+        return None if text is None else [int(part) for part in _parts(text)]
     except ValueError:
-        raise ConfigError(f"counts are whole numbers with commas between, as 1,3,10; got {text!r}") from None
+        raise ConfigError(
+            f"--planted takes whole numbers with commas between, as 1,3,10; got {text!r}"
+        ) from None
 
 
 def _command_line() -> str:

@@ -47,7 +47,10 @@ PrecisionOption = Annotated[
         help="Of the products in training; auto tries which trains fastest here (default: float32)."
     ),
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Literal["auto", "cpu", "cuda"]
+DeviceOption = Annotated[
+    Device, typer.Option(help="Where models train; auto takes a GPU where there is one.")
+]
 WorkersOption = Annotated[int | None, typer.Option(help="Processes that train; as many as cores by default.")]
 ModelOption = Annotated[
     str | None,

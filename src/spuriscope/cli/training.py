@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["score", "train"]
 
 Freeze = Literal["none", "body"]  # as in training.recipe, which imports torch's company
+Clipping = Literal["none", "value", "norm", "per-example"]  # likewise
 Value = TypeVar("Value", str, int)
 
 
@@ -84,7 +85,7 @@ def train(
         int | None,
         typer.Option(help="Passes over the training images (default: 70, resnet10 15, more on small data)."),
     ] = None,
-    optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
+    optimizer: Annotated[Literal["adam", "sgd"], typer.Option(help="Of the weights.")] = "adam",
     learning_rate: Annotated[
         float | None,
         typer.Option(help="Rate of the first epochs (default: 0.01, resnet10 0.003, CIFAR-10 with SGD 0.1)."),
@@ -95,7 +96,7 @@ def train(
         float | None, typer.Option(help="Standard deviation, while training (default: 0).")
     ] = None,
     clipping: Annotated[
-        str | None, typer.Option(help="none, value, norm or per-example (default: none).")
+        Clipping | None, typer.Option(help="What of the gradient is bounded (default: none).")
     ] = None,
     clip_at: Annotated[float | None, typer.Option(help="Bound of the clipping.")] = None,
     noise_multiplier: Annotated[
@@ -109,7 +110,8 @@ def train(
         float | None, typer.Option(help="Chance that the promise of privacy fails (default: 1e-5).")
     ] = None,
     augmentation: Annotated[
-        str | None, typer.Option(help="none or crop-flip (default: none, CIFAR-10 crop-flip).")
+        Literal["none", "crop-flip"] | None,
+        typer.Option(help="Of training images (default: none, CIFAR-10 crop-flip)."),
     ] = None,
     precision: PrecisionOption = None,
     seed: Annotated[
