@@ -251,16 +251,16 @@ def epsilon_bound(
         raise MembershipError(
             f"right guesses, guesses and canaries must rise from 0, got {n_right}, {n_guesses}, {n_canaries}"
         )
-    low, high = 0.0, LARGEST_EPSILON
-    if _chance(n_canaries, n_guesses, n_right, low, delta) > 1 - confidence:
+    from scipy.optimize import brentq
+
+    def excess(epsilon: float) -> float:
+        return _chance(n_canaries, n_guesses, n_right, epsilon, delta) - (1 - confidence)
+
+    if excess(0.0) > 0:
         return 0.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if _chance(n_canaries, n_guesses, n_right, middle, delta) > 1 - confidence:
-            high = middle
-        else:
-            low = middle
-    return low
+    if excess(LARGEST_EPSILON) <= 0:
+        return LARGEST_EPSILON
+    return float(brentq(excess, 0.0, LARGEST_EPSILON, xtol=1e-12))
 
 
 def _chance(m: int, r: int, v: int, epsilon: float, delta: float) -> float:

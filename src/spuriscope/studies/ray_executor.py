@@ -280,9 +280,7 @@ class _Shipped:
                 names, of_train, of_test = self.contexts
                 contexts = Contexts(names, torch.from_numpy(of_train), torch.from_numpy(of_test))
         data = ImageSet(self.name, train, test, self.class_names, contexts)
-        data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the driver
-        data.__dict__["content_fingerprint"] = self.content_fingerprint
-        return data
+        return data.known_by(self.content_fingerprint, self.fingerprint)  # of the whole, reckoned once
 
 
 @contextmanager

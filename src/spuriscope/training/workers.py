@@ -130,9 +130,7 @@ class SharedData:
             contexts = Contexts(self.context_names, codes[: self.n_train], codes[self.n_train :])
         seen = test if self.n_test else Split(images[:1], labels[:1])
         data = ImageSet(self.name, train, seen, self.class_names, contexts)
-        data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the parent
-        data.__dict__["content_fingerprint"] = self.content_fingerprint
-        return data
+        return data.known_by(self.content_fingerprint, self.fingerprint)  # of the whole, reckoned once
 
 
 def _write(path: Path, parts: Sequence[Tensor]) -> None:
