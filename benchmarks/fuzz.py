@@ -99,7 +99,7 @@ def run_case(kind: Kind, number: int, seed: int, good: Path, out: Path) -> Case:
     except Stopped as stopped:
         why = str(stopped)
     except Exception as error:  # whatever it is, it is not an error of ours
-        why = f"{type(error).__name__}: {error} | {_place(error)}"
+        why = f"{_place(error)} {type(error).__name__}: {error}"
     return Case(kind.name, number, seed, answer, why[:500], time.monotonic() - start)
 
 
@@ -107,8 +107,8 @@ def _fault_of(error: SpuriscopeError) -> str:
     """What is wrong with the message of an error; "" where nothing is."""
     told = str(error)
     if not told or not told.isprintable():
-        return f"the message is no line: {told!r} | {_place(error)}"
-    return "" if len(told) <= LONGEST_LINE else f"the message has {len(told):,} characters | {_place(error)}"
+        return f"{_place(error)}: the message is no line: {told!r}"
+    return "" if len(told) <= LONGEST_LINE else f"{_place(error)}: the message has {len(told):,} characters"
 
 
 def _place(error: BaseException) -> str:

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -71,6 +72,12 @@ def _break_one(draw: Random, folder: Path) -> None:
     path.write_bytes(broken_bytes(draw, path.read_bytes()))
 
 
+@cache
+def _gigabyte() -> bytes:
+    """A few megabytes that unpack to a gigabyte."""
+    return 16 * gzip.compress(bytes(1 << 26), 1, mtime=0)
+
+
 def _copied(draw: Random, good: Path, out: Path) -> None:
     shutil.copytree(good, out, dirs_exist_ok=True)
 
@@ -99,7 +106,7 @@ def _make_idx(draw: Random, good: Path, out: Path) -> bool:
     elif how < 0.6:
         path.write_bytes(broken_bytes(draw, gzip.compress(content, mtime=0)))
     elif how < 0.62:  # a megabyte that unpacks to a gigabyte
-        path.write_bytes(gzip.compress(content, mtime=0) + gzip.compress(bytes(1 << 30), 1, mtime=0))
+        path.write_bytes(gzip.compress(content, mtime=0) + _gigabyte())
     elif how < 0.7:
         other = out / draw.choice(IDX)
         path.write_bytes(other.read_bytes())
@@ -138,7 +145,7 @@ def _make_cifar(draw: Random, good: Path, out: Path) -> bool:
     if how < 0.6:
         broken = gzip.compress(_broken_tar(draw, archive), 1, mtime=0)
     elif how < 0.61:
-        broken = gzip.compress(archive + bytes(1 << 30), 1, mtime=0)
+        broken = gzip.compress(archive, 1, mtime=0) + _gigabyte()
     else:
         broken = broken_bytes(draw, gzip.compress(archive, 1, mtime=0))
     (out / "cifar").write_bytes(broken)
@@ -205,8 +212,18 @@ def _change_member(draw: Random, members: dict[str, bytes]) -> None:
                 *(np.zeros(n), np.full(n, np.nan), np.full(n, 2**62), np.arange(n) - 1, np.array(3)),
                 *(np.zeros((n, SIDE, SIDE)), np.full((n, SIDE, SIDE), np.inf), np.zeros((n, SIDE, SIDE, 3))),
                 *(np.zeros((n, 5, 0)), np.array(["a"] * n), np.array([b"\xff"] * n), np.eye(n), np.zeros(0)),
-                *(np.full(n, 1e300), np.zeros((n, 2**16)), np.zeros((n, 1, 1)), np.array(["0", "1e3"] * (n // 2))),
-                *(np.zeros(n, "M8[s]"), np.zeros((n, 2, 2), "c8"), np.full((n, 2, 2), -1), np.arange(n) * 10**6),
+                *(
+                    np.full(n, 1e300),
+                    np.zeros((n, 2**16)),
+                    np.zeros((n, 1, 1)),
+                    np.array(["0", "1e3"] * (n // 2)),
+                ),
+                *(
+                    np.zeros(n, "M8[s]"),
+                    np.zeros((n, 2, 2), "c8"),
+                    np.full((n, 2, 2), -1),
+                    np.arange(n) * 10**6,
+                ),
             )
         )
         stream = io.BytesIO()
@@ -314,7 +331,13 @@ TYPES = b"0123456789LKxgXSDVN\0A\x7f"
 PAX = (
     *("path=../../x", "path=/etc/x.png", "size=-512", "size=99999999999", "size=x", "path=", "linkpath=x"),
     *("GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.map=0,1,x", "GNU.sparse.map=0,64424509440"),
-    *("GNU.sparse.size=64424509440", "GNU.sparse.realsize=-1", "hdrcharset=BINARY", "mtime=nan", "mtime=1e999"),
+    *(
+        "GNU.sparse.size=64424509440",
+        "GNU.sparse.realsize=-1",
+        "hdrcharset=BINARY",
+        "mtime=nan",
+        "mtime=1e999",
+    ),
     *("GNU.sparse.numblocks=1000000000", "path=" + "d/" * 500, "path=\udcff"),
 )
 
@@ -382,7 +405,11 @@ def _prepare_table(folder: Path) -> None:
     from pyarrow import parquet
 
     pictures(folder)
-    rows = [(f"{name}/{path.name}", name) for name in ("cats", "dogs") for path in sorted((folder / name).iterdir())]
+    rows = [
+        (f"{name}/{path.name}", name)
+        for name in ("cats", "dogs")
+        for path in sorted((folder / name).iterdir())
+    ]
     lines = "".join(f"{path},{label}\n" for path, label in rows)
     (folder / "data.csv").write_text(f"image,label\n{lines}", encoding="utf-8")
     images = [{"bytes": (folder / path).read_bytes(), "path": path} for path, _ in rows]
@@ -390,7 +417,21 @@ def _prepare_table(folder: Path) -> None:
     parquet.write_table(table, folder / "data.parquet")
 
 
-CELLS = ("", "nan", "-1", "9" * 5000, "1e999", "../x", "/etc/passwd", '"', "\0", "é", "0.5", "x" * 140_000, "\r")
+CELLS = (
+    "",
+    "nan",
+    "-1",
+    "9" * 5000,
+    "1e999",
+    "../x",
+    "/etc/passwd",
+    '"',
+    "\0",
+    "é",
+    "0.5",
+    "x" * 140_000,
+    "\r",
+)
 
 
 def _make_table(draw: Random, good: Path, out: Path) -> bool:
@@ -441,14 +482,18 @@ def _make_prepared(draw: Random, good: Path, out: Path) -> bool:
         name = draw.choice(("images.u8", "contents.safetensors"))
         shutil.copy(other / name, out / "data" / name)
     else:
-        contents.write_bytes(_broken_contents(draw, contents.read_bytes()))
+        is_older = draw.random() < 0.4  # without a checksum: what it says is believed, if it can be
+        contents.write_bytes(_broken_contents(draw, contents.read_bytes(), is_older=is_older))
+        return which == "data" and not is_older
     return which == "data"
 
 
-def _broken_contents(draw: Random, content: bytes) -> bytes:
+def _broken_contents(draw: Random, content: bytes, *, is_older: bool) -> bytes:
     """The file beside the images with its header or a tensor changed, and whole."""
     n = int.from_bytes(content[:8], "little")
     header, tensors = json.loads(content[8 : 8 + n]), content[8 + n :]
+    if is_older:
+        del header["__metadata__"]["checksum"]
     if draw.random() < 0.3:
         tensors = broken_bytes(draw, tensors)[: len(tensors)].ljust(len(tensors), b"\0")
     elif draw.random() < 0.7:

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -191,7 +191,13 @@ TEXTS = (
     *(ANCHORS, ANCHORS + "patterns: *a8\n", "[" * 3000, "{a: " * 3000, "name: !!python/object:os.system x"),
     *("n_seeds: 2026-99-99", "name: 2026-01-01", "n_seeds: 1_000", "n_seeds: 0o17", "a: b: c", "\t", "\0"),
     *("? [a]\n: b", "{[a]: b}", "<<: *x", "- a", "name: " + "9" * 5000, "n_seeds: 1e400", "1: 2", "~: 3"),
-    *("n_seeds: " + "9" * 400, "patterns: &x [*x]", "recipes: [&r {milestones: [*r]}]", "name: ''", "%YAML 9"),
+    *(
+        "n_seeds: " + "9" * 400,
+        "patterns: &x [*x]",
+        "recipes: [&r {milestones: [*r]}]",
+        "name: ''",
+        "%YAML 9",
+    ),
     *("n_seeds: 1:30:00", "counts: !!set {1, 2}", "weights: 5", "halves: " + "1" + "0" * 30, "name: ../../x"),
 )
 
@@ -230,7 +236,13 @@ def _prepare_store(folder: Path) -> None:
     with Store(folder / "store") as store:
         for name in ("fig2-mnist", "mine"):
             grid = Grid(
-                name=name, models=(MODEL,), patterns=("s1",), targets=(0, 1), counts=(0, 3), n_seeds=2, epochs=1
+                name=name,
+                models=(MODEL,),
+                patterns=("s1",),
+                targets=(0, 1),
+                counts=(0, 3),
+                n_seeds=2,
+                epochs=1,
             )
             study = grid.expand(data)
             store.add_study(study)
@@ -326,16 +338,21 @@ def _prepare_onnx(folder: Path) -> None:
     nodes = [*flat, helper.make_node("Softmax", ["l"], ["y"])]
     _save_onnx(onnx, folder / "model.onnx", nodes, x, table, made)
     maps = helper.make_node("ZipMap", ["p"], ["m"], domain="ai.onnx.ml", classlabels_strings=["cats", "dogs"])
-    kind = helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    kind = helper.make_map_type_proto(
+        TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    )
     out = helper.make_value_info("m", helper.make_sequence_type_proto(kind))
-    _save_onnx(onnx, folder / "maps.onnx", [*flat, helper.make_node("Softmax", ["l"], ["p"]), maps], x, out, made)
+    _save_onnx(
+        onnx, folder / "maps.onnx", [*flat, helper.make_node("Softmax", ["l"], ["p"]), maps], x, out, made
+    )
     module = build_model(MODEL, (1, SIDE, SIDE), N_CLASSES).eval()
     save_file(module.state_dict(), folder / "model.safetensors")
     torch.save(module.state_dict(), folder / "model.pth")
     small = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(pixels, N_CLASSES)).eval()
     dynamic = {"input": {0: torch.export.Dim("n", min=1)}}
     torch.export.save(
-        torch.export.export(small, (torch.zeros(2, 1, SIDE, SIDE),), dynamic_shapes=dynamic), folder / "model.pt2"
+        torch.export.export(small, (torch.zeros(2, 1, SIDE, SIDE),), dynamic_shapes=dynamic),
+        folder / "model.pt2",
     )
 
 
@@ -369,13 +386,98 @@ def _read_onnx(folder: Path) -> object:
 # --- options -------------------------------------------------------------------------------------------
 
 WORDS = (
-    *("-1", "0", "1", "2", "3", "10", "6", "0.5", "nan", "inf", "-inf", "1e400", "1e-400", str(2**31), str(2**32)),
-    *(str(2**64), "9" * 400, "9" * 5000, "", " ", "x", "r3", "s1", "disc", "tint", "digits", "data.npz", "run"),
-    *("store", "study.yaml", "mnistv8-3-0-99999999999", "digitsv20-1-0-4294967296", "mnistv8-99999999999-0-0"),
-    *("twoclassmnistv20-10-0-1-3", "1,2,3", "1,,x", "a\nb", "../..", ".", "/dev/null", "/", "~", "x" * 300, "\udcff"),
-    *("cats,dogs", "image=a,label=b", "image=", "10m", "5", "auto", "cpu", "mlp", MODEL, "resnet50", "repair", "all"),
-    *("adam", "sgd", "norm", "value", "body", "csv", "parquet", "local", "retrain", "influence", "é", "None", "[]"),
-    *(",".join(map(str, range(300))), "0.5,0.5,0.5", "fig2", "mine", "fig7", "smoke", "x.pt", "x.onnx", "1e9"),
+    *(
+        "-1",
+        "0",
+        "1",
+        "2",
+        "3",
+        "10",
+        "6",
+        "0.5",
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+        "1e-400",
+        str(2**31),
+        str(2**32),
+    ),
+    *(
+        str(2**64),
+        "9" * 400,
+        "9" * 5000,
+        "",
+        " ",
+        "x",
+        "r3",
+        "s1",
+        "disc",
+        "tint",
+        "digits",
+        "data.npz",
+        "run",
+    ),
+    *(
+        "store",
+        "study.yaml",
+        "mnistv8-3-0-99999999999",
+        "digitsv20-1-0-4294967296",
+        "mnistv8-99999999999-0-0",
+    ),
+    *(
+        "twoclassmnistv20-10-0-1-3",
+        "1,2,3",
+        "1,,x",
+        "a\nb",
+        "../..",
+        ".",
+        "/dev/null",
+        "/",
+        "~",
+        "x" * 300,
+        "\udcff",
+    ),
+    *(
+        "cats,dogs",
+        "image=a,label=b",
+        "image=",
+        "10m",
+        "5",
+        "auto",
+        "cpu",
+        "mlp",
+        MODEL,
+        "resnet50",
+        "repair",
+        "all",
+    ),
+    *(
+        "adam",
+        "sgd",
+        "norm",
+        "value",
+        "body",
+        "csv",
+        "parquet",
+        "local",
+        "retrain",
+        "influence",
+        "é",
+        "None",
+        "[]",
+    ),
+    *(
+        ",".join(map(str, range(300))),
+        "0.5,0.5,0.5",
+        "fig2",
+        "mine",
+        "fig7",
+        "smoke",
+        "x.pt",
+        "x.onnx",
+        "1e9",
+    ),
 )
 N_IMAGES = {"--simulate"}  # numbers for which some work is what was asked for
 

@@ -24,7 +24,9 @@ def broken_bytes(draw: Random, content: bytes) -> bytes:
 
 def _flip(draw: Random, content: bytes) -> bytes:
     at = draw.randrange(len(content)) if content else 0
-    return content[:at] + bytes([content[at] ^ (1 << draw.randrange(8))]) + content[at + 1 :] if content else b""
+    return (
+        content[:at] + bytes([content[at] ^ (1 << draw.randrange(8))]) + content[at + 1 :] if content else b""
+    )
 
 
 def _set_byte(draw: Random, content: bytes) -> bytes:
@@ -78,7 +80,19 @@ def _exchange(draw: Random, content: bytes) -> bytes:
 
 
 BREAKS: tuple[Callable[[Random, bytes], bytes], ...] = (
-    *(_flip, _flip, _set_byte, _set_number, _set_number, _cut, _leave_out, _insert, _repeat, _zero, _exchange),
+    *(
+        _flip,
+        _flip,
+        _set_byte,
+        _set_number,
+        _set_number,
+        _cut,
+        _leave_out,
+        _insert,
+        _repeat,
+        _zero,
+        _exchange,
+    ),
 )
 
 

@@ -105,7 +105,7 @@ def test_weights_of_another_model_are_refused(path: Path) -> None:
     with pytest.raises(CheckpointError, match="these are not the weights of small-mlp: .*size mismatch"):
         load_model(path)
     save_file(tensors, path, metadata=header | {"cell": "{}"})
-    with pytest.raises(CheckpointError, match="the header lacks 'plants'"):
+    with pytest.raises(CheckpointError, match="cell: object missing required field `data`"):
         load_model(path)
     changed = tensors | {"pattern.0": torch.zeros(1, 28, 28)}
     save_file(changed, path, metadata=header)

@@ -1,5 +1,6 @@
 """An ONNX file as `predict`, asked by onnxruntime on the CPU (extra `onnx`). No code of the file's runs."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,7 +56,7 @@ def load_onnx(path: str | Path, *, n_classes: int | None = None, **form: Unpack[
         import onnxruntime
     except ImportError:
         raise ModelError("reading ONNX files needs onnxruntime; pip install 'spuriscope[onnx]'") from None
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelError(f"there is no file {path}; check the path")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is said in one line, by us

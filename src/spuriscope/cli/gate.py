@@ -1,16 +1,17 @@
-"""The gate of the command line: no command begins with a number that is none, or that nothing can have."""
+"""The gate of the command line: no command begins with a number or a path that is none."""
 
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand
 
-from spuriscope.checks import LARGEST_SEED, check_number, check_whole
+from spuriscope.checks import LARGEST_SEED, check_number, check_path, check_whole
 
 __all__ = ["Command"]
 
 
 class Command(TyperCommand):
-    """A command whose numbers are checked before it runs, whether they turn out to be used or not.
+    """A command whose numbers and paths are checked before it runs, whether they are used or not.
 
     Whole numbers are counts, positions of classes, pixels and seeds: none is negative. Where a number has a
     range of its own, what it is handed to says so.
@@ -24,6 +25,8 @@ class Command(TyperCommand):
                 name = parameter.opts[0]
                 if isinstance(value, float):
                     check_number(name, value)
+                elif isinstance(value, Path):
+                    check_path(name, value)
                 elif isinstance(value, int) and not isinstance(value, bool):
                     check_whole(name, value, most=LARGEST_SEED)
         return super().invoke(ctx)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from spuriscope.data import ImageSet, Reading, read
 from spuriscope.errors import ConfigError, DataError
+from spuriscope.limits import LARGEST_SIDE
 from spuriscope.measures import empirical_norm
 from spuriscope.patterns import PATTERN_NAMES, Kind, pattern
-from spuriscope.reading import LARGEST
 
 if TYPE_CHECKING:
     from spuriscope.studies.store import Store
@@ -107,7 +107,7 @@ def images_of(store: "Store", found: Sequence[Result], root: Path | None = None)
     content = store.query("SELECT content FROM cells WHERE hash = ?", [found[0].cell])
     key = json.loads(content[0]["content"])["data"]
     _, height, width = key["shape"]
-    is_square = height == width <= LARGEST
+    is_square = height == width <= LARGEST_SIDE
     data = read(key["name"], Reading(image_size=height if is_square else None), root=root)
     is_equal = key["fingerprint"] in (data.fingerprint, data.content_fingerprint)
     if not is_equal or len(key["class_names"]) != data.n_classes:
