@@ -15,7 +15,6 @@ from spuriscope.studies.paper import STUDIES, paper_grid
 from spuriscope.studies.results import Result, read_results
 from spuriscope.studies.sheets import FIGURES, Content
 from spuriscope.studies.store import Store
-from spuriscope.studies.study import check_study_name
 from spuriscope.studies.theory_sheets import SHEETS as THEORY_SHEETS
 
 __all__ = ["draw", "draw_theory"]
@@ -37,7 +36,6 @@ def draw(store: Store, name: str, out: Path, *, root: Path | None = None) -> lis
         ConfigError: there is no such kind of figure, it has nothing to draw yet, or `out` cannot be written.
         DataError: the images of the data set are needed and not there.
     """
-    check_study_name(name)
     kind, title, found = _rows(store, name)
     if kind not in FIGURES:
         raise ConfigError(f"{name}: there is no figure {kind!r}; choose one of {', '.join(FIGURES)}")

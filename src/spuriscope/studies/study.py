@@ -26,7 +26,7 @@ from spuriscope.training import Cell, DataKey, Recipe, Weights, paper_recipe
 
 __all__ = ["Entry", "Grid", "Study", "check_study_name", "read_grid"]
 
-LONGEST_NAME = 200  # characters: a file has a suffix besides
+LONGEST_NAME = 100  # bytes
 MOST_MODELS = N_SEEDS - 1  # of one game
 
 
@@ -122,10 +122,10 @@ class Grid:
     relabel: Relabel | None = None
 
     def __post_init__(self) -> None:
-        check_study_name(self.name)
-        for name in ("title", "figure"):
+        for name in ("name", "title", "figure"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"study {self.name}: {name} must be text, got {getattr(self, name)!r}")
+        check_study_name(self.name)
         for name in ("models", "patterns", "targets", "counts", "recipes", "contexts", "deletions"):
             values = getattr(self, name)
             is_empty = not values and name not in ("contexts", "deletions")
@@ -296,6 +296,17 @@ class Grid:
             raise ConfigError(f"study {self.name}: recipe {dict(changes)} does not fit: {error}") from None
 
 
+def check_study_name(name: str) -> None:
+    """Raise ConfigError of a name that is no name of a file: its figures are called by it."""
+    is_long = len(name.encode("utf-8", "replace")) > LONGEST_NAME
+    if not name or is_long or name.startswith(".") or not name.isprintable() or {"/", "\\"} & set(name):
+        shown = repr(name if len(name) < LONGEST_NAME else f"{name[:40]}...")
+        raise ConfigError(
+            f"a study cannot be called {shown}, for its figures are files of that name; give it a name of "
+            f"1 to {LONGEST_NAME} bytes that does not begin with a point, without / and \\"
+        )
+
+
 def _check_methods(study: str, methods: Sequence[str]) -> None:
     for method in methods:
         if method not in METHODS:
@@ -311,19 +322,6 @@ def _shown(recipe: Recipe, varying: Sequence[str]) -> dict[str, Any]:
         settings["noise_multiplier"] = 0.0 if privacy is None else privacy.noise_multiplier
         settings["max_grad_norm"] = 0.0 if privacy is None else privacy.max_grad_norm
     return settings
-
-
-def check_study_name(name: object) -> None:
-    """Refuse a name that cannot be that of a study, whose figures are files called so.
-
-    Raises:
-        ConfigError: it is no text, empty, or names a place in other folders.
-    """
-    is_name = isinstance(name, str) and name.strip() and name.isprintable() and len(name) <= LONGEST_NAME
-    if not is_name or name in (".", "..") or set(str(name)) & set("/\\"):
-        raise ConfigError(
-            f"a study is called by one word or more that can name a file, got {name!r}; give it another name"
-        )
 
 
 def _is_count(value: object) -> bool:
