@@ -162,7 +162,7 @@ ANCHORS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(  # ten to the ei
         ("title: " + "[" * 3000, "is not YAML: maximum recursion depth"),
         (f"title: &a {'[' * 60}{']' * 60}", "lists in more than 50 lists"),
         (ANCHORS, "holds more than 100,000 values, .* counting what anchors repeat"),
-        (f"title: {'x' * 2**19}", "has more than 524,288 bytes, which no such document has"),
+        (f"title: {'x' * 2**16}", "has more than 65,536 bytes, which no such document has"),
         ("[1, 2]", "must hold keys and values, such as 'patterns"),
         ("", "must hold keys and values"),
         ("a: [1", "is not YAML"),

@@ -40,7 +40,7 @@ LARGEST_SIDE = 1024  # pixels, the side of a square that images are brought to
 
 # documents and studies
 LARGEST_DOCUMENT = 1 << 26  # bytes, JSON
-LARGEST_STUDY = 1 << 19  # bytes, YAML
+LARGEST_STUDY = 1 << 16  # bytes, YAML
 MOST_LEVELS = 50  # of lists in lists in a study's file
 MOST_NODES = 100_000  # values in it, those that anchors repeat counted each time
 MOST_REPLICATIONS = 10_000  # seeds of a study or an audit
