@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from types import FrameType
@@ -191,12 +192,15 @@ def run(
                 yield case
 
 
+def every_kind() -> list[Kind]:
+    """Every kind of input: of data, and of whatever else is read."""
+    modules = (import_module("fuzz_data"), import_module("fuzz_models"))  # which import this one
+    return [kind for module in modules for kind in module.KINDS]
+
+
 def main() -> None:
     """Run, print the counts by kind, and end with 1 where a case was answered badly."""
-    from fuzz_data import DATA_KINDS
-    from fuzz_models import MODEL_KINDS
-
-    known = {kind.name: kind for kind in (*DATA_KINDS, *MODEL_KINDS)}
+    known = {kind.name: kind for kind in every_kind()}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cases", type=int, default=2600, help="in all, the same number of each kind")
     parser.add_argument("--seed", type=int, default=0)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,8 +33,7 @@ from spuriscope.data.published import PUBLISHED
 from spuriscope.data.tree import read_tree
 from spuriscope.reading import Reading
 
-__all__ = ["DATA_KINDS", "content_of", "pictures"]
-
+__all__ = ["KINDS"]
 SIDE = 8
 DIGITS = replace(
     PUBLISHED["mnist"],
@@ -68,7 +69,10 @@ def pictures(folder: Path, *, n: int = 4) -> None:
 
 def _break_one(draw: Random, folder: Path) -> None:
     """Break one of the files in a folder."""
-    path = draw.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
+    _break_file(draw, draw.choice(sorted(path for path in folder.rglob("*") if path.is_file())))
+
+
+def _break_file(draw: Random, path: Path) -> None:
     path.write_bytes(broken_bytes(draw, path.read_bytes()))
 
 
@@ -367,7 +371,8 @@ def _field(draw: Random, n: int) -> bytes:
         return f"{draw.choice(NUMBERS) % 8**11:o}".encode()[:n].ljust(n, b"\0")
     if how < 0.8:  # GNU's numbers in base 256, which may be negative
         sign = draw.choice((b"\x80", b"\xff"))
-        return sign + (draw.choice((*NUMBERS, -512, -1024, 6 << 30)) % 256 ** (n - 1)).to_bytes(n - 1, "big")
+        number: int = draw.choice((*NUMBERS, -512, -1024, 6 << 30)) % 256 ** (n - 1)
+        return sign + number.to_bytes(n - 1, "big")
     return draw.choice((draw.randbytes(n), b"../" * 60, b"/" * 200, b"-1", b"")).ljust(n, b"\0")[:n]
 
 
@@ -401,17 +406,13 @@ def _read_tar(folder: Path) -> object:
 
 
 def _prepare_table(folder: Path) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
     pictures(folder)
-    rows = [
-        (f"{name}/{path.name}", name)
-        for name in ("cats", "dogs")
-        for path in sorted((folder / name).iterdir())
-    ]
+    rows = [(str(path.relative_to(folder)), path.parent.name) for path in sorted(folder.glob("*/*"))]
     lines = "".join(f"{path},{label}\n" for path, label in rows)
     (folder / "data.csv").write_text(f"image,label\n{lines}", encoding="utf-8")
+    if find_spec("pyarrow") is None:  # an extra
+        return
+    pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     images = [{"bytes": (folder / path).read_bytes(), "path": path} for path, _ in rows]
     table = pyarrow.table({"image": images, "label": [label for _, label in rows]})
     parquet.write_table(table, folder / "data.parquet")
@@ -436,11 +437,11 @@ CELLS = (
 
 def _make_table(draw: Random, good: Path, out: Path) -> bool:
     _copied(draw, good, out)
-    if draw.random() < 0.4:
-        content = (good / "data.parquet").read_bytes()
-        (out / "data.parquet").write_bytes(broken_bytes(draw, content))
-        return False
-    (out / "data.parquet").unlink()
+    if (out / "data.parquet").exists():
+        if draw.random() < 0.4:
+            _break_file(draw, out / "data.parquet")
+            return False
+        (out / "data.parquet").unlink()
     lines = [line.split(",") for line in (good / "data.csv").read_text(encoding="utf-8").splitlines()]
     for _ in range(draw.choice((1, 2, 5))):
         line = draw.choice(lines)
@@ -511,7 +512,7 @@ def _read_prepared(folder: Path) -> object:
     return content_of(data)
 
 
-DATA_KINDS = (
+KINDS = (
     Kind("idx", _prepare_idx, _make_idx, _read_idx),
     Kind("cifar", _prepare_cifar, _make_cifar, _read_cifar),
     Kind("npz", _prepare_npz, _make_npz, _read_npz),

@@ -10,6 +10,8 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +19,8 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
+from typer.main import get_command
 
 from fuzz import Kind
 from fuzz_mutations import broken_bytes, broken_document, document_text, odd_value
@@ -37,7 +41,7 @@ from spuriscope.training.checkpoint import to_file, to_parts
 from spuriscope.training.loop import initial_model
 from spuriscope.training.part import Part
 
-__all__ = ["MODEL_KINDS"]
+__all__ = ["KINDS"]
 
 SIDE, N_CLASSES = 8, 2
 MODEL = "small-mlp"
@@ -47,7 +51,7 @@ def small_data(folder: Path) -> ImageSet:
     """Few images of two classes, in a file of the folder, which need not be there yet."""
     path, random = folder / "data.npz", np.random.RandomState(0)
     if not path.exists():
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for part, n in (("train", 40), ("test", 8)):
             arrays[f"{part}_images"] = random.randint(0, 256, (n, SIDE, SIDE), dtype=np.uint8)
             arrays[f"{part}_labels"] = np.arange(n) % N_CLASSES
@@ -84,12 +88,11 @@ def content_of(model: TrainedModel) -> tuple[Any, ...]:
 
 def _prepare_checkpoint(folder: Path) -> None:
     data = small_data(folder)
-    for name, part in (("a", False), ("b", True)):
-        untrained(small_cell(data, part=part)).save(folder / f"{name}.safetensors")
+    untrained(small_cell(data, part=True)).save(folder / "model.safetensors")
 
 
 def _make_checkpoint(draw: Random, good: Path, out: Path) -> bool:
-    content = (good / f"{draw.choice('ab')}.safetensors").read_bytes()
+    content = (good / "model.safetensors").read_bytes()
     how = draw.random()
     if how < 0.4:  # what the weights are, or anything else, is changed
         (out / "model.safetensors").write_bytes(broken_bytes(draw, content))
@@ -123,12 +126,7 @@ def _resealed(draw: Random, content: bytes) -> bytes:
 
 
 def _read_checkpoint(folder: Path) -> object:
-    path = folder / "model.safetensors"
-    return content_of(load_model(path if path.exists() else folder / "a.safetensors"))
-
-
-def _read_checkpoint_of(good: set[Any], folder: Path) -> object:
-    return _read_checkpoint(folder)
+    return content_of(load_model(folder / "model.safetensors"))
 
 
 def _prepare_run(folder: Path) -> None:
@@ -273,7 +271,8 @@ def _make_store(draw: Random, good: Path, out: Path) -> bool:
         return True
     connection = sqlite3.connect(path)
     try:
-        return all([_change_row(draw, connection) for _ in range(draw.choice((1, 1, 2)))])
+        must_be_noticed = [_change_row(draw, connection) for _ in range(draw.choice((1, 1, 2)))]
+        return all(must_be_noticed)
     finally:
         connection.commit()
         connection.close()
@@ -321,49 +320,49 @@ def _read_store(folder: Path) -> object:
 
 # --- files of models -----------------------------------------------------------------------------------
 
-FILES = ("model.onnx", "maps.onnx", "model.safetensors", "model.pth", "model.pt2")
+FILES = {"model.onnx": 8, "maps.onnx": 4, "model.safetensors": 4, "model.pth": 6, "model.pt2": 1}  # how often
 
 
 def _prepare_onnx(folder: Path) -> None:
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-    from safetensors.torch import save_file
-
-    pixels = SIDE * SIDE
-    weights = np.random.RandomState(0).rand(pixels, N_CLASSES).astype(np.float32)
-    made = numpy_helper.from_array(weights, "w")
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 1, SIDE, SIDE])
-    flat = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["l"])]
-    table = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, N_CLASSES])
-    nodes = [*flat, helper.make_node("Softmax", ["l"], ["y"])]
-    _save_onnx(onnx, folder / "model.onnx", nodes, x, table, made)
-    maps = helper.make_node("ZipMap", ["p"], ["m"], domain="ai.onnx.ml", classlabels_strings=["cats", "dogs"])
-    kind = helper.make_map_type_proto(
-        TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
-    )
-    out = helper.make_value_info("m", helper.make_sequence_type_proto(kind))
-    _save_onnx(
-        onnx, folder / "maps.onnx", [*flat, helper.make_node("Softmax", ["l"], ["p"]), maps], x, out, made
-    )
+    if find_spec("onnx") is not None and find_spec("onnxruntime") is not None:  # an extra
+        _write_onnx(folder)
     module = build_model(MODEL, (1, SIDE, SIDE), N_CLASSES).eval()
     save_file(module.state_dict(), folder / "model.safetensors")
     torch.save(module.state_dict(), folder / "model.pth")
-    small = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(pixels, N_CLASSES)).eval()
+    small = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(SIDE * SIDE, N_CLASSES)).eval()
     dynamic = {"input": {0: torch.export.Dim("n", min=1)}}
-    torch.export.save(
-        torch.export.export(small, (torch.zeros(2, 1, SIDE, SIDE),), dynamic_shapes=dynamic),
-        folder / "model.pt2",
-    )
+    program = torch.export.export(small, (torch.zeros(2, 1, SIDE, SIDE),), dynamic_shapes=dynamic)
+    torch.export.save(program, folder / "model.pt2")
 
 
-def _save_onnx(onnx: Any, path: Path, nodes: Any, x: Any, y: Any, weights: Any) -> None:
-    graph = onnx.helper.make_graph(nodes, "g", [x], [y], [weights])
-    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("ai.onnx.ml", 3)]
-    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+def _write_onnx(folder: Path) -> None:
+    """A model that answers with a table, and one with a dictionary for each image."""
+    onnx = import_module("onnx")
+    helper, number = onnx.helper, onnx.TensorProto.FLOAT
+    weights = np.random.RandomState(0).rand(SIDE * SIDE, N_CLASSES).astype(np.float32)
+    x = helper.make_tensor_value_info("x", number, [None, 1, SIDE, SIDE])
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["f"]),
+        helper.make_node("MatMul", ["f", "w"], ["l"]),
+        helper.make_node("Softmax", ["l"], ["y"]),
+    ]
+    names = {"domain": "ai.onnx.ml", "classlabels_strings": ["cats", "dogs"]}
+    maps = helper.make_node("ZipMap", ["y"], ["m"], **names)
+    scalar = helper.make_tensor_type_proto(number, [])
+    of_text = helper.make_sequence_type_proto(helper.make_map_type_proto(onnx.TensorProto.STRING, scalar))
+    outputs = {
+        "model": (nodes, helper.make_tensor_value_info("y", number, [None, N_CLASSES])),
+        "maps": ([*nodes, maps], helper.make_value_info("m", of_text)),
+    }
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    for name, (own, output) in outputs.items():
+        graph = helper.make_graph(own, "g", [x], [output], [onnx.numpy_helper.from_array(weights, "w")])
+        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), folder / f"{name}.onnx")
 
 
 def _make_onnx(draw: Random, good: Path, out: Path) -> bool:
-    name = draw.choices(FILES, (8, 4, 4, 6, 1))[0]
+    there = [name for name in FILES if (good / name).exists()]
+    name = draw.choices(there, [FILES[name] for name in there])[0]
     content = (good / name).read_bytes()
     if name == "model.safetensors" and draw.random() < 0.4:
         n = int.from_bytes(content[:8], "little")
@@ -386,106 +385,20 @@ def _read_onnx(folder: Path) -> object:
 # --- options -------------------------------------------------------------------------------------------
 
 WORDS = (
-    *(
-        "-1",
-        "0",
-        "1",
-        "2",
-        "3",
-        "10",
-        "6",
-        "0.5",
-        "nan",
-        "inf",
-        "-inf",
-        "1e400",
-        "1e-400",
-        str(2**31),
-        str(2**32),
-    ),
-    *(
-        str(2**64),
-        "9" * 400,
-        "9" * 5000,
-        "",
-        " ",
-        "x",
-        "r3",
-        "s1",
-        "disc",
-        "tint",
-        "digits",
-        "data.npz",
-        "run",
-    ),
-    *(
-        "store",
-        "study.yaml",
-        "mnistv8-3-0-99999999999",
-        "digitsv20-1-0-4294967296",
-        "mnistv8-99999999999-0-0",
-    ),
-    *(
-        "twoclassmnistv20-10-0-1-3",
-        "1,2,3",
-        "1,,x",
-        "a\nb",
-        "../..",
-        ".",
-        "/dev/null",
-        "/",
-        "~",
-        "x" * 300,
-        "\udcff",
-    ),
-    *(
-        "cats,dogs",
-        "image=a,label=b",
-        "image=",
-        "10m",
-        "5",
-        "auto",
-        "cpu",
-        "mlp",
-        MODEL,
-        "resnet50",
-        "repair",
-        "all",
-    ),
-    *(
-        "adam",
-        "sgd",
-        "norm",
-        "value",
-        "body",
-        "csv",
-        "parquet",
-        "local",
-        "retrain",
-        "influence",
-        "é",
-        "None",
-        "[]",
-    ),
-    *(
-        ",".join(map(str, range(300))),
-        "0.5,0.5,0.5",
-        "fig2",
-        "mine",
-        "fig7",
-        "smoke",
-        "x.pt",
-        "x.onnx",
-        "1e9",
-    ),
+    *("-1", "0", "1", "2", "3", "10", "6", "0.5", "nan", "inf", "-inf", "1e400", "1e-400", "1e9"),
+    *(str(2**31), str(2**32), str(2**64), "9" * 400, "9" * 5000, "", " ", "x", "r3", "s1", "disc", "tint"),
+    *("digits", "data.npz", "run", "store", "study.yaml", "mnistv8-3-0-99999999999", "digitsv20-1-0-0"),
+    *("mnistv8-99999999999-0-0", f"mnistv8-3-0-{'9' * 5000}", "twoclassmnistv20-10-0-1-3", "1,2,3", "1,,x"),
+    *("a\nb", "../..", ".", "/dev/null", "/", "~", "x" * 300, "\udcff", "cats,dogs", "image=a,label=b"),
+    *("image=", "10m", "5", "auto", "cpu", "mlp", MODEL, "resnet50", "repair", "all", "adam", "sgd", "norm"),
+    *("value", "body", "csv", "parquet", "local", "retrain", "influence", "é", "None", "[]", "0.5,0.5,0.5"),
+    *(",".join(map(str, range(300))), "fig2", "mine", "fig7", "smoke", "x.pt", "x.onnx"),
 )
 N_IMAGES = {"--simulate"}  # numbers for which some work is what was asked for
 
 
 @cache
 def _commands() -> list[tuple[tuple[str, ...], Any]]:
-    from typer.main import get_command
-
     def below(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
         inner = getattr(command, "commands", None)
         if not inner:
@@ -513,7 +426,7 @@ def _make_options(draw: Random, good: Path, out: Path) -> bool:
     options = [found for found in command.params if found.param_type_name == "option"]
     for found in command.params:
         if found.param_type_name == "argument" and draw.random() < 0.95:
-            line.append(draw.choice(ARGUMENTS) if draw.random() < 0.8 else draw.choice(WORDS))
+            line += [draw.choice(ARGUMENTS if draw.random() < 0.8 else WORDS)]
     needed = [found for found in options if found.required]
     for found in (*needed, *draw.sample(options, min(len(options), draw.choice((1, 1, 2, 3, 5))))):
         name = draw.choice(found.opts)
@@ -563,7 +476,7 @@ def _read_options(folder: Path) -> object:
     return "done"
 
 
-MODEL_KINDS = (
+KINDS = (
     Kind("checkpoint", _prepare_checkpoint, _make_checkpoint, _read_checkpoint),
     Kind("run", _prepare_run, _make_run, _read_run),
     Kind("yaml", _prepare_yaml, _make_yaml, _read_yaml),

@@ -23,10 +23,10 @@ def broken_bytes(draw: Random, content: bytes) -> bytes:
 
 
 def _flip(draw: Random, content: bytes) -> bytes:
-    at = draw.randrange(len(content)) if content else 0
-    return (
-        content[:at] + bytes([content[at] ^ (1 << draw.randrange(8))]) + content[at + 1 :] if content else b""
-    )
+    if not content:
+        return b""
+    at = draw.randrange(len(content))
+    return content[:at] + bytes([content[at] ^ (1 << draw.randrange(8))]) + content[at + 1 :]
 
 
 def _set_byte(draw: Random, content: bytes) -> bytes:
@@ -36,8 +36,9 @@ def _set_byte(draw: Random, content: bytes) -> bytes:
 
 def _set_number(draw: Random, content: bytes) -> bytes:
     """A number of 1 to 8 bytes in either order, as headers hold sizes."""
-    width, order = draw.choice((1, 2, 4, 8)), draw.choice(("little", "big"))
-    number = (draw.choice(NUMBERS) % 256**width).to_bytes(width, order)
+    width: int = draw.choice((1, 2, 4, 8))
+    value: int = draw.choice(NUMBERS) % 256**width
+    number = value.to_bytes(width, "little" if draw.random() < 0.5 else "big")
     at = draw.choice((0, 4, 8, draw.randrange(len(content) + 1)))
     return content[:at] + number + content[at + width :]
 

@@ -8,6 +8,7 @@ __all__ = [
     "LARGEST_DOCUMENT",
     "LARGEST_FILE",
     "LARGEST_HEADER",
+    "LARGEST_INPUT",
     "LARGEST_SIDE",
     "LARGEST_STUDY",
     "LONGEST_MESSAGE",
@@ -36,6 +37,7 @@ MOST_TO_ONE = 100  # unpacked to packed, above `LARGEST_FILE`: images and weight
 # images
 LARGEST_FILE = 1 << 29  # bytes of one image
 MOST_PIXELS = 89_478_485  # of one image, as Pillow has it
+LARGEST_INPUT = 4096  # pixels, the side that images are scaled to for a model
 LARGEST_SIDE = 1024  # pixels, the side of a square that images are brought to
 
 # documents and studies

@@ -240,8 +240,8 @@ def _map(path: Path, about: _About, tensors: dict[str, Tensor], name: str) -> Im
     default_form = f"{len(about.contexts)} contexts, {len(about.class_names)} classes"
     contexts = None
     if about.contexts:
-        codes = (_codes(tensors, part, len(about.contexts)) for part in PARTS)
-        contexts = Contexts(about.contexts, *codes, about.skipped)
+        train, test = (_codes(tensors, part, len(about.contexts)) for part in PARTS)
+        contexts = Contexts(about.contexts, train, test, about.skipped)
     return ImageSet(
         name,
         train=Split(images[:n_train], tensors["train_labels"], _names(tensors, "train")),

@@ -6,8 +6,9 @@ damaged header for the end of the archive: whatever came behind it would be miss
 
 import struct
 import tarfile
+from io import BufferedIOBase
 from tarfile import TarFile, TarInfo
-from typing import IO, Literal, Self
+from typing import IO, Any, Literal, Self, cast
 
 from spuriscope.limits import LARGEST_HEADER
 
@@ -17,6 +18,8 @@ TAR_DAMAGE = (  # what tarfile raises for a damaged archive, or one that is made
     *(OSError, EOFError, ValueError, OverflowError, IndexError, KeyError, RecursionError, struct.error),
     tarfile.TarError,
 )
+_ERRORS = cast(Any, tarfile)  # whose errors about headers are public by name, and not listed
+_DAMAGED_HEADER = (_ERRORS.InvalidHeaderError, _ERRORS.TruncatedHeaderError)
 _BEFORE_A_MEMBER = (
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
@@ -30,7 +33,7 @@ class _CheckedHeader(TarInfo):
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         try:
             found = super().frombuf(buf, encoding, errors)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
+        except _DAMAGED_HEADER as error:
             raise tarfile.ReadError(f"a header is damaged: {error}") from None
         if found.size < 0:
             raise tarfile.ReadError(f"the member {found.name!r} has a negative size")
@@ -43,11 +46,11 @@ class _CheckedHeader(TarInfo):
         return found
 
 
-def open_tar(file: IO[bytes], mode: Literal["r:", "r|"]) -> TarFile:
+def open_tar(file: IO[bytes] | BufferedIOBase, mode: Literal["r:", "r|"]) -> TarFile:
     """Open an archive whose headers are checked; errors of it are among `TAR_DAMAGE`.
 
     Args:
         file: that it is read from.
         mode: "r:" where the file can be read in any order, "r|" where it is a stream.
     """
-    return tarfile.open(fileobj=file, mode=mode, tarinfo=_CheckedHeader)
+    return tarfile.open(fileobj=cast(IO[bytes], file), mode=mode, tarinfo=_CheckedHeader)

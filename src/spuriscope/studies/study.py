@@ -160,8 +160,8 @@ class Grid:
             object.__setattr__(self, name, int(getattr(self, name)))
         if self.halves % 2 or 0 < self.halves < 6:
             raise ConfigError(
-                f"{of}halves come in pairs: give an even number of 6 or more, or 0 for no membership games, got "
-                f"{self.halves!r}"
+                f"{of}halves come in pairs: give an even number of 6 or more, or 0 for no membership games, "
+                f"got {self.halves!r}"
             )
         for name in ("counts", "targets"):
             for value in getattr(self, name):
@@ -174,7 +174,8 @@ class Grid:
         n_rows *= len(self.contexts or self.patterns) * self.n_seeds * (self.halves + 1)
         if n_rows > MOST_CELLS:
             raise ConfigError(
-                f"study {self.name} has {n_rows:,} rows, at most {MOST_CELLS:,}; make several of it, or ask less"
+                f"study {self.name} has {n_rows:,} rows, at most {MOST_CELLS:,}; make several of it, or ask "
+                "less"
             )
 
     def _check_planting(self) -> None:
@@ -261,7 +262,7 @@ class Grid:
         names = context_names(data)
         weights = None if self.weights is None else Weights.of(self.weights)
         for which in self.contexts:
-            if which not in names and not (isinstance(which, int) and which < len(names)):
+            if which not in names and not (is_whole(which) and 0 <= which < len(names)):
                 raise ConfigError(
                     f"study {self.name}: {data.name} has no context {which!r}; choose of {', '.join(names)}, "
                     f"or 0 to {len(names) - 1}"

@@ -105,6 +105,7 @@ class Recipe:
             object.__setattr__(self, "milestones", tuple(self.milestones))
         for milestone in self.milestones or ():
             check_whole("a milestone", milestone)
+        object.__setattr__(self, "milestones", tuple(map(int, self.milestones or ())))
         check_whole("batch_size", self.batch_size, least=1)
         given: object = self.privacy  # from JSON or YAML
         if isinstance(given, Mapping):
