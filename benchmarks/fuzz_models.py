@@ -196,7 +196,7 @@ TEXTS = (
         "name: ''",
         "%YAML 9",
     ),
-    *("n_seeds: 1:30:00", "counts: !!set {1, 2}", "weights: 5", "halves: " + "1" + "0" * 30, "name: ../../x"),
+    *("n_seeds: 1:30", "counts: !!set {1, 2}", "weights: 5", "halves: " + "1" + "0" * 30, "name: ../../x"),
 )
 
 
