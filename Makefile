@@ -1,5 +1,6 @@
 # make audit: a first audit, on digits that come with scikit-learn.   make test: lint, types, tests.
-# Both set up .venv first, once; it is renewed when constraints.txt or pyproject.toml change.
+# make fuzz: broken inputs of every kind.   Each sets up .venv first, once; it is renewed when constraints.txt or
+# pyproject.toml change.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -14,10 +15,10 @@ TORCH ?= $(shell if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/
 # one more than there are cores: some tests wait for processes that they started
 TESTERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
-.PHONY: help setup audit test bench clean
+.PHONY: help setup audit test bench fuzz clean
 
 help:
-	@sed -n '1,2s/^# //p' Makefile
+	@sed -n '1,3s/^# //p' Makefile
 
 setup: $(READY)
 
@@ -41,6 +42,12 @@ test: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/throughput.py
+
+# before a release: make fuzz CASES=26000, some twenty minutes; again from its seed: --kinds npz --number 123
+CASES ?= 2600
+SEED ?= 0
+fuzz: $(READY)
+	@$(BIN)/python benchmarks/fuzz.py --cases $(CASES) --seed $(SEED) --keep fuzz-failing
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

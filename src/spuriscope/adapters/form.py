@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal, TypedDict
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -191,4 +190,6 @@ def pieces(images: Tensor, side: int | None = None) -> Iterator[Tensor]:
 
 
 def _numbers(value: float | Sequence[float] | None) -> tuple[float, ...]:
-    return () if value is None else tuple(np.atleast_1d(np.asarray(value, dtype=float)).tolist())
+    if value is None:
+        return ()
+    return (float(value),) if isinstance(value, int | float) else tuple(map(float, value))
