@@ -132,6 +132,7 @@ ANCHORS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(  # ten to the ei
         ("title: [a]", "title: expected text, got a list"),
         ("recipes: [fast]", r"recipes\[0\]: expected a mapping, got text"),
         ("recipes: [{speed: 3}]", "speed"),
+        ("recipes: [{}, {speed: 3}]", "speed"),
         ("recipes: [{1: 3}]", r"recipes\[0\]: expected text, got a whole number"),
         ("recipes: [{learning_rate: fast}]", "does not fit"),
         ("recipes: [{learning_rate: -1}]", "learning_rate must be a number of 0 or more, got -1"),

@@ -215,6 +215,8 @@ class Grid:
         n_of_target = {
             target: int(could_carry(data.train.labels, target, self.relabel).sum()) for target in self.targets
         }
+        for model, changes in product(self.models, self.recipes):
+            self._recipe(data, model, changes)  # all of them before any is asked for another's settings
         varying = sorted({setting for changes in self.recipes for setting in changes}, key=str)
         entries: dict[tuple[Cell, AnyPattern, int], Entry] = {}
         games: dict[Game, list[Cell]] = {}
