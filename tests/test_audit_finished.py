@@ -141,8 +141,22 @@ def test_weights_are_mended_of_what_a_search_finds(
     old = [parameter.detach() for parameter in model.module.parameters()]
     assert not all(torch.equal(new, before) for new, before in zip(weights, old, strict=True))
     assert "say what mine.pt was trained on" in told("forget", "mine.pt", *saved)
-    assert "leave out --oracle" in told("forget", "mine.pt", "--data", "three.npz", *saved, "--oracle")
+    assert "--oracle is for a run, and mine.pt is a file of weights" in told(
+        "forget", "mine.pt", "--data", "three.npz", *saved, "--oracle"
+    )
     Path("mine.onnx").write_bytes(b"")
     assert "mine.onnx cannot be trained on; give its weights" in told(
         "forget", "mine.onnx", "--data", "three.npz"
     )
+
+
+def test_weights_forget_images_that_are_named(saved: list[str], tmp_path: Path) -> None:
+    """Nothing is looked for then; the images are less the model's own afterwards."""
+    given = ["forget", "mine.pt", "--data", "three.npz", *saved, "--images", "0,1,2"]
+    found = json.loads(told(*given, "--method", "ascent", "--out", "new.safetensors", "--json"))
+    assert (found["images"], found["cues"], found["method"]) == ([0, 1, 2], [], "ascent")
+    assert found["confidence"] < found["confidence_before"]
+    assert (tmp_path / "new.safetensors").is_file()
+    assert "ascent: 3 images; mean probability of their own class" in told(*given, "--method", "ascent")
+    assert "retrain has to know how a model was trained" in told(*given, "--method", "retrain")
+    assert "has no training image 999999" in told(*given[:-1], "999999", "--method", "ascent")

@@ -14,6 +14,7 @@ from spuriscope.data import ImageSet, Split, load
 from spuriscope.deletion import (
     METHODS,
     Ascent,
+    ConjugateGradients,
     Incremental,
     Influence,
     Lissa,
@@ -33,6 +34,7 @@ from spuriscope.errors import CheckpointError, DeletionError, PatternError
 from spuriscope.measures import accuracy, spurious_score
 from spuriscope.patterns import Cover, Pattern, Shade, pattern
 from spuriscope.planting import Plant
+from spuriscope.searching import images_seen
 from spuriscope.training import Cell, DataKey, Part, Recipe, TrainedModel, load_model, train, train_cell
 
 DIGITS = load("digits")
@@ -300,7 +302,7 @@ def test_a_method_of_ones_own(planted: TrainedModel) -> None:
 )
 def test_images_that_cannot_be_deleted(positions: object, message: str, planted: TrainedModel) -> None:
     with pytest.raises(DeletionError, match=message):
-        delete(planted, DIGITS, positions)  # type: ignore[arg-type]
+        delete(planted, DIGITS, positions)  # type: ignore[call-overload]
 
 
 def test_other_data_other_images_and_other_methods_are_refused(planted: TrainedModel) -> None:
@@ -388,3 +390,82 @@ def test_a_module_that_does_not_fit_is_refused(planted: TrainedModel) -> None:
         repair(planted.module, DIGITS.train, cue)  # type: ignore[call-overload]
     with pytest.raises(DeletionError, match="says itself how it is trained; leave out mean, optimizer"):
         repair(planted, DIGITS, cue, mean=0.5, optimizer=torch.optim.SGD)  # type: ignore[call-overload]
+
+
+@pytest.fixture(scope="module")
+def carried(planted: TrainedModel) -> ImageSet:
+    """A user's data: the cue is in the images themselves."""
+    return replace(DIGITS, train=images_seen(planted.cell, DIGITS))
+
+
+def test_a_module_forgets_by_every_method_that_needs_no_training(
+    planted: TrainedModel, carried: ImageSet
+) -> None:
+    """Repair by what is left; ascent by the loss on the images, which rises; influence by what ours does."""
+    module = planted.module
+    before = [parameter.clone() for parameter in module.parameters()]
+    assert module_score(module) > 0.9
+    assert module_score(delete(module, carried, GONE, "repair")) < 0.1
+
+    def losses(of: torch.nn.Module) -> torch.Tensor:
+        answers = module_predict(of)(carried.train.images)
+        return torch.nn.functional.nll_loss(answers.log(), carried.train.labels, reduction="none")
+
+    hardest = losses(module).topk(5).indices  # of those with the cue the loss is 0, and so its gradient
+    raised = delete(module, carried, hardest, Ascent(weight=3.0, learning_rate=0.003))
+    assert losses(raised)[hardest].mean() > 5 * losses(module)[hardest].mean()
+    assert accuracy(module_predict(raised), DIGITS.test.images, DIGITS.test.labels) > 0.9
+    step = Influence(solver=ConjugateGradients(damping=0.1), is_newton=True)
+    ours, theirs = delete(planted, DIGITS, GONE, step), delete(module, carried, GONE, step)
+    answers = module_predict(theirs)(DIGITS.test.images)
+    torch.testing.assert_close(answers, ours.predict(DIGITS.test.images), atol=1e-4, rtol=0)
+    for old, new in zip(before, module.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_incremental_training_of_a_module_is_a_plain_loop(planted: TrainedModel, carried: ImageSet) -> None:
+    """One batch that holds all that stays: a step of the user's optimiser on their mean loss."""
+    few = replace(carried, train=Split(carried.train.images[:60], carried.train.labels[:60]))
+    plain = copy.deepcopy(planted.module)
+    stays = torch.arange(5, 60)
+    images = few.train.images[stays].float() / 255
+    loss = torch.nn.functional.cross_entropy(plain(images), few.train.labels[stays])
+    loss.backward()
+    torch.optim.SGD(plain.parameters(), lr=0.1).step()
+    forgot = delete(
+        planted.module, few, range(5), Incremental(epochs=1), optimizer=lambda p: torch.optim.SGD(p, lr=0.1)
+    )
+    for one, other in zip(plain.parameters(), forgot.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+
+
+def test_what_a_module_draws_is_its_own(planted: TrainedModel) -> None:
+    """Dropout of a user's module draws from the seed: the same twice, and no global generator moves."""
+    dropping = torch.nn.Sequential(planted.module, torch.nn.Dropout(0.5))
+    state = torch.get_rng_state()
+    first = delete(dropping, DIGITS, GONE, Incremental(epochs=1))
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(77)
+    again = delete(dropping, DIGITS, GONE, Incremental(epochs=1))
+    for one, other in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_does_not_fit_a_module_says_so(planted: TrainedModel) -> None:
+    module = planted.module
+    for name in ("retrain", "influence-path"):
+        with pytest.raises(
+            DeletionError, match="has to know how a model was trained.* take one of incremental"
+        ):
+            delete(module, DIGITS, GONE, name)
+    frozen = copy.deepcopy(module)
+    next(frozen.parameters()).requires_grad_(False)
+    with pytest.raises(DeletionError, match="influence moves all parameters"):
+        delete(frozen, DIGITS, GONE, "influence")
+    with pytest.raises(DeletionError, match="digits has no training image 9999"):
+        delete(module, DIGITS, [9999])
+    of_zeros = (DIGITS.train.labels == 0).nonzero().flatten()
+    with pytest.raises(DeletionError, match="these are all images of class '0'"):
+        delete(module, DIGITS, of_zeros)
+    with pytest.raises(DeletionError, match="leave out optimizer"):
+        delete(planted, DIGITS, GONE, optimizer=torch.optim.SGD)  # type: ignore[call-overload]

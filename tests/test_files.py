@@ -14,9 +14,10 @@ import torch
 from spuriscope.auditing import check_folder
 from spuriscope.data import ImageSet, Split
 from spuriscope.errors import ConfigError
+from spuriscope.scratch import PREFIX
 from spuriscope.studies.export import export
 from spuriscope.studies.figures import draw_theory
-from spuriscope.training.workers import PREFIX, shared_data
+from spuriscope.training.workers import shared_data
 
 ROWS = [{"cell": "a1", "measure": "score_all", "value": 0.5}]
 
@@ -79,10 +80,10 @@ def test_what_a_killed_process_shared_is_cleared_away_and_nothing_else(
     other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
     assert other.stdout.readline() == "ready\n"
-    mine = tmp_path / f"{PREFIX}999999999-mine"  # the name of one whose process is no more
+    mine = tmp_path / f"{PREFIX}workers-999999999-mine"  # the name of one whose process is no more
     mine.mkdir()
     (mine / "thesis.tex").write_text("mine")
-    full = tmp_path / f"{PREFIX}999999998-full"
+    full = tmp_path / f"{PREFIX}workers-999999998-full"
     full.mkdir()
     (full / "lock").touch()
     (full / "thesis.tex").write_text("mine")

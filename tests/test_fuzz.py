@@ -67,18 +67,18 @@ def _fill(folder: Path) -> object:
 
 
 @pytest.mark.parametrize(
-    ("read", "why"),
+    ("read", "seconds", "why"),
     [
-        (_raise, "ValueError: of a library"),
-        (_say_too_much, "the message is no line"),
-        (_wait, "more than 0.3 s"),
-        (_fill, "more than 1 GB beside its size"),
+        (_raise, 9, "ValueError: of a library"),
+        (_say_too_much, 9, "the message is no line"),
+        (_wait, 0.3, "more than 0.3 s"),
+        (_fill, 60, "more than 1 GB beside its size"),
     ],
 )
 def test_the_fuzzer_sees_what_is_answered_badly(
-    read: object, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    read: object, seconds: float, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fuzz, "MOST_SECONDS", 0.3)
+    monkeypatch.setattr(fuzz, "MOST_SECONDS", seconds)
     monkeypatch.setattr(fuzz, "MOST_BYTES", 1 << 26)
     kind = Kind("one", lambda folder: None, _nothing, read)  # type: ignore[arg-type]
     case = run_case(kind, 0, 0, tmp_path, tmp_path / "case")

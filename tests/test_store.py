@@ -21,6 +21,7 @@ from spuriscope.cli import main
 from spuriscope.data import ImageSet, Split
 from spuriscope.errors import CheckpointError, StoreError
 from spuriscope.studies import Grid, Store, Study
+from spuriscope.studies.checksums import CELL
 from spuriscope.studies.store_file import MIGRATIONS
 from spuriscope.training import TrainedModel, load_model, train_cell
 
@@ -411,7 +412,7 @@ def test_an_old_store_is_brought_up_to_date(writes: bool, tmp_path: Path) -> Non
     for _ in range(2):
         with Store(folder, writes=writes) as store:
             assert store.query("PRAGMA user_version") == [{"user_version": len(MIGRATIONS)}]
-            assert store.query("SELECT * FROM cells ORDER BY hash") == [
+            assert store.query(f"SELECT {CELL} FROM cells ORDER BY hash") == [
                 {"hash": "00ff", "content": "{}", "error": None, "n_seconds": 1.5, "losses": "[0.5, 0.25]",
                  "finished": "2026-01-01", "environment": None},
                 {"hash": "11ff", "content": "{}", "error": "diverged", "n_seconds": None, "losses": None,
@@ -471,7 +472,7 @@ def test_overwritten_pages_are_refused(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         store.connection.execute(
             "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2000) "
-            "INSERT INTO cells SELECT printf('%016x', n), '{}', NULL, 1, '[]', 'now', '{}' FROM numbers"
+            "INSERT INTO cells SELECT printf('%016x', n), '{}', NULL, 1, '[]', 'now', '{}', '' FROM numbers"
         )
     path = tmp_path / "store.sqlite"
     content = bytearray(path.read_bytes())

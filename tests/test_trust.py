@@ -493,10 +493,7 @@ def test_the_form_of_a_model_takes_numbers_of_any_kind(mean: Any) -> None:
 
 
 def test_settings_that_are_no_lists_and_no_mappings_are_one_line() -> None:
-    bad: tuple[tuple[str, Any], ...] = (
-        *(("milestones", value) for value in (5, "12", [["a"]])),
-        *(("privacy", value) for value in ([], 3)),
-    )
-    for name, value in bad:
+    bad: list[tuple[str, Any]] = [("milestones", 5), ("milestones", "12"), ("milestones", [["a"]])]
+    for name, value in [*bad, ("privacy", []), ("privacy", 3)]:
         with pytest.raises(ConfigError):
             Recipe(**{name: value})

@@ -8,6 +8,7 @@ line that names its place.
 import json
 import re
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -135,15 +136,18 @@ def parse_yaml(path: Path, *, error: type[SpuriscopeError] = ConfigError) -> Any
     import yaml
 
     content = _content(path, LARGEST_STUDY, error)
+    too_much = (
+        f"{path} holds more than {MOST_NODES:,} values, or lists in more than {MOST_LEVELS} lists, counting "
+        "what anchors repeat; write a shorter one"
+    )
+    if _depth(content) > MOST_LEVELS:  # the parser looks ahead, and takes seconds for thousands
+        raise error(too_much)
     try:
         found = yaml.safe_load(content.decode("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as reason:  # ValueError: a date such as 2026-99-99
         raise error(f"{path} is not YAML: {reason}") from None
     if _n_values(found, MOST_LEVELS, MOST_NODES) > MOST_NODES:
-        raise error(
-            f"{path} holds more than {MOST_NODES:,} values, or lists in more than {MOST_LEVELS} lists, "
-            "counting what anchors repeat; write a shorter one"
-        )
+        raise error(too_much)
     return found
 
 
@@ -156,6 +160,12 @@ def _content(path: Path, most: int, error: type[SpuriscopeError]) -> bytes:
     if len(content) > most:
         raise error(f"{path} has more than {most:,} bytes, which no such document has; check the path")
     return content
+
+
+def _depth(content: bytes) -> int:
+    """How many brackets are open at a time in a text, at most."""
+    steps = (1 if each in b"[{" else -1 for each in content if each in b"[]{}")
+    return max(accumulate(steps), default=0)
 
 
 def _n_values(value: Any, n_levels: int, most: int) -> int:

@@ -9,14 +9,21 @@ from torch import Tensor, nn
 from spuriscope.adapters import FormSettings, module_predict
 from spuriscope.checks import check_share
 from spuriscope.data.image_set import ImageSet
-from spuriscope.deletion.methods import Method, delete, method_name, planted_indices_of, repair
+from spuriscope.deletion.methods import (
+    Method,
+    OfModules,
+    delete,
+    method_name,
+    planted_indices_of,
+    repair,
+)
 from spuriscope.discovery import Finding, discover
 from spuriscope.discovery.discover import OnClass
 from spuriscope.errors import DeletionError
 from spuriscope.measures import Predict, accuracy, spurious_score
 from spuriscope.runs import Run
 
-__all__ = ["Mended", "MendedModule", "forget", "mend_module"]
+__all__ = ["Mended", "MendedModule", "forget", "forget_of_module", "mend_module"]
 
 
 def forget(
@@ -86,7 +93,10 @@ class MendedModule:
 
     Attributes:
         module: the new one.
-        mended: each cue, in order of the repairs; none where nothing was found.
+        mended: each cue, in order of the repairs; none where nothing was found, or nothing was looked for.
+        images: positions of the images that were named to be forgotten; empty where the search named them.
+        confidence_before: mean probability of their own class on these images; None where there are none.
+        confidence_after: the same of the new module.
         accuracy_before: of the module, on fresh images.
         accuracy_after: of the new one.
     """
@@ -95,6 +105,9 @@ class MendedModule:
     mended: tuple[Mended, ...]
     accuracy_before: float
     accuracy_after: float
+    images: tuple[int, ...] = ()
+    confidence_before: float | None = None
+    confidence_after: float | None = None
 
 
 def mend_module(
@@ -102,16 +115,18 @@ def mend_module(
     data: ImageSet,
     *,
     images: Sequence[int] | None = None,
+    method: str | OfModules = "repair",
     threshold: float = 0.1,
     on_class: OnClass | None = None,
     **form: Unpack[FormSettings],
 ) -> MendedModule:
-    """Search a module for cues, and repair it of each.
+    """Search a module for cues, and take each out of it.
 
     Args:
         module: any torch module, trained on `data`; it is left as it is.
         data: the training images are searched, the test images are fresh.
         images: positions; only findings that name one of them are repaired. All by default.
+        method: repair takes the cue of a finding; any other method that fits a module takes its images.
         threshold: least rise of a probability that counts.
         on_class: called after each class that is searched.
         form: what the module wants in place of images in [0, 1], see `ModelForm`.
@@ -127,7 +142,10 @@ def mend_module(
         found = [each for each in found if set(images) & set(each.examples.tolist())]
     mended = module
     for finding in found:
-        mended = repair(mended, data, finding, **form)
+        if method == "repair":
+            mended = repair(mended, data, finding, **form)
+        else:
+            mended = delete(mended, data, finding.examples.tolist(), method, **form)
     after = module_predict(mended, **form)
 
     def score(predict: Predict, finding: Finding) -> float:
@@ -141,4 +159,42 @@ def mend_module(
         ),
         accuracy_before=accuracy(before, data.test.images, data.test.labels),
         accuracy_after=accuracy(after, data.test.images, data.test.labels),
+    )
+
+
+def forget_of_module(
+    module: nn.Module,
+    data: ImageSet,
+    images: Sequence[int],
+    method: str | OfModules,
+    **form: Unpack[FormSettings],
+) -> MendedModule:
+    """Make a module forget images that are named; nothing is looked for.
+
+    Args:
+        module: any torch module, trained on `data`; it is left as it is.
+        data: what it was trained on.
+        images: positions of the images to forget.
+        method: one that fits a module, see `spuriscope.delete`.
+        form: what the module wants in place of images in [0, 1], see `ModelForm`.
+
+    Raises:
+        DeletionError: as `spuriscope.delete`.
+        MeasureError: the module does not fit the data.
+    """
+    forgot = delete(module, data, images, method, **form)
+    own, labels = data.train.images[list(images)], data.train.labels[list(images)]
+
+    def confidence(predict: Predict) -> float:
+        return float(predict(own).gather(1, labels[:, None]).mean())
+
+    before, after = module_predict(module, **form), module_predict(forgot, **form)
+    return MendedModule(
+        module=forgot,
+        mended=(),
+        accuracy_before=accuracy(before, data.test.images, data.test.labels),
+        accuracy_after=accuracy(after, data.test.images, data.test.labels),
+        images=tuple(images),
+        confidence_before=confidence(before),
+        confidence_after=confidence(after),
     )

@@ -8,7 +8,6 @@ and moved there once complete. A file that was changed, or is another run's, is 
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from spuriscope.data import ImageSet, Reading, read
 from spuriscope.documents import from_document, parse_json
 from spuriscope.errors import CheckpointError, ConfigError, SpuriscopeError
 from spuriscope.measures import Predict, accuracy, measure, placement_scores
+from spuriscope.places import check_new, check_place, move_into_place, unfinished_folder
 from spuriscope.planting import Plant
 from spuriscope.training import (
     Cell,
@@ -38,6 +38,7 @@ FORMAT = 2
 FIRST_FORMAT = 1  # has no hashes
 N_MOVED = 500  # images that a pattern is moved on
 MODEL, TWIN, ABOUT = "model.safetensors", "clean-twin.safetensors", "run.json"
+FILES = (MODEL, TWIN, ABOUT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,14 +218,16 @@ def check_out(folder: str | Path, *, overwrite: bool = False) -> None:
     """Refuse, before anything is trained, a place where a run could not be written.
 
     Raises:
-        ConfigError: something is there already, or its parent folder cannot be written to. A run may be
-            overwritten; one with other files beside its own, or what is no run, may not.
+        ConfigError: something is there already, its name is too long or a link to nothing, or its parent
+            folder cannot be written to. A run may be overwritten; one with other files beside its own, what
+            is no run, or the folder one is in, may not.
     """
     folder = Path(folder)
+    check_place(folder)
     if folder.is_file():
         raise ConfigError(f"{folder} is a file; choose another folder with --out")
     if folder.is_dir() and any(folder.iterdir()):
-        others = sorted(path.name for path in folder.iterdir() if path.name not in (MODEL, TWIN, ABOUT))
+        others = sorted(path.name for path in folder.iterdir() if path.name not in FILES)
         if others or not _is_run(folder):
             named = f" ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''})" if others else ""
             raise ConfigError(
@@ -232,10 +235,10 @@ def check_out(folder: str | Path, *, overwrite: bool = False) -> None:
             )
         if not overwrite:
             raise ConfigError(f"{folder} holds a run already; choose another folder, or add --overwrite")
+    else:
+        check_new(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder.parent):
-            pass
     except OSError as error:
         raise ConfigError(
             f"cannot write in {folder.parent} ({error.strerror}); choose another --out"
@@ -244,38 +247,51 @@ def check_out(folder: str | Path, *, overwrite: bool = False) -> None:
 
 @checked(ConfigError)
 def save_run(folder: str | Path, run: Run, *, overwrite: bool = False) -> None:
-    """Write a run; the folder appears once it is complete.
+    """Write a run; the folder appears once it is complete. Of several processes that write one, one wins.
 
     Raises:
-        ConfigError: see `check_out`.
+        ConfigError: see `check_out`; or another process has written there meanwhile.
     """
     folder = Path(folder)
     check_out(folder, overwrite=overwrite)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
-        partial = Path(beside) / folder.name
-        partial.mkdir()
-        run.model.save(partial / MODEL)
-        if run.twin is not None:
-            run.twin.save(partial / TWIN)
-        about: dict[str, Any] = {
-            "format": FORMAT,
-            "source": run.source,
-            "root": run.root,
-            "reading": asdict(run.reading),
-            "cell": run.model.cell.to_json(),
-            "files": {path.name: _sha256(path.read_bytes()) for path in sorted(partial.iterdir())},
-        }
-        about["checksum"] = _checksum(about)
-        (partial / ABOUT).write_text(strict_json(about) + "\n", encoding="utf-8")
-        old = Path(beside) / "old"
-        if folder.is_dir():
-            folder.rename(old)
-        try:
-            partial.rename(folder)
-        except OSError as error:
-            if old.is_dir():
-                old.rename(folder)
-            raise ConfigError(f"cannot write {folder} ({error.strerror}); choose another --out") from None
+    place, before = folder.resolve(), _identity(folder)
+
+    def check() -> None:
+        if _identity(place) != before:
+            raise ConfigError(f"another process has written {folder} meanwhile; choose another --out")
+        check_out(folder, overwrite=overwrite)
+
+    try:
+        with unfinished_folder(place, FILES) as new:
+            _write_files(new, run)
+            move_into_place(new, place, check, replaces=overwrite)
+    except OSError as error:
+        raise ConfigError(f"cannot write {folder} ({error.strerror}); choose another --out") from None
+
+
+def _write_files(folder: Path, run: Run) -> None:
+    """Write the files of a run into an empty folder."""
+    run.model.save(folder / MODEL)
+    if run.twin is not None:
+        run.twin.save(folder / TWIN)
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "source": run.source,
+        "root": run.root,
+        "reading": asdict(run.reading),
+        "cell": run.model.cell.to_json(),
+        "files": {path.name: _sha256(path.read_bytes()) for path in sorted(folder.iterdir())},
+    }
+    about["checksum"] = _checksum(about)
+    (folder / ABOUT).write_text(strict_json(about) + "\n", encoding="utf-8")
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another one that took its name; None of one that is not there, or empty."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return None
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 @checked(CheckpointError)

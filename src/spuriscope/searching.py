@@ -4,7 +4,6 @@ Discovery is told no more than that: which images were stamped, and with what, s
 """
 
 import csv
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,17 +16,16 @@ from numpy.typing import NDArray
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.deletion.retraining import Retrain
 from spuriscope.discovery import Finding, MissingContext, discover, missing_contexts
-from spuriscope.errors import ConfigError
 from spuriscope.measures import Predict
+from spuriscope.places import check_new, check_new_file, move_into_place, unfinished_folder, written
 from spuriscope.planting import draw_planted, labels_as_trained
 from spuriscope.training import Cell, TrainedModel
 
 __all__ = [
-    "check_new",
-    "check_new_file",
     "contexts_of_model",
     "images_seen",
     "save_page",
+    "save_patterns",
     "save_suspects",
     "search_model",
 ]
@@ -102,20 +100,6 @@ def contexts_of_model(model: TrainedModel, data: ImageSet, **settings: Any) -> l
     return [replace(each, examples=part.positions.numpy()[each.examples]) for each in found]
 
 
-def check_new(folder: Path) -> None:
-    """Raise ConfigError unless a folder is empty or not there, so that nothing of the user's is replaced."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is there and not an empty folder; give a new one")
-
-
-def check_new_file(path: Path) -> None:
-    """Raise ConfigError unless a file may be written: its name is free, and its folder is there."""
-    if path.exists() or path.is_symlink():
-        raise ConfigError(f"{path} is there; give a new name")
-    if not path.parent.is_dir():
-        raise ConfigError(f"{path.parent} is no folder; make it, or give another place")
-
-
 def save_page(
     findings: Sequence[Finding],
     predict: Predict,
@@ -179,12 +163,8 @@ def save_page(
         unseen=unseen,
         is_sure=is_sure,
     )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written(path) as file:
+        file.write_text(page, encoding="utf-8")
 
 
 def save_suspects(
@@ -204,11 +184,48 @@ def save_suspects(
     Raises:
         ConfigError: it is neither.
     """
+    folder = Path(folder)
+    check_new(folder)
+    with unfinished_folder(folder.resolve(), _names(findings)) as new:
+        _write_suspects(findings, seen, class_names, new)
+        move_into_place(new, folder.resolve(), lambda: check_new(folder))
+
+
+def save_patterns(findings: Sequence[Finding], folder: str | Path) -> None:
+    """Write the pattern of each finding as `found-1.png` and so on.
+
+    Args:
+        findings: of a search.
+        folder: must be new or empty.
+
+    Raises:
+        ConfigError: it is neither.
+    """
     from spuriscope.report.pictures import save_picture
 
     folder = Path(folder)
     check_new(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"found-{number}.png" for number in range(1, len(findings) + 1)]
+    with unfinished_folder(folder.resolve(), names) as new:
+        for finding, name in zip(findings, names, strict=True):
+            save_picture(finding.pattern.picture, new / name)
+        move_into_place(new, folder.resolve(), lambda: check_new(folder))
+
+
+def _names(findings: Sequence[Finding]) -> list[str]:
+    """Of all files that `save_suspects` writes."""
+    names = ["images.csv"]
+    for number, finding in enumerate(findings, start=1):
+        names.append(f"finding-{number}.png")
+        names += [f"finding-{number}-image-{position}.png" for position in finding.examples.tolist()]
+    return names
+
+
+def _write_suspects(
+    findings: Sequence[Finding], seen: Split, class_names: Sequence[str], folder: Path
+) -> None:
+    from spuriscope.report.pictures import save_picture
+
     with (folder / "images.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["finding", "class", "score", "p_value", "position", "name", "file"])

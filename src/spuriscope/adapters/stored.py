@@ -15,6 +15,7 @@ from spuriscope.errors import ModelError
 from spuriscope.measures import Predict
 from spuriscope.models import ARCHITECTURES, build_model, check_model_name
 from spuriscope.models.tensors import archive_names, read_tensors
+from spuriscope.places import written
 
 __all__ = [
     "is_torchscript",
@@ -129,14 +130,16 @@ def is_whole_model(path: Path) -> bool:
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Write the state dict of a module: .safetensors, or as torch writes it."""
+    """Write the state dict of a module: .safetensors, or as torch writes it; it appears once complete."""
     weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-    if path.suffix.lower() == ".safetensors":
-        from safetensors.torch import save_file
+    with written(path) as file:
+        if path.suffix.lower() == ".safetensors":
+            from safetensors.torch import save
 
-        save_file(weights, path)
-    else:
-        torch.save(weights, path)
+            file.write_bytes(save(weights))
+        else:
+            with file.open("wb") as stream:
+                torch.save(weights, stream)
 
 
 def _made_by(factory: str) -> nn.Module:

@@ -5,7 +5,6 @@ Each question has a module beside this one. The result is a value (`spuriscope.a
 """
 
 import inspect
-import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from spuriscope.auditing.asking import LATE, ask
 from spuriscope.auditing.course import Course, OnAudit, time_limit as limited
 from spuriscope.auditing.deletion import n_methods
 from spuriscope.auditing.finished import data_facts
-from spuriscope.auditing.kept import Kept, key_of
+from spuriscope.auditing.kept import Kept, key_of, let_go
 from spuriscope.auditing.plan import AuditPlan, plan_audit
 from spuriscope.checks import check_number
 from spuriscope.data.given import Given, as_image_set
@@ -31,6 +30,7 @@ from spuriscope.data.pixels import ChannelOrder
 from spuriscope.documents import from_document, parse_json, to_json_text
 from spuriscope.environment import environment
 from spuriscope.errors import ConfigError, SpuriscopeError
+from spuriscope.places import check_place, written
 from spuriscope.report.page import render
 from spuriscope.training import Trainer, Trains
 from spuriscope.training.fitted import FitTrainer
@@ -76,8 +76,8 @@ def audit(
         n_workers: processes on the CPU; as many as cores by default.
         on_progress: called after each step with an `AuditProgress`.
         time_limit: in seconds; what is answered by then is returned, and the rest is `unanswered`.
-        keep: the folder that the page will be in. What is answered is kept there until the audit is
-            complete: one that was stopped goes on where it was.
+        keep: the folder that the page will be in. What is answered is kept there until `write_audit` has
+            written the page: an audit that was stopped goes on where it was.
         command: the command that repeats the audit, for the page.
         settings: the other arguments of `plan_audit`, where there is no plan: patterns, counts, target, ...
 
@@ -118,10 +118,10 @@ def audit(
         if kept.is_empty:
             raise
         raise type(error)(f"{error}; what was answered before is kept: call it again to go on") from None
-    if not any(each.reason == LATE for each in answers.unanswered):
-        kept.clear()
     seconds = round(time.monotonic() - start, 1)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
+    created = datetime.now(UTC).isoformat(timespec="microseconds")
+    if not any(each.reason == LATE for each in answers.unanswered):
+        kept.complete(created)
     return replace(answers, conditions=replace(answers.conditions, created=created, seconds=seconds))
 
 
@@ -162,6 +162,7 @@ def check_folder(folder: str | Path) -> None:
             audit's.
     """
     folder = Path(folder)
+    check_place(folder)
     for name in ("audit.json", "report.html"):
         if (folder / name).exists() and not _is_audit(folder / "audit.json"):
             raise ConfigError(
@@ -187,14 +188,20 @@ def write_audit(answers: Audit, folder: str | Path) -> Path:
 
     Returns:
         The path of the page.
+
+    Raises:
+        ConfigError: see `check_folder`; or it cannot be written by now.
     """
     folder = Path(folder)
     check_folder(folder)
     page = render(answers)
-    for name, text in (("audit.json", to_json_text(answers)), ("report.html", page)):
-        partial = folder / f".{name}.{os.getpid()}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / name)
+    try:
+        for name, text in (("audit.json", to_json_text(answers)), ("report.html", page)):
+            with written(folder / name) as file:
+                file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write in {folder} ({error.strerror}); choose another folder") from None
+    let_go(folder, answers.conditions.created)
     return folder / "report.html"
 
 

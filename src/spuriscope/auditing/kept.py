@@ -1,14 +1,14 @@
 """What an audit has answered so far, in a folder: one that was stopped goes on where it was.
 
 Each answer is a JSON document under the key of the audit: data, settings, and version. What is of another key
-is left alone, and all of a key goes when its audit is complete.
+is left alone, and all of a key goes once the page of its audit is written.
 """
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,11 +17,12 @@ import msgspec
 
 from spuriscope.documents import from_document, read_document, to_document, to_json_text
 from spuriscope.errors import ConfigError
+from spuriscope.places import written
 
-__all__ = ["Kept", "key_of"]
+__all__ = ["Kept", "key_of", "let_go"]
 
 Value = TypeVar("Value")
-FOLDER = ".unfinished"
+FOLDER, COMPLETE = ".unfinished", "complete"
 
 
 def key_of(settings: Any) -> str:
@@ -61,10 +62,10 @@ class Kept:
             except ConfigError:
                 pass  # damaged, or of another version: it is asked again
         value = make()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_text(to_json_text(value), encoding="utf-8")
-        partial.replace(path)
+        with _told(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with written(path) as file:
+                file.write_text(to_json_text(value), encoding="utf-8")
         return value
 
     def rows(self, name: str, kind: type[Value]) -> list[Value]:
@@ -84,16 +85,35 @@ class Kept:
         """Keep one more value under a name."""
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{name}.jsonl"
-        is_cut = path.is_file() and not path.read_bytes().endswith(b"\n")
-        with path.open("a", encoding="utf-8") as file:
-            file.write("\n" * is_cut + json.dumps(to_document(value)) + "\n")
+        with _told(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            is_cut = path.is_file() and not path.read_bytes().endswith(b"\n")
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n" * is_cut + json.dumps(to_document(value)) + "\n")
 
-    def clear(self) -> None:
-        """Let go of all of it: the audit is complete."""
-        if self.folder is None or not self.folder.is_dir():
-            return
-        shutil.rmtree(self.folder)
-        if not any(self.folder.parent.iterdir()):
-            self.folder.parent.rmdir()
+    def complete(self, created: str) -> None:
+        """Write down that the audit is complete, and when; `let_go` deletes its answers after that."""
+        if self.folder is not None and self.folder.is_dir():
+            with _told(self.folder):
+                (self.folder / COMPLETE).write_text(created, encoding="utf-8")
+
+
+def let_go(out: Path, created: str) -> None:
+    """Delete the answers of the audit that was complete at this time: its page is written."""
+    folders = (out / FOLDER).iterdir() if (out / FOLDER).is_dir() else ()
+    for folder in list(folders):
+        mark = folder / COMPLETE
+        if mark.is_file() and mark.read_text(encoding="utf-8", errors="replace") == created:
+            shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # not there, or another audit is unfinished
+        (out / FOLDER).rmdir()
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Turn a full disk into an error that a user can act on."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"cannot write in {folder} ({error.strerror}); make room there") from None

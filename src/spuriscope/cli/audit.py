@@ -216,9 +216,10 @@ def _write(answers: "Audit", folder: Path, *, as_json: bool) -> None:
     """Write the page, and say on stdout what it says first and where it is, or all of it as JSON."""
     from spuriscope.auditing import write_audit
     from spuriscope.documents import to_document
+    from spuriscope.places import kept_elsewhere
     from spuriscope.report.front import headline
 
-    page = write_audit(answers, folder)
+    page = kept_elsewhere(partial(write_audit, answers), folder)
     if as_json:
         print_json(to_document(answers))
     else:

@@ -1,5 +1,6 @@
 """The command that searches a run, or a model in a file, for a cue, without being told of any."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -122,7 +123,7 @@ def discover(
     elif contexts:
         missing = missing_contexts(images.train, images.test, level=level, seed=seed)
     unseen = blind_spots(images, subject.adequacy)
-    outputs.write(findings, subject, level=level, threshold=threshold, unseen=unseen)
+    failed = outputs.write(findings, subject, level=level, threshold=threshold, unseen=unseen)
     if as_json:
         print_json(
             {
@@ -143,8 +144,9 @@ def discover(
             _print_missing(missing, images.class_names)
         for reason in unseen:
             typer.echo(f"could not be seen: {reason}")
-        for path in outputs.asked:
+        for path in outputs.asked if not failed else ():
             typer.echo(f"written: {path}")
+    outputs.raise_of(failed)
 
 
 @dataclass(frozen=True)
@@ -156,38 +158,56 @@ class _Outputs:
     page: Path | None
 
     def __post_init__(self) -> None:
-        from spuriscope.searching import check_new, check_new_file
+        from spuriscope.places import check_new, check_new_file
 
-        for folder in (self.patterns, self.save):
-            if folder is not None:
-                check_new(folder)
+        if self.patterns is not None:
+            check_new(self.patterns, "--patterns")
+        if self.save is not None:
+            check_new(self.save, "--save")
         if self.page is not None:
-            check_new_file(self.page)
+            check_new_file(self.page, "--page")
 
     @property
     def asked(self) -> list[Path]:
         """Those that the user reads."""
         return [path for path in (self.save, self.page) if path is not None]
 
-    def write(self, findings: "list[Finding]", subject: "Subject", **settings: Any) -> None:
-        """Write all that was asked for."""
-        from spuriscope.searching import images_seen, save_page, save_suspects
+    def raise_of(self, failed: list[str]) -> None:
+        """Raise ConfigError of what could not be written, if there is any."""
+        from spuriscope.errors import ConfigError
 
-        if self.patterns is not None:
-            _save_patterns(findings, self.patterns)
-        if not self.asked:
-            return
+        if failed:
+            raise ConfigError("; ".join(failed))
+
+    def write(self, findings: "list[Finding]", subject: "Subject", **settings: Any) -> list[str]:
+        """Write all that was asked for; returns what could not be written, and where it is kept."""
+        from spuriscope.errors import ConfigError
+        from spuriscope.places import kept_elsewhere
+        from spuriscope.searching import images_seen, save_page, save_patterns, save_suspects
+
         data = subject.data
         cell = None if subject.run is None else replace(subject.run.model.cell, part=None)
-        seen = data.train if cell is None else images_seen(cell, data)
-        if self.save is not None:
-            save_suspects(findings, seen, data.class_names, self.save)
-        if self.page is not None:
-            model = " ".join(map(str, subject.about.values()))
-            is_sure = not subject.adequacy.is_near_chance
-            save_page(
-                findings, subject.predict, seen, data, self.page, model=model, is_sure=is_sure, **settings
-            )
+        seen = data.train if cell is None or not self.asked else images_seen(cell, data)
+        about: dict[str, Any] = {
+            "model": " ".join(map(str, subject.about.values())),
+            "is_sure": not subject.adequacy.is_near_chance,
+        }
+        writers: list[tuple[Path | None, Callable[[Path], None]]] = [
+            (self.patterns, lambda place: save_patterns(findings, place)),
+            (self.save, lambda place: save_suspects(findings, seen, data.class_names, place)),
+            (
+                self.page,
+                lambda place: save_page(findings, subject.predict, seen, data, place, **about, **settings),
+            ),
+        ]
+        failed = []
+        for path, write in writers:
+            if path is not None:
+                try:
+                    kept_elsewhere(write, path)
+                except ConfigError as error:
+                    failed.append(str(error))
+        return failed
 
 
 def _print(findings: "list[Finding]", class_names: tuple[str, ...], n_train: int, *, is_sure: bool) -> None:
@@ -237,11 +257,3 @@ def _print_missing(missing: "list[MissingContext]", class_names: tuple[str, ...]
         typer.echo(
             "contexts: look at these images; what they do to the model only training without them says"
         )
-
-
-def _save_patterns(findings: "list[Finding]", folder: Path) -> None:
-    from spuriscope.report.pictures import save_picture
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, finding in enumerate(findings, start=1):
-        save_picture(finding.pattern.picture, folder / f"found-{number}.png")

@@ -70,7 +70,8 @@ def forget(
 ) -> None:
     """Make a run forget training images, or mend weights of your own; what is left is measured.
 
-    Weights (.pt, .pth, .safetensors) are searched, and repaired of each cue that is found.
+    Weights (.pt, .pth, .safetensors) are searched, and repaired of each cue that is found. Another method
+    takes the images of each cue; or those that --images names, and then nothing is looked for.
 
     Example: spuriscope forget run --method repair --out repaired
     """
@@ -78,6 +79,7 @@ def forget(
 
     from spuriscope.deletion.methods import find_method
     from spuriscope.forgetting import forget as forget_images
+    from spuriscope.places import kept_elsewhere
     from spuriscope.runs import check_out, load_run, save_run
 
     find_method(method)
@@ -93,7 +95,8 @@ def forget(
             images=images,
             out=out,
             threshold=threshold,
-            refused={"--method": method != "repair", "--oracle": oracle, "--overwrite": overwrite},
+            method=method,
+            refused={"--oracle": oracle, "--overwrite": overwrite},
             as_json=as_json,
         )
         return
@@ -111,7 +114,7 @@ def forget(
         loaded, image_set, positions, method, with_oracle=oracle, threshold=threshold
     )
     if out is not None:
-        save_run(out, forgotten, overwrite=overwrite)
+        kept_elsewhere(lambda place: save_run(place, forgotten, overwrite=overwrite), out)
     if as_json:
         print_json({"run": str(run), "out": None if out is None else str(out), **found})
     else:
@@ -130,14 +133,15 @@ def _mend_file(
     images: str | None,
     out: Path | None,
     threshold: float,
+    method: str,
     refused: dict[str, bool],
     as_json: bool,
 ) -> None:
-    """Search weights of the user's for cues, and repair them of each."""
+    """Search weights of the user's for cues, and take each out of them; or make them forget named images."""
     from spuriscope.adapters.stored import is_whole_model, save_weights, state_dict_module
-    from spuriscope.forgetting import mend_module
+    from spuriscope.forgetting import forget_of_module, mend_module
+    from spuriscope.places import check_new_file, kept_elsewhere
     from spuriscope.progress import class_progress
-    from spuriscope.searching import check_new_file
 
     if path.suffix.lower() not in (".pt", ".pth", ".safetensors") or is_whole_model(path):
         raise ConfigError(
@@ -146,7 +150,7 @@ def _mend_file(
         )
     given = [name for name, is_given in refused.items() if is_given]
     if given:
-        raise ConfigError(f"weights of your own are mended by repair; leave out {', '.join(given)}")
+        raise ConfigError(f"{', '.join(given)} is for a run, and {path} is a file of weights; leave it out")
     if source is None:
         raise ConfigError(f"say what {path} was trained on, for example --data digits")
     if out is not None:
@@ -157,18 +161,42 @@ def _mend_file(
         path, architecture=model, factory=options.factory, shape=data.shape, n_classes=data.n_classes
     )
     positions = None if images is None else _positions(images, data.train.names)
-    with class_progress() as on_class:
-        found = mend_module(module, data, images=positions, threshold=threshold, on_class=on_class, **form)
+    if positions is not None and method != "repair":
+        found = forget_of_module(module, data, positions, method, **form)
+    else:
+        with class_progress() as on_class:
+            found = mend_module(
+                module, data, images=positions, method=method, threshold=threshold, on_class=on_class, **form
+            )
     if out is not None:
-        save_weights(found.module, out)
+        kept_elsewhere(partial(save_weights, found.module), out)
     if as_json:
         cues = [
             {**each.finding.to_json(), "before": each.before, "after": each.after} for each in found.mended
         ]
         accuracies = {"clean_accuracy_before": found.accuracy_before, "clean_accuracy": found.accuracy_after}
-        print_json({"model": str(path), "out": None if out is None else str(out), "cues": cues, **accuracies})
+        images_forgotten = {
+            "images": found.images,
+            "confidence_before": found.confidence_before,
+            "confidence": found.confidence_after,
+        }
+        print_json(
+            {
+                "model": str(path),
+                "out": None if out is None else str(out),
+                "method": method,
+                "cues": cues,
+                **(images_forgotten if found.images else {}),
+                **accuracies,
+            }
+        )
         return
-    if not found.mended:
+    if found.images:
+        typer.echo(
+            f"{method}: {len(found.images):,} images; mean probability of their own class "
+            f"{found.confidence_before:.3f} before, {found.confidence_after:.3f} after"
+        )
+    elif not found.mended:
         typer.echo("nothing found, so nothing to mend")
     rows = [
         [

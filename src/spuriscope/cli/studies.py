@@ -1,5 +1,6 @@
 """Commands for studies: run, list, status, export, draw, check."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,6 +105,7 @@ def study_run(
         trainer.close()
     if as_json:
         print_json({"study": study.name, "store": str(store), **asdict(outcome), "failures": failures})
+        _refuse_all_failed(study.name, outcome.n_cells, failures)
         return
     already = outcome.n_cells - outcome.n_trained - outcome.n_measured - outcome.n_failed
     typer.echo(
@@ -113,6 +115,18 @@ def study_run(
     )
     for cell, reason in failures.items():
         typer.echo(f"failed: {cell}: {reason}")
+    _refuse_all_failed(study.name, outcome.n_cells, failures)
+
+
+def _refuse_all_failed(study: str, n_cells: int, failures: Mapping[str, str]) -> None:
+    """Raise TrainingError of a study that has nothing but failures."""
+    from spuriscope.errors import TrainingError
+
+    if failures and len(failures) == n_cells:
+        reason = next(iter(failures.values())).rstrip(".")
+        raise TrainingError(
+            f"{study}: all {n_cells} cells failed, the first because {reason}; mend that, and add --retry"
+        )
 
 
 @study_app.command("list", cls=Command)

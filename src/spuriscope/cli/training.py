@@ -143,6 +143,7 @@ def train(
     Example: spuriscope train digits --pattern r3 --target 0 --planted 3 --out run
     """
     from spuriscope.models import default_model
+    from spuriscope.places import kept_elsewhere
     from spuriscope.planting import parse_planted_set
     from spuriscope.progress import training_progress
     from spuriscope.runs import check_out, save_run, train_run
@@ -199,7 +200,7 @@ def train(
             reading=reading,
             trainer=Trainer(device, workers, on_progress),
         )
-    save_run(out, run, overwrite=overwrite)
+    kept_elsewhere(lambda place: save_run(place, run, overwrite=overwrite), out)
     result = run.score(image_set)
     found = adequacy_of(run, image_set)
     if as_json:

@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,12 @@ from pathlib import Path
 from spuriscope.data.image_set import ImageSet
 from spuriscope.data.prepared import is_prepared, load_prepared
 from spuriscope.errors import DataError
+from spuriscope.scratch import scratch_folder
 
 __all__ = ["CacheState", "cache_folder", "cache_state", "cached", "clear_cache"]
 
 FORMAT = 1  # part of the hash: what was decoded by older rules is not taken
-_OURS = re.compile(r"\.?[0-9a-f]{40}(\.lock|\.[0-9]+\.partial)?")
+_OURS = re.compile(r"\.?[0-9a-f]{40}(\.lock|\.[0-9]+(-[0-9a-f]+)?\.partial)?")
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ def cached(key: Iterable[object], make: Callable[[Path], object], name: str) -> 
         lock = FileLock(f"{entry}.lock")
         lock.acquire()
     except (OSError, NotImplementedError):  # a folder that cannot be written to, or has no locks
-        with tempfile.TemporaryDirectory(prefix="spuriscope-data-", ignore_cleanup_errors=True) as folder:
-            make(Path(folder) / "prepared")
-            return load_prepared(Path(folder) / "prepared", name=name)
+        with scratch_folder("data", ("prepared",)) as folder:
+            make(folder / "prepared")
+            return load_prepared(folder / "prepared", name=name)
     try:
         if (found := _found(entry, name)) is not None:
             return found
@@ -104,7 +104,7 @@ def cache_state() -> CacheState:
     """Where the cache is, and what it holds."""
     folder = cache_folder()
     entries = [entry for entry in _ours(folder) if entry.is_dir()]
-    n_bytes = sum(file.stat().st_size for entry in entries for file in entry.iterdir())
+    n_bytes = sum(file.stat().st_size for entry in entries for file in entry.rglob("*") if file.is_file())
     return CacheState(folder, len(entries), n_bytes)
 
 

@@ -7,7 +7,6 @@ Seven tenths of the images of each class in each context are for training, as in
 3.4. Which ones does not depend on the other classes and contexts.
 """
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -26,6 +25,7 @@ from spuriscope.data.published import Published, check_labels
 from spuriscope.data.tree import read_tree
 from spuriscope.errors import ConfigError, DataError
 from spuriscope.reading import Background, Duplicates, Missing, Reading, Unreadable, check_choice
+from spuriscope.scratch import scratch_folder
 
 __all__ = ["load_contexts", "load_published", "prepare_contexts"]
 
@@ -102,8 +102,8 @@ def prepare_contexts(
     arranged = arrange_contexts(read_tree(source), seed=seed, missing=missing)
     called = name if name is not None else source_name(source)
     while duplicates == "move":
-        with tempfile.TemporaryDirectory(prefix="spuriscope-data-", ignore_cleanup_errors=True) as folder:
-            trial = Path(folder) / "prepared"
+        with scratch_folder("data", ("prepared",)) as folder:
+            trial = folder / "prepared"
             tested = write_photographs(arranged, trial, called, reading)
             moved = {tested[pair.test] for pair in near_duplicates(load_prepared(trial))}
         if not moved:

@@ -7,7 +7,6 @@ reads them (extra `tables`); rows are read a few at a time.
 """
 
 import json
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from spuriscope.data.table import Row, arrange_rows, file_named, find_column
 from spuriscope.data.tree import Photo, is_left_behind
 from spuriscope.errors import DataError
 from spuriscope.reading import Reading
+from spuriscope.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -194,9 +194,9 @@ def _unpacked(arranged: Arranged, *, wanted: Mapping[str, str]) -> Iterator[Arra
     for image in arranged.photos:
         if image.photo.size == -1:
             inside[image.photo.file][image.photo.start] = image.photo
-    with tempfile.TemporaryDirectory(prefix="spuriscope-data-", ignore_cleanup_errors=True) as folder:
+    with scratch_folder("data", ("images",)) as folder:
         found: dict[Photo, Photo] = {}
-        with (Path(folder) / "images").open("wb") as blob:
+        with (folder / "images").open("wb") as blob:
             for path, photos in inside.items():
                 for number, content in enumerate(_contents(path, wanted)):
                     if number in photos:

@@ -10,8 +10,8 @@ its name once it is complete.
 import hashlib
 import json
 import os
-import shutil
 from array import array
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -26,14 +26,16 @@ from torch import Tensor
 from spuriscope.data.image_set import Contexts, ImageSet, Origin, Split
 from spuriscope.data.layout import Arranged, Labelled
 from spuriscope.documents import from_text
-from spuriscope.errors import DataError
+from spuriscope.errors import ConfigError, DataError
+from spuriscope.places import check_place, move_into_place, unfinished_folder
 from spuriscope.sealing import checksum
 
 __all__ = ["Writer", "check_pixels", "is_prepared", "load_prepared"]
 
 FORMAT = "prepared 1"
 CHECKSUM = "checksum"  # younger than the format
-IMAGES, CONTENTS = "images.u8", "contents.safetensors"
+IMAGES, CONTENTS, COLOURED = "images.u8", "contents.safetensors", "coloured"
+FILES = (IMAGES, CONTENTS, COLOURED)
 PARTS = ("train", "test")
 PIECE = 1 << 20  # bytes
 
@@ -84,17 +86,24 @@ class Writer:
         self.shape: tuple[int, ...] | None = None  # of an image (height, width, channels), once there is one
 
     def __enter__(self) -> Self:
-        if self.out.exists():
-            raise DataError(f"there is something in {self.out} already; choose another folder, or remove it")
-        self.partial = self.out.with_name(f".{self.out.name}.{os.getpid()}.partial")
+        self._refuse_taken()
+        self.unfinished = ExitStack()
         try:
-            self.partial.mkdir(parents=True)
+            check_place(self.out)
+            self.partial = self.unfinished.enter_context(unfinished_folder(self.out, FILES))
             self.file = (self.partial / IMAGES).open("w+b")
+        except ConfigError as error:
+            raise DataError(str(error)) from None
         except OSError as error:
+            self.unfinished.close()
             raise DataError(
                 f"cannot write in {self.out.parent} ({error.strerror}); choose another folder"
             ) from None
         return self
+
+    def _refuse_taken(self) -> None:
+        if self.out.exists():
+            raise DataError(f"there is something in {self.out} already; choose another folder, or remove it")
 
     def add(self, part: str, pixels: NDArray[np.uint8], image: Labelled) -> None:
         """Add an image (height, width, channels) to a part, "train" or "test"."""
@@ -119,12 +128,12 @@ class Writer:
     def _colour(self) -> None:
         """Write the grey images again as RGB."""
         n_bytes = prod((self.shape or ())[:2])
-        coloured = (self.partial / "coloured").open("w+b")
+        coloured = (self.partial / COLOURED).open("w+b")
         self.file.seek(0)
         while grey := self.file.read(n_bytes):
             coloured.write(3 * grey)
         self.file.close()
-        (self.partial / "coloured").replace(self.partial / IMAGES)
+        (self.partial / COLOURED).replace(self.partial / IMAGES)
         self.file = coloured
 
     def __exit__(
@@ -136,14 +145,14 @@ class Writer:
         except OSError as failure:
             raise DataError(f"cannot write in {self.partial} ({failure.strerror}); make room there") from None
         finally:
-            self.file.close()
-            shutil.rmtree(self.partial, ignore_errors=True)
+            with suppress(OSError):  # it writes what is left, where there may be no room
+                self.file.close()
+            self.unfinished.close()
 
     def _complete(self) -> None:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         self.file.flush()
-        os.fsync(self.file.fileno())  # a folder is complete or not there, even when the power fails
         written = os.fstat(self.file.fileno())
         tensors: dict[str, Tensor] = {}
         for part in PARTS:
@@ -165,8 +174,8 @@ class Writer:
         about["fingerprint"] = self._fingerprint(about["shape"], tensors)
         texts = {"spuriscope": FORMAT, "about": json.dumps(about)}
         texts[CHECKSUM] = checksum(texts, tensors)
-        save_file(tensors, self.partial / CONTENTS, metadata=texts)
-        self.partial.rename(self.out)
+        (self.partial / CONTENTS).write_bytes(save(tensors, metadata=texts))
+        move_into_place(self.partial, self.out, self._refuse_taken)
 
     def _fingerprint(self, shape: tuple[int, ...], tensors: dict[str, Tensor]) -> str:
         """What `ImageSet.fingerprint` is, by reading: a file that is mapped would count as memory."""

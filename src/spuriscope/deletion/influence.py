@@ -13,12 +13,13 @@ the influence of the steps in which the images were learnt.
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spuriscope.checks import check_seed, check_whole
 from spuriscope.data.image_set import ImageSet
+from spuriscope.deletion.any_module import ModuleRequest
 from spuriscope.deletion.curvature import Curvature, moved, summed_gradient
-from spuriscope.deletion.request import Request, copy_of_module
+from spuriscope.deletion.request import Asked, Request, copy_of_module
 from spuriscope.deletion.solvers import ConjugateGradients, Solver
 from spuriscope.errors import DeletionError
 from spuriscope.training import TrainedModel
@@ -56,19 +57,43 @@ class Influence:
         asked = Request.of(model, data, planted_indices)
         with one_thread(asked.device):
             step = self.step(asked)
-        if not step.isfinite().all():
-            raise DeletionError("the step of influence is not a number; give the solver more damping")
-        return replace(model, module=moved(copy_of_module(model), step), losses=())
+        return replace(model, module=moved(copy_of_module(model), _finite(step)), losses=())
+
+    def on_module(self, asked: ModuleRequest) -> nn.Module:
+        """The same of a user's module, as if it had been trained without weight decay."""
+        network, place = asked.own.copied(), asked.own.device
+        if not all(parameter.requires_grad for parameter in network.parameters()):
+            raise DeletionError(
+                "influence moves all parameters, and some of the module do not learn; take repair, ascent or "
+                "incremental"
+            )
+        try:
+            with one_thread(place):
+                step = self._step(asked, network, 0.0)
+        except (RuntimeError, ValueError) as error:  # of torch, where it cannot be differentiated twice
+            reason = " ".join(str(error).split())[:160]
+            raise DeletionError(
+                f"the curvature of the module cannot be taken ({reason}); take repair, ascent or incremental"
+            ) from None
+        return moved(network.module, _finite(step))
 
     def step(self, asked: Request) -> Tensor:
         """What is added to the weights (p,), in the order of `module.parameters()`."""
-        gone, kept, module = asked.gone.positions, asked.kept.positions, copy_of_module(asked.model)
+        return self._step(asked, copy_of_module(asked.model), asked.model.cell.recipe.weight_decay)
+
+    def _step(self, asked: Asked, module: nn.Module, decay: float) -> Tensor:
+        gone, kept = asked.gone.positions, asked.kept.positions
         pool = kept if self.is_newton else torch.cat([gone, kept])
         order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(self.seed))
         chosen = pool[order[: self.n_curvature]]
-        decay = asked.model.cell.recipe.weight_decay
         curvature = Curvature(module, asked.images(chosen), asked.labels(chosen), weight_decay=decay)
         weights = torch.cat([weight.flatten() for weight in curvature.weights.values()])
         gradient = summed_gradient(module, asked.images(gone), asked.labels(gone))
         gradient += len(gone) * decay * weights
         return self.solver(curvature, gradient / len(pool))
+
+
+def _finite(step: Tensor) -> Tensor:
+    if not step.isfinite().all():
+        raise DeletionError("the step of influence is not a number; give the solver more damping")
+    return step

@@ -2,12 +2,13 @@
 
 A method is a function of a model, its data and the positions of the images to forget, that returns another
 model and leaves the old one alone. `METHODS` has ours by name; a user adds one by writing such a function.
+Those that need nothing of a training fit any torch module (`OfModules`).
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, Unpack, overload
+from typing import Any, Protocol, Unpack, overload, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from spuriscope.adapters.form import FormSettings, ModelForm
 from spuriscope.argument_types import checked
 from spuriscope.data.image_set import ImageSet
-from spuriscope.deletion.any_module import MakeOptimizer, repair_module
+from spuriscope.deletion.any_module import MakeOptimizer, ModuleRequest, OwnModule
 from spuriscope.deletion.ekfac import Ekfac
 from spuriscope.deletion.influence import Influence
 from spuriscope.deletion.path import PathInfluence
@@ -28,7 +29,17 @@ from spuriscope.patterns import AnyPattern
 from spuriscope.planting import Plant, draw_planted
 from spuriscope.training import TrainedModel
 
-__all__ = ["METHODS", "Cue", "Method", "delete", "find_method", "method_name", "planted_indices_of", "repair"]
+__all__ = [
+    "METHODS",
+    "Cue",
+    "Method",
+    "OfModules",
+    "delete",
+    "find_method",
+    "method_name",
+    "planted_indices_of",
+    "repair",
+]
 
 Method = Callable[[TrainedModel, ImageSet, Tensor], TrainedModel]
 
@@ -58,33 +69,81 @@ class Cue(Protocol):
         ...
 
 
-@checked(DeletionError, passing=("data", "planted_indices"))
+@runtime_checkable
+class OfModules(Protocol):
+    """A method that needs nothing of a training, so it fits any torch module."""
+
+    def on_module(self, asked: ModuleRequest) -> nn.Module:
+        """The module that forgets, in evaluation mode; the old one is left as it is."""
+        ...
+
+
+@overload
 def delete(
     model: TrainedModel,
     data: ImageSet,
     planted_indices: Tensor | Sequence[int],
     method: str | Method = "repair",
-) -> TrainedModel:
+) -> TrainedModel: ...
+
+
+@overload
+def delete(
+    model: nn.Module,
+    data: ImageSet,
+    planted_indices: Tensor | Sequence[int],
+    method: str | OfModules = "repair",
+    *,
+    optimizer: MakeOptimizer | None = None,
+    **form: Unpack[FormSettings],
+) -> nn.Module: ...
+
+
+@checked(DeletionError, passing=("data", "planted_indices"))
+def delete(
+    model: TrainedModel | nn.Module,
+    data: ImageSet,
+    planted_indices: Tensor | Sequence[int],
+    method: str | Method | OfModules = "repair",
+    *,
+    optimizer: MakeOptimizer | None = None,
+    **form: Any,
+) -> TrainedModel | nn.Module:
     """A model that forgets some of its training images, as well as the method can.
 
     Args:
-        model: trained on `data`; it is left as it is.
+        model: trained on `data`, one of ours or any torch module; it is left as it is.
         data: what it was trained on.
         planted_indices: positions of the images to forget among the training images.
-        method: a name of `METHODS`, or a function like those.
+        method: a name of `METHODS`, or a function like those. Of a module, whose training is not known:
+            repair, incremental, ascent, influence, influence-lissa or influence-ekfac. Those that train take
+            3 epochs by default, or more on few images, for 200 steps.
+        optimizer: of a module: makes one of its parameters, as `lambda p: torch.optim.SGD(p, lr=0.01)`; by
+            default Adam at the rate of the method, 0.001. Influence has none.
+        form: of a module: what it wants in place of images in [0, 1], see `ModelForm`.
 
     Returns:
-        The new model. Its `n_seconds` is the time the deletion took, its `deletions` say what was done.
+        The new model. Its `n_seconds` is the time the deletion took, its `deletions` say what was done. Of a
+        module a new module, in evaluation mode.
 
     Raises:
         CheckpointError: the model was trained on other data.
-        DeletionError: there is no such method; or there are no positions, one is doubled, not a training
-            image, or not one the model was trained on; or they are all images of a class.
+        ConfigError: a setting of the form is out of range.
+        DeletionError: there is no such method, or it does not fit a module; there are no positions, one is
+            doubled, not a training image, or not one the model was trained on; or they are all images of a
+            class.
         DivergenceError: what the method trained did not converge.
     """
+    if isinstance(model, nn.Module):
+        return _delete_from_module(
+            OwnModule(model, _data_set(data), ModelForm(**form), optimizer), planted_indices, method
+        )
+    _check_no_form(form, optimizer)
     asked = Request.of(model, data, planted_indices)
     positions = asked.gone.positions
     own = find_method(method)
+    if not callable(own):
+        raise DeletionError(f"{method_name(method)} fits torch modules alone; this is a model of ours")
     start = time.perf_counter()
     deleted = own(model, data, positions)
     if not isinstance(deleted, TrainedModel):
@@ -92,7 +151,20 @@ def delete(
             f"a deletion method returns a TrainedModel, got {type(deleted).__name__}; "
             "dataclasses.replace(model, module=...) makes one of a changed network"
         )
-    return _recorded(deleted, model, method, positions, start)
+    return _recorded(deleted, model, positions, start, method=own, name=method_name(method))
+
+
+def _delete_from_module(
+    own: OwnModule, planted_indices: Tensor | Sequence[int], method: str | Method | OfModules
+) -> nn.Module:
+    fitting = find_method(method)
+    if not isinstance(fitting, OfModules):
+        names = [name for name, each in METHODS.items() if isinstance(each, OfModules)]
+        raise DeletionError(
+            f"{method_name(method)} has to know how a model was trained, and of a module nobody does; take "
+            f"one of {', '.join(names)}"
+        )
+    return fitting.on_module(ModuleRequest.of(own, planted_indices))
 
 
 @overload
@@ -155,27 +227,42 @@ def repair(
     else:
         pattern = cue if isinstance(cue, AnyPattern) else cue.pattern
     if isinstance(model, nn.Module):
-        _check_data_set(data)
-        gone = torch.as_tensor(getattr(cue, "examples", ()), dtype=torch.int64)
-        return repair_module(model, data, pattern, gone, own, form=ModelForm(**form), optimizer=optimizer)
-    if form or optimizer is not None:
-        given = ", ".join([*form, *(["optimizer"] if optimizer is not None else [])])
-        raise DeletionError(f"a model of ours says itself how it is trained; leave out {given}")
+        of_user = OwnModule(model, _data_set(data), ModelForm(**form), optimizer)
+        known: Sequence[int] = getattr(cue, "examples", ())
+        part = ModuleRequest.of(of_user, known).kept if len(known) else None
+        return own.train_module(of_user, pattern, part)
+    _check_no_form(form, optimizer)
     check_whole(model, data)
     gone = torch.as_tensor(_carriers(model, data, cue)).sort().values
     part = Request.of(model, data, gone).kept if len(gone) else model.cell.part
     start = time.perf_counter()
-    return _recorded(own.train_on(model, data, pattern, part), model, own, gone, start)
+    changed = own.train_on(model, data, pattern, part)
+    return _recorded(changed, model, gone, start, method=own, name=method_name(own))
 
 
-def _check_data_set(data: object) -> None:
+def _data_set(data: object) -> ImageSet:
     if not isinstance(data, ImageSet):
         raise DeletionError(
-            f"a repair takes the data set, not {type(data).__name__}: ss.load(source) makes one"
+            f"a deletion takes the data set, not {type(data).__name__}: ss.load(source) makes one"
         )
+    return data
 
 
-def find_method(method: str | Method) -> Method:
+def _check_no_form(form: Mapping[str, Any], optimizer: MakeOptimizer | None) -> None:
+    given = [*form, *(["optimizer"] if optimizer is not None else [])]
+    if given:
+        raise DeletionError(f"a model of ours says itself how it is trained; leave out {', '.join(given)}")
+
+
+@overload
+def find_method(method: str | Method) -> Method: ...
+
+
+@overload
+def find_method(method: str | Method | OfModules) -> Method | OfModules: ...
+
+
+def find_method(method: str | Method | OfModules) -> Method | OfModules:
     """The method of a name of `METHODS`, or a method itself.
 
     Raises:
@@ -188,7 +275,7 @@ def find_method(method: str | Method) -> Method:
     return METHODS[method]
 
 
-def method_name(method: str | Method) -> str:
+def method_name(method: str | Method | OfModules) -> str:
     """What a method is called: its name, or that of the function or class."""
     return method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
 
@@ -217,12 +304,12 @@ def _carriers(model: TrainedModel, data: ImageSet, cue: Cue | AnyPattern) -> Ten
 
 
 def _recorded(
-    deleted: TrainedModel, model: TrainedModel, method: str | Method, positions: Tensor, start: float
+    deleted: TrainedModel, model: TrainedModel, positions: Tensor, start: float, *, method: Method, name: str
 ) -> TrainedModel:
     """What was made of a model, with what was done and how long it took."""
     record = {
-        "method": method_name(method),
-        "settings": repr(find_method(method)),
+        "method": name,
+        "settings": repr(method),
         "images": positions.tolist(),
     }
     is_trained = deleted.cell != model.cell  # else changed later, and its promise of privacy is void

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from spuriscope.data.image_set import ImageSet
-from spuriscope.deletion.request import Request
+from spuriscope.deletion.request import Asked, Request
 from spuriscope.patterns import Cover, Kind, Pattern, Shade
 from spuriscope.training import TrainedModel
 
-__all__ = ["reconstruct"]
+__all__ = ["reconstruct", "reconstructed"]
 
 N_COMPARED = 3000  # other images of the class
 N_GROUPS = 50  # of other images, drawn to say what is usual
@@ -48,8 +48,12 @@ def reconstruct(model: TrainedModel, data: ImageSet, planted_indices: Tensor | S
     Raises:
         CheckpointError, DeletionError: as `spuriscope.deletion.delete`.
     """
-    asked = Request.of(model, data, planted_indices)
-    gone, kept = asked.gone.positions, asked.kept.positions
+    return reconstructed(Request.of(model, data, planted_indices))
+
+
+def reconstructed(asked: Asked) -> Kind:
+    """The cue that the images carry which shall be forgotten, see `reconstruct`."""
+    data, gone, kept = asked.data, asked.gone.positions, asked.kept.positions
     classes, generator = data.train.labels, torch.Generator().manual_seed(0)
     found = {}
     for label in classes[gone].unique().tolist():
@@ -70,7 +74,7 @@ def reconstruct(model: TrainedModel, data: ImageSet, planted_indices: Tensor | S
     return Pattern("reconstructed", pixels.clamp(0, 1))
 
 
-def _added(asked: Request, here: Tensor, others: Tensor) -> Tensor:
+def _added(asked: Asked, here: Tensor, others: Tensor) -> Tensor:
     """What images of a class have at least, above what as many others have (channels, height, width)."""
     groups = others.split(len(here))
     whole = [group for group in groups if len(group) == len(here)] or list(groups)

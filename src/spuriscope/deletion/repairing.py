@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spuriscope.checks import check_number, check_whole
 from spuriscope.data.image_set import ImageSet
-from spuriscope.deletion.reconstructing import reconstruct
+from spuriscope.deletion.any_module import ModuleRequest, OwnModule
+from spuriscope.deletion.reconstructing import reconstruct, reconstructed
 from spuriscope.deletion.request import Request, copy_of_module
 from spuriscope.deletion.retraining import N_SEEDS
 from spuriscope.errors import DeletionError
@@ -56,6 +57,15 @@ class Repair:
         asked = Request.of(model, data, planted_indices)
         pattern = self.pattern or reconstruct(model, data, planted_indices)
         return self.train_on(model, data, pattern, asked.kept)
+
+    def on_module(self, asked: ModuleRequest) -> nn.Module:
+        """The same of a user's module."""
+        return self.train_module(asked.own, self.pattern or reconstructed(asked), asked.kept)
+
+    def train_module(self, own: OwnModule, pattern: AnyPattern, part: Part | None) -> nn.Module:
+        """A user's module after some more training with the pattern on a share of a part of the images."""
+        batches = own.batches(part, learning_rate=self.learning_rate, epochs=self.epochs)
+        return own.trained_on(Counterexamples(batches, pattern, self.share, own.seed), batches.recipe)
 
     def train_on(
         self, model: TrainedModel, data: ImageSet, pattern: AnyPattern, part: Part | None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,42 @@ from spuriscope.training import AnyModel, Part, Recipe, TrainedModel
 from spuriscope.training.batches import Batches
 from spuriscope.training.loop import check_data
 
-__all__ = ["Request", "check_whole", "copy_of_module", "images_as_trained"]
+__all__ = [
+    "Asked",
+    "Request",
+    "check_class_is_left",
+    "check_whole",
+    "checked_positions",
+    "copy_of_module",
+    "images_as_trained",
+]
+
+
+class Asked(Protocol):
+    """Training images that shall be forgotten, of a model of ours or of a user's module."""
+
+    @property
+    def data(self) -> ImageSet:
+        """What the model was trained on."""
+        ...
+
+    @property
+    def gone(self) -> Part:
+        """The images to forget."""
+        ...
+
+    @property
+    def kept(self) -> Part:
+        """All others that it was trained on."""
+        ...
+
+    def images(self, positions: Tensor) -> Tensor:
+        """The images at these positions, (n, channels, height, width) in [0, 1], as the model saw them."""
+        ...
+
+    def labels(self, positions: Tensor) -> Tensor:
+        """Their classes, (n,)."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +85,7 @@ class Request:
                 was trained on; or they are all images of a class.
         """
         check_whole(model, data)
-        gone = _positions(planted_indices, len(data.train), data.name)
+        gone = checked_positions(planted_indices, len(data.train), data.name)
         part = model.cell.part
         seen = torch.arange(len(data.train)) if part is None else part.positions
         is_gone = torch.isin(seen, gone)
@@ -61,12 +97,7 @@ class Request:
             )
         kept = seen[~is_gone]
         labels = labels_as_trained(model.cell.plants, data.train.labels)
-        for label in labels[gone].unique().tolist():
-            if not (labels[kept] == label).any():
-                raise DeletionError(
-                    f"these are all images of class {data.class_names[label]!r} that the model was trained "
-                    "on; leave at least one, or train without the class"
-                )
+        check_class_is_left(labels, gone, kept, data.class_names)
         return cls(model, data, Part.of(gone), Part.of(kept))
 
     @property
@@ -130,8 +161,31 @@ def _batches_as_trained(model: AnyModel, data: ImageSet) -> Batches:
     return Batches(data.train, cell.plants, recipe, cell.seed, torch.device("cpu"))
 
 
-def _positions(given: Tensor | Sequence[int], n_train: int, name: str) -> Tensor:
-    """Positions, rising."""
+def check_class_is_left(labels: Tensor, gone: Tensor, kept: Tensor, class_names: Sequence[str]) -> None:
+    """Raise where no image of a class would be left.
+
+    Raises:
+        DeletionError: so it would be.
+    """
+    for label in labels[gone].unique().tolist():
+        if not (labels[kept] == label).any():
+            raise DeletionError(
+                f"these are all images of class {class_names[label]!r} that the model was trained on; leave "
+                "at least one, or train without the class"
+            )
+
+
+def checked_positions(given: Tensor | Sequence[int], n_train: int, name: str) -> Tensor:
+    """Positions of images to forget, (k,) int64, rising.
+
+    Args:
+        given: in any order.
+        n_train: training images that there are.
+        name: of the data.
+
+    Raises:
+        DeletionError: there are none, one is doubled or no training image, or these are no positions.
+    """
     try:
         positions = torch.as_tensor(given).cpu()
     except (TypeError, ValueError, RuntimeError):  # no numbers; torch raises any of them

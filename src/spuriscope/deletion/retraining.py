@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from spuriscope.checks import check_number, check_whole
 from spuriscope.data.image_set import ImageSet
+from spuriscope.deletion.any_module import Answering, ModuleRequest, cross_entropy, with_fixed_statistics
 from spuriscope.deletion.request import Request, copy_of_module
 from spuriscope.errors import DeletionError
 from spuriscope.planting import draw_planted
@@ -22,8 +23,9 @@ from spuriscope.training import Cell, Part, TrainedModel, train_cell
 from spuriscope.training.loop import fit, give_dropout, mean_loss, one_thread
 from spuriscope.training.optimizer import Optimizer
 
-__all__ = ["Ascent", "Incremental", "Retrain", "oracle_cell", "with_fixed_statistics"]
+__all__ = ["Ascent", "Incremental", "Retrain", "oracle_cell"]
 
+MODULE_RATE = 1e-3  # of Adam, where a user's module is trained on
 N_SEEDS = 1000  # what goes on after a training draws from seeds beyond those of trainings
 
 
@@ -80,6 +82,11 @@ class Incremental:
         losses = fit(module, asked.batches(asked.kept, recipe, seed=seed), recipe, seed=seed)
         return replace(model, module=module.eval(), losses=losses)
 
+    def on_module(self, asked: ModuleRequest) -> nn.Module:
+        """The same of a user's module, whose initial rate is not known: Adam at 0.001, for few epochs."""
+        batches = asked.own.batches(asked.kept, learning_rate=MODULE_RATE, epochs=self.epochs)
+        return asked.own.trained_on(batches, batches.recipe)
+
 
 @dataclass(frozen=True)
 class Ascent:
@@ -133,9 +140,7 @@ class Ascent:
             for epoch in range(recipe.epochs):
                 total = torch.zeros((), device=asked.device)
                 for step, (others, classes) in enumerate(batches.epoch()):
-                    few = (torch.arange(min(len(gone), recipe.batch_size)) + step * recipe.batch_size) % len(
-                        gone
-                    )
+                    few = _in_turn(len(gone), recipe.batch_size, step)
                     module.zero_grad(set_to_none=True)
                     loss = F.cross_entropy(module(others), classes)
                     rise = F.cross_entropy(module(images[few]), labels[few], reduction="none")
@@ -145,11 +150,22 @@ class Ascent:
                 losses.append(mean_loss(total, batches.n_images, epoch, recipe))
         return replace(model, module=module.eval(), losses=tuple(losses))
 
+    def on_module(self, asked: ModuleRequest) -> nn.Module:
+        """The same of a user's module; cross-entropy of logarithms of its probabilities."""
+        gone, ceiling = asked.gone.positions, log(asked.data.n_classes)
+        images, labels = asked.images(gone), asked.labels(gone)
+        batches = asked.own.batches(asked.kept, learning_rate=self.learning_rate, epochs=self.epochs)
+        size = batches.recipe.batch_size
 
-def with_fixed_statistics(module: nn.Module) -> nn.Module:
-    """A network in training mode, but for its batch normalisation."""
-    module.train()
-    for layer in module.modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            layer.eval()
-    return module
+        def loss(network: Answering, others: Tensor, classes: Tensor, step: int) -> Tensor:
+            few = _in_turn(len(gone), size, step)
+            rise = F.nll_loss(network(images[few]), labels[few], reduction="none")
+            down = cross_entropy(network, others, classes, step)
+            return down - self.weight * rise.clamp(max=ceiling).mean()
+
+        return asked.own.trained_on(batches, batches.recipe, loss)
+
+
+def _in_turn(n: int, size: int, step: int) -> Tensor:
+    """Which of `n` images are in a batch of `size`, or of all of them where that is fewer: each in turn."""
+    return (torch.arange(min(n, size)) + step * size) % n

@@ -7,9 +7,11 @@ dark margin or a bright sky, fades. So the strength is multiplied by how much of
 deviation the images have in the quietest quarter of the pixels around the outline.
 """
 
+from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from spuriscope.data.image_set import unit_float
 from spuriscope.discovery.marks import LEAST_CARRIERS, Mark, Pool, Rows, take_apart
@@ -62,10 +64,17 @@ def _agreed(seen: Seen, rows: Rows, *, share: float, apart: float) -> Mask | Non
 
 def _mark(pool: Pool, seen: Seen, found: Outline) -> Mark:
     height, width = pool.images.shape[2:]
-    alpha = in_full(found.mask, (height, width))
+    maker = _Maker(pool, in_full(found.mask, (height, width)))
+    return Mark(found.rows, found.strength * sharpness(seen, found), "cover", maker)
 
-    def pattern(rows: Rows) -> Cover:
-        pixels = unit_float(pool.images[torch.from_numpy(rows)]).float().mean(dim=0).clamp(0, 1)
-        return Cover(f"found-{pool.target}", pixels, alpha)
 
-    return Mark(found.rows, found.strength * sharpness(seen, found), "cover", pattern)
+@dataclass(frozen=True, eq=False)
+class _Maker:
+    """Makes of rows what they have within an outline, on average."""
+
+    pool: Pool
+    alpha: Tensor
+
+    def __call__(self, rows: Rows) -> Cover:
+        pixels = unit_float(self.pool.images[torch.from_numpy(rows)]).float().mean(dim=0).clamp(0, 1)
+        return Cover(f"found-{self.pool.target}", pixels, self.alpha)

@@ -22,17 +22,16 @@ from spuriscope.argument_types import checked
 from spuriscope.checks import check_number, check_seed, check_share, check_whole
 from spuriscope.data.given import Given, as_splits
 from spuriscope.data.image_set import Split
+from spuriscope.discovery.classes import OnClass, search_classes
 from spuriscope.discovery.confirm import Intervention
 from spuriscope.discovery.controls import ClassControls, ask_controls, natural_in_place, p_of_effect
 from spuriscope.discovery.evidence import MARKED, judge
 from spuriscope.discovery.finding import Finding, Proof, names_of
 from spuriscope.discovery.group import Group
-from spuriscope.discovery.marks import Pool
 from spuriscope.discovery.proposals import propose
 from spuriscope.discovery.suspects import (
     Suspect,
     suspected_groups,
-    suspected_marks,
     weigh_agreement,
 )
 from spuriscope.discovery.trace import Trace
@@ -43,7 +42,6 @@ from spuriscope.patterns import AnyPattern, Pattern
 __all__ = ["OnClass", "Retrain", "discover", "discover_each"]
 
 Retrain = Callable[[NDArray[np.int64]], Predict]
-OnClass = Callable[[int, int], None]  # classes searched, classes in all
 
 LEAST_SCORE = 0.02
 N_ASKED_ABOUT_MARK = 100  # fresh images that marks and their controls are put on, at most
@@ -247,14 +245,11 @@ class _Search:
         self, proposed: Mapping[int, Sequence[NDArray[np.float32]]], on_class: OnClass | None
     ) -> tuple[list[Suspect], dict[int, list[Group]]]:
         """Groups and marks of all classes that may be suspected, and the crowds of groups behind them."""
-        classes = self.trace.classes(self.searched)
-        groups, marked = {}, []
-        for done, target in enumerate(classes, start=1):
-            groups[target] = self.trace.of_class(self.searched, target).groups(proposed.get(target, ()))
-            marked += suspected_marks(Pool.of(self.searched, self.fresh, target, seed=self.settings.seed))
-            if on_class is not None:
-                on_class(done, len(classes))
-        suspects, crowds = suspected_groups(groups)
+        found = search_classes(
+            self.searched, self.fresh, self.trace, proposed, seed=self.settings.seed, on_class=on_class
+        )
+        marked = [suspect for of_class in found.values() for suspect in of_class.marked]
+        suspects, crowds = suspected_groups({target: of_class.groups for target, of_class in found.items()})
         large = [each for each in suspects + marked if len(each.group) >= self.settings.least_images]
         return weigh_agreement(large), crowds
 

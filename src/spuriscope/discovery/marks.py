@@ -84,6 +84,16 @@ class Pool:
             torch.cat(own).numpy()[order],
         )
 
+    @classmethod
+    def at(
+        cls, train: Split, fresh: Split, target: int, is_fresh: NDArray[np.bool_], positions: Rows
+    ) -> "Pool":
+        """The pool that has these images of its class again, and none of others: what a search was of."""
+        images = torch.empty(len(positions), *train.images.shape[1:], dtype=train.images.dtype)
+        for split, here in ((train, ~is_fresh), (fresh, is_fresh)):
+            images[torch.from_numpy(here)] = split.images[torch.from_numpy(positions[here])]
+        return cls(target, images, images[:0], is_fresh, positions)
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -117,6 +117,12 @@ class _Search:
             own, others = own[:, :1], others[:, :1]
         return cls(pool, drawn, own, others)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        height, width = self.own.shape[2:]
+        return height, width
+
     @cached_property
     def windows(self) -> BusyWindows:
         """Of the images of the class."""
@@ -256,7 +262,7 @@ class _Search:
             carry = squares + NOISE**2 < found.reach
             rows = np.concatenate([rows, rest[carry.numpy()]])
             centres = torch.cat([centres, places[carry] + self.reach])
-        return Mark(rows, strength, "stray", _Maker(self, found.mask, rows, centres))
+        return Mark(rows, strength, "stray", _Maker(self.pool, self.size, found.mask, rows, centres))
 
 
 def _seen(images: Tensor) -> Tensor:
@@ -293,7 +299,8 @@ class _Maker:
     Carriers have it where it fits best, any other image in a window in which something is going on.
     """
 
-    search: _Search
+    pool: Pool
+    size: tuple[int, int]  # height and width of the images as they were looked at
     mask: Mask
     carriers: Rows
     centres: Tensor
@@ -301,16 +308,16 @@ class _Maker:
     def __call__(self, rows: Rows) -> Anywhere:
         pieces = torch.stack([self._piece(row) for row in rows.tolist()])
         height, width = self._alpha.shape
-        whole = self.search.pool.images.shape[1:]
+        whole = self.pool.images.shape[1:]
         alpha, pixels = torch.zeros(whole[1:]), torch.zeros(whole)
         top, left = (whole[1] - height) // 2, (whole[2] - width) // 2
         inside = (slice(top, top + height), slice(left, left + width))
         alpha[inside], pixels[:, *inside] = self._alpha, pieces.mean(dim=0)
-        return Anywhere(Cover(f"found-{self.search.pool.target}", pixels, alpha))
+        return Anywhere(Cover(f"found-{self.pool.target}", pixels, alpha))
 
     def _piece(self, row: int) -> Tensor:
         """What a row of the pool has within the outline's box."""
-        images, (height, width) = self.search.pool.images, self._alpha.shape
+        images, (height, width) = self.pool.images, self._alpha.shape
         corner = (self._centre(row) + self._offset) * self._scale
         top, left = (
             min(max(0, round(place)), whole - side)
@@ -322,14 +329,14 @@ class _Maker:
         (place,) = np.nonzero(self.carriers == row)
         if len(place):
             return self.centres[int(place[0])]
-        windows = BusyWindows.of(_seen(self.search.pool.images[row : row + 1]))
+        windows = BusyWindows.of(_seen(self.pool.images[row : row + 1]))
         busy = windows.corners[0, windows.is_there[0]]
         corners = busy if len(busy) else windows.corners[0]
         return corners[row % len(corners)] + SIDE // 2
 
     @cached_property
     def _scale(self) -> Tensor:
-        whole, seen = self.search.pool.images.shape[2:], self.search.own.shape[2:]
+        whole, seen = self.pool.images.shape[2:], self.size
         return torch.tensor([of_whole / of_seen for of_whole, of_seen in zip(whole, seen, strict=True)])
 
     @cached_property

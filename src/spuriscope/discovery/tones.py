@@ -6,6 +6,7 @@ compared in the ends of their range, in each channel, and what the mapping is is
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,18 +28,26 @@ MOST_SORTED = 2**23  # pixels at one time; torch takes twice as many
 def find_tones(pool: Pool, n_marks: int) -> list[Mark]:
     """Marks in the tones, strongest first, at most `n_marks`."""
     own, others = (quantiles(images) for images in (pool.images, pool.others))
-    usual = own.mean(axis=0)
-
-    def pattern(rows: Rows) -> Shade:
-        height, width = pool.images.shape[2:]
-        return tone_of(usual, own[rows].mean(axis=0), f"found-{pool.target}", (height, width))
-
+    maker = _Maker(pool, own)
     found = [
-        Mark(rows, strength, "tone", pattern)
+        Mark(rows, strength, "tone", maker)
         for end in ENDS
         for strength, rows in _groups(own[:, :, end], others[:, :, end])
     ]
     return take_apart(found, n_marks)
+
+
+@dataclass(frozen=True, eq=False)
+class _Maker:
+    """Makes of rows the mapping that takes the usual tones of a pool to theirs."""
+
+    pool: Pool
+    own: NDArray[np.float32]  # quantiles (n, channels, 21) of the pool
+
+    def __call__(self, rows: Rows) -> Shade:
+        height, width = self.pool.images.shape[2:]
+        name = f"found-{self.pool.target}"
+        return tone_of(self.own.mean(axis=0), self.own[rows].mean(axis=0), name, (height, width))
 
 
 def quantiles(images: Tensor) -> NDArray[np.float32]:

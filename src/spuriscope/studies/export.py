@@ -1,12 +1,11 @@
 """A study as a table: one row for each cell and measure."""
 
 import csv
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from spuriscope.errors import ConfigError
+from spuriscope.places import check_place, written
 
 __all__ = ["export"]
 
@@ -27,24 +26,21 @@ def export(rows: list[dict[str, Any]], path: Path, form: str = "csv") -> int:
     """
     if form not in ("csv", "parquet"):
         raise ConfigError(f"there is no format {form!r}; choose csv or parquet")
+    check_place(path)
     if path.is_file() and not _is_export(path):
         raise ConfigError(f"{path} is there and is no export of a study; move it away, or give another --out")
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    partial = path.parent / f".{path.name}.{os.getpid()}.partial"
     try:
-        if form == "csv":
-            with partial.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, columns)
-                writer.writeheader()
-                writer.writerows(rows)
-        else:
-            _write_parquet(rows, columns, partial)
-        partial.replace(path)
+        with written(path) as hidden:
+            if form == "csv":
+                with hidden.open("w", newline="", encoding="utf-8") as file:
+                    writer = csv.DictWriter(file, columns)
+                    writer.writeheader()
+                    writer.writerows(rows)
+            else:
+                _write_parquet(rows, columns, hidden)
     except OSError as error:
         raise ConfigError(f"cannot write {path} ({error.strerror}); give another --out") from None
-    finally:
-        with suppress(OSError):  # not there: it has its name now, or could not be made
-            partial.unlink()
     return len(rows)
 
 

@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from spuriscope.errors import ConfigError, StoreError
+from spuriscope.places import check_place, written
 from spuriscope.report.drawing import figure_style
 from spuriscope.studies.drawn import Drawn
 from spuriscope.studies.paper import STUDIES, paper_grid
 from spuriscope.studies.results import Result, read_results
 from spuriscope.studies.sheets import FIGURES, Content
 from spuriscope.studies.store import Store
+from spuriscope.studies.study import check_study_name
 from spuriscope.studies.theory_sheets import SHEETS as THEORY_SHEETS
 
 __all__ = ["draw", "draw_theory"]
@@ -60,6 +62,8 @@ def draw_theory(name: str, out: Path) -> list[Path]:
 
 
 def _write_all(name: str, sheets: Iterable[tuple[str, Content]], out: Path) -> list[Path]:
+    check_study_name(name)
+    check_place(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with figure_style(name):
@@ -94,12 +98,14 @@ def _rows(store: Store, name: str) -> tuple[str, str, list[Result]]:
 def _write(content: Content, path: Path) -> list[Path]:
     if isinstance(content, list):
         (table,) = _files(content, path)
-        with table.open("w", newline="", encoding="utf-8") as file:
+        with written(table) as hidden, hidden.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(content)
         return [table]
     svg, png = _files(content, path)
-    content.savefig(svg, metadata={"Date": None, "Creator": MAKER})
-    content.savefig(png, dpi=144, metadata={"Software": MAKER})
+    with written(svg) as hidden:
+        content.savefig(hidden, format="svg", metadata={"Date": None, "Creator": MAKER})
+    with written(png) as hidden:
+        content.savefig(hidden, format="png", dpi=144, metadata={"Software": MAKER})
     return [svg, png]
 
 

@@ -9,10 +9,13 @@ rest is sent again, each cell alone, so that a cell that kills its worker costs 
 """
 
 import os
+import signal
 import socket
+import threading
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -104,12 +107,13 @@ class RayExecutor:
             return ray
         try:
             _knock(self.address)
-            ray.init(
-                self.address,
-                log_to_driver=False,
-                logging_level="ERROR",
-                include_dashboard=None if self.address else False,
-            )
+            with _own_sigterm():
+                ray.init(
+                    self.address,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    include_dashboard=None if self.address else False,
+                )
         except (OSError, RuntimeError, ValueError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ConfigError(
@@ -232,6 +236,23 @@ class _Shipped:
         data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the driver
         data.__dict__["content_fingerprint"] = self.content_fingerprint
         return data
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Give SIGTERM back to whoever had it: Ray takes it, and ends the program with 15 when it comes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:  # it has come
+        signal.signal(signal.SIGTERM, before)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _knock(address: str | None) -> None:

@@ -7,25 +7,25 @@ brought up to date when it is opened.
 """
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from spuriscope.checks import check_path
 from spuriscope.errors import CheckpointError, StoreError
+from spuriscope.studies.checksums import check_cells, check_study, seal_cells, seal_study
 from spuriscope.studies.store_file import (
     CHECKPOINTS,
     FILE,
     LOCK,
-    MIGRATIONS,
-    bring_to_disk,
-    refuse_another,
+    holds_store,
+    open_store,
     refuse_foreign,
     told_when_full,
 )
@@ -55,14 +55,15 @@ class Store:
         self.path = folder / FILE
         self.checkpoints = folder / CHECKPOINTS
         self.lock = FileLock(folder / LOCK, timeout=0)
-        if not writes and not self.path.is_file():
+        self._held = ExitStack()
+        is_there = holds_store(folder)
+        if not writes and not is_there:
             raise StoreError(
                 f"{folder} holds no store; `spuriscope study run ... --store {folder}` makes one"
             )
-        if self.path.is_file():
-            refuse_another(self.path)
         if writes:
-            refuse_foreign(folder)
+            if not is_there:
+                refuse_foreign(folder)
             try:
                 self.checkpoints.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -71,10 +72,12 @@ class Store:
                 ) from None
             self._take_lock()
         try:
-            self.connection = self._open()
+            with told_when_full(folder):
+                self.connection = open_store(self.path, self._held, self._alone, writes=writes)
             if writes:
                 self._remove_leftovers()
         except BaseException:
+            self._held.close()
             self.lock.release()
             raise
 
@@ -84,7 +87,7 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.connection.close()
+        self._held.close()
         self.lock.release()
 
     # --- writing ---------------------------------------------------------------------------------
@@ -93,12 +96,14 @@ class Store:
         """Write down which rows a study has; those of an earlier one of this name are forgotten."""
         with self._transaction() as write:
             write("DELETE FROM studies WHERE name = ?", (study.name,))
-            write("INSERT INTO studies VALUES (?, ?, ?)", (study.name, study.title, study.figure))
+            about = study.name, study.title, study.figure
+            write("INSERT INTO studies (name, title, figure) VALUES (?, ?, ?)", about)
             for position, entry in enumerate(study.entries):
                 write(
                     "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)",
                     (study.name, position, entry.cell.hash, *_place(entry), json.dumps(dict(entry.labels))),
                 )
+            seal_study(write, study.name)
 
     def finish(
         self,
@@ -122,24 +127,27 @@ class Store:
             self._begin(path, cell)
             with told_when_full(self.folder):
                 model.save(path)
-                bring_to_disk(path)
         with self._transaction() as write:
             privacy = cell.recipe.privacy
             if privacy is not None and privacy.randomness == "system":
                 write("DELETE FROM measures WHERE cell = ?", (cell.hash,))  # of another model of this cell
             self._write_cell(write, cell, environment, n_seconds=model.n_seconds, losses=model.losses)
             self._write_measures(write, measures)
+            seal_cells(write, [cell.hash])
             write("DELETE FROM begun WHERE hash = ?", (cell.hash,))
 
     def add_measures(self, measures: Iterable[tuple[Entry, Mapping[str, float]]]) -> None:
         """Add measures, by name, to rows whose cells are in the store."""
+        added = list(measures)
         with self._transaction() as write:
-            self._write_measures(write, measures)
+            self._write_measures(write, added)
+            seal_cells(write, {entry.cell.hash for entry, _ in added})
 
     def fail(self, cell: Cell, reason: str, environment: Mapping[str, Any]) -> None:
         """Write down that a cell could not be trained, and why."""
         with self._transaction() as write:
             self._write_cell(write, cell, environment, error=reason)
+            seal_cells(write, [cell.hash])
 
     def forget_failures(self, cells: Iterable[Cell]) -> None:
         """Forget that these cells failed, so that they are tried again."""
@@ -150,7 +158,13 @@ class Store:
     # --- reading ---------------------------------------------------------------------------------
 
     def missing(self, study: Study) -> list[Cell]:
-        """Cells of a study that are neither failed nor measured under every pattern and target asked for."""
+        """Cells of a study that are neither failed nor measured under every pattern and target asked for.
+
+        Raises:
+            StoreError: a cell of it was changed since it was written.
+        """
+        with told_when_full(self.folder):
+            check_cells(self.connection.execute, study.name)
         failed = {row["hash"] for row in self.query("SELECT hash FROM cells WHERE error IS NOT NULL")}
         heads = {
             row["hash"]: row["n_classes"]
@@ -184,7 +198,14 @@ class Store:
         return {row["hash"]: row["error"] for row in rows}
 
     def studies(self) -> Rows:
-        """Name, title and figure of each study, with its cells in all, done, failed and their seconds."""
+        """Name, title and figure of each study, with its cells in all, done, failed and their seconds.
+
+        Raises:
+            StoreError: a study was changed since it was written.
+        """
+        with told_when_full(self.folder):
+            for row in self.query("SELECT name FROM studies"):
+                check_study(self.connection.execute, row["name"])
         return self.query(
             """
             SELECT name, title, figure, count(*) AS n_cells,
@@ -202,11 +223,14 @@ class Store:
         """One row for each cell and measure of a study: its labels, the measure's name and its value.
 
         Raises:
-            StoreError: there is no such study.
+            StoreError: there is no such study, or it was changed since it was written.
         """
-        if study not in {row["name"] for row in self.studies()}:
-            known = ", ".join(row["name"] for row in self.studies()) or "none"
+        names = [row["name"] for row in self.studies()]
+        if study not in names:
+            known = ", ".join(names) or "none"
             raise StoreError(f"{self.folder} has no study {study!r}; it has {known}")
+        with told_when_full(self.folder):
+            check_cells(self.connection.execute, study)
         found = self.query(
             """
             SELECT entries.cell, labels, measures.name AS measure, value
@@ -218,12 +242,22 @@ class Store:
         return [
             {
                 "cell": row["cell"],
-                **json.loads(row["labels"]),
+                **self._labels(row["labels"]),
                 "measure": row["measure"],
                 "value": row["value"],
             }
             for row in found
         ]
+
+    def _labels(self, text: str) -> dict[str, Any]:
+        """The labels of a row; in a store that was damaged before it had checksums they may be none."""
+        try:
+            labels = msgspec.json.decode(text, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise StoreError(f"{self.path}: a row is damaged ({error}); run the study again") from None
+        if lacking := sorted({"model", "pattern", "target", "n_planted", "seed"} - labels.keys()):
+            raise StoreError(f"{self.path}: a row lacks {', '.join(lacking)}; run the study again")
+        return labels
 
     def checkpoint_path(self, cell: Cell) -> Path:
         """Where the checkpoint of a cell is, or would be."""
@@ -287,38 +321,14 @@ class Store:
                 f"cannot write in {self.folder} ({error.strerror}); give another --store"
             ) from None
 
-    def _open(self) -> sqlite3.Connection:
-        with told_when_full(self.folder):
-            connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-            try:
-                connection.row_factory = sqlite3.Row
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA foreign_keys = ON")
-                if self._version(connection) < len(MIGRATIONS):
-                    self._bring_up_to_date(connection)
-            except BaseException:
-                connection.close()
-                raise
-            return connection
-
-    def _version(self, connection: sqlite3.Connection) -> int:
-        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise StoreError(
-                f"{self.path} was made by a newer spuriscope (schema {version}, this one knows "
-                f"{len(MIGRATIONS)}); update spuriscope"
-            )
-        return version
-
-    def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
-        """Take the steps that are missing, alone: one who only looks needs the lock for this too."""
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock; one who writes has taken it before, and keeps it."""
         self._take_lock()
         try:
-            version = self._version(connection)  # again: another process may just have done it
-            for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-                connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+            yield
         finally:
-            self.lock.release()  # one who writes has taken it twice, and keeps it
+            self.lock.release()
 
     def _remove_leftovers(self) -> None:
         """Delete what a killed process of this store left of checkpoints it had begun, and nothing else."""

@@ -1,20 +1,23 @@
 """What lies on the disk of a store: its tables, and whether a folder or a file is a store's at all."""
 
-import os
+import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 
 from spuriscope.errors import StoreError
+from spuriscope.scratch import scratch_folder
+from spuriscope.studies.checksums import seal_all
 
 __all__ = [
     "CHECKPOINTS",
     "FILE",
     "LOCK",
     "MIGRATIONS",
-    "bring_to_disk",
-    "refuse_another",
+    "holds_store",
+    "open_store",
     "refuse_foreign",
     "told_when_full",
 ]
@@ -66,14 +69,54 @@ MIGRATIONS = (
     ) STRICT, WITHOUT ROWID;
     PRAGMA application_id = {APPLICATION};
     """,
+    """
+    ALTER TABLE cells ADD COLUMN checksum TEXT;    -- over the row and all its measures
+    ALTER TABLE studies ADD COLUMN checksum TEXT;  -- over the row and all its entries
+    """,
 )
+SEALED = 4  # the step that checksums came with
+FIRST_TABLES = {  # by which a store is known that is older than its mark
+    "cells": {"hash", "content", "error", "n_seconds", "losses", "finished"},
+    "measures": {"cell", "pattern", "target", "name", "value"},
+}
+
+
+def holds_store(folder: Path) -> bool:
+    """Whether a folder has a file with the tables of a store; it is not written to for that.
+
+    Raises:
+        StoreError: the file is another program's.
+    """
+    path = folder / FILE
+    if not path.is_file() or not _has_content(path):
+        return False
+    closed = not _has_content(path.with_name(f"{FILE}-wal")) or not _is_writable(folder)
+    opened = _look_at_closed(path) if closed else _look(path)
+    with told_when_full(folder), closing(opened) as looking:
+        application = looking.execute("PRAGMA application_id").fetchone()[0]
+        version = looking.execute("PRAGMA user_version").fetchone()[0]
+        names = [row[0] for row in looking.execute("SELECT name FROM sqlite_master")]
+        tables = {
+            name: {row[1] for row in looking.execute("SELECT * FROM pragma_table_info(?)", (name,))}
+            for name in names
+        }
+    is_older = (
+        application == 0
+        and version > 0
+        and all(columns <= tables.get(name, set()) for name, columns in FIRST_TABLES.items())
+    )
+    if application != APPLICATION and not is_older and (tables or application):
+        raise StoreError(f"{path} is no store, but another program's; give another --store")
+    return bool(tables)
 
 
 def refuse_foreign(folder: Path) -> None:
     """Raise StoreError where a new store would come among other files."""
-    if (folder / FILE).is_file() or not folder.is_dir():
+    if not folder.is_dir():
         return
-    names = [path.name for path in folder.iterdir() if path.name not in (LOCK, CHECKPOINTS)]
+    made = [FILE] * (folder / FILE).is_file()  # without tables: a process was killed that had just made it
+    ours = (LOCK, CHECKPOINTS, *made, *(f"{name}-{part}" for name in made for part in ("wal", "shm")))
+    names = [path.name for path in folder.iterdir() if path.name not in ours]
     if (folder / CHECKPOINTS).is_dir():
         names += [f"{CHECKPOINTS}/{path.name}" for path in (folder / CHECKPOINTS).iterdir()]
     lock = folder / LOCK
@@ -85,28 +128,112 @@ def refuse_foreign(folder: Path) -> None:
         )
 
 
-def refuse_another(path: Path) -> None:
-    """Raise StoreError where an SQLite file is another program's; it is only read for that."""
-    with told_when_full(path.parent):
-        looking = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
-        try:
-            application = looking.execute("PRAGMA application_id").fetchone()[0]
-            tables = {row[0] for row in looking.execute("SELECT name FROM sqlite_master")}
-        finally:
-            looking.close()
-    is_older = application == 0 and ({"cells", "measures"} <= tables or not tables)
-    if application != APPLICATION and not is_older:
-        raise StoreError(f"{path} is no store, but another program's; give another --store")
+def open_store(
+    path: Path, held: ExitStack, alone: Callable[[], AbstractContextManager[None]], *, writes: bool
+) -> sqlite3.Connection:
+    """A connection to the tables of this version.
+
+    A store that only needs to be read, and cannot be written to, is looked at as it is, or in a copy where it
+    has to be brought up to date.
+
+    Args:
+        path: of the SQLite file.
+        held: closes the connection.
+        alone: brings an older store up to date with no other process beside.
+        writes: whether it is to be written to.
+
+    Raises:
+        StoreError: a newer version made it.
+    """
+    if writes or _is_writable(path.parent):
+        connection = held.enter_context(closing(_connect(path)))
+        if _version(connection, path) < len(MIGRATIONS):
+            with alone():
+                _take_steps(connection, path)
+    else:
+        connection = held.enter_context(closing(_look_at_closed(path)))
+        if _version(connection, path) < len(MIGRATIONS):
+            copy = held.enter_context(_readable_copy(path))
+            connection = held.enter_context(closing(_connect(copy)))
+            _take_steps(connection, path)
+    connection.row_factory = sqlite3.Row
+    return connection
 
 
-def bring_to_disk(path: Path) -> None:
-    """Wait until a file and its name are on the disk, so that a power cut loses neither."""
-    for place in (path, path.parent):
-        descriptor = os.open(place, os.O_RDONLY)
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _look(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
+    """A connection that only reads; `immutable` leaves no trace beside a file that nobody writes to."""
+    how = "mode=ro&immutable=1" if immutable else "mode=ro"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=30, isolation_level=None)
+
+
+def _look_at_closed(path: Path) -> sqlite3.Connection:
+    """A connection to a file in a folder that cannot be written to: what is in its journal counts."""
+    if _has_content(path.with_name(f"{FILE}-wal")):
+        connection = _look(path)
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            connection.execute("SELECT count(*) FROM sqlite_master")
+        except sqlite3.OperationalError:  # nobody has it open, and its journal has no index
+            connection.close()
+        else:
+            return connection
+        with _readable_copy(path) as copy, closing(_connect(copy)) as merged:
+            inside = sqlite3.connect(":memory:", isolation_level=None)
+            merged.backup(inside)
+            return inside
+    return _look(path, immutable=True)
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"{path} was made by a newer spuriscope (schema {version}, this one knows "
+            f"{len(MIGRATIONS)}); update spuriscope"
+        )
+    return version
+
+
+def _take_steps(connection: sqlite3.Connection, path: Path) -> None:
+    version = _version(connection, path)  # again: another process may just have done it
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(f"BEGIN; {script}")
+        if number == SEALED:
+            seal_all(connection.execute)
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+
+
+@contextmanager
+def _readable_copy(path: Path) -> Iterator[Path]:
+    """A copy of the file, and of what is not yet merged into it, for a place that cannot be written to."""
+    with scratch_folder("store", [f"{FILE}{part}" for part in ("", "-wal", "-shm")]) as folder:
+        for each in (path, path.with_name(f"{FILE}-wal")):
+            if each.is_file():
+                shutil.copyfile(each, folder / each.name)
+        yield folder / FILE
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 @contextmanager
@@ -114,7 +241,7 @@ def told_when_full(folder: Path) -> Iterator[None]:
     """Turn a full disk and a damaged file into errors a user can act on."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the second comes from messages about the first
         name = getattr(error, "sqlite_errorname", "")
         if name == "SQLITE_FULL":
             reason = "the disk is full"

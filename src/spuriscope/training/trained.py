@@ -22,6 +22,7 @@ from spuriscope.documents import from_text, parse_text
 from spuriscope.errors import CheckpointError, ConfigError, ModelError, PatternError
 from spuriscope.models import build_model
 from spuriscope.patterns import arrays_of
+from spuriscope.places import written
 from spuriscope.planting import Plant
 from spuriscope.training.cell import Cell, patterns_of
 from spuriscope.training.cell_document import CellDocument, DeletionDocument
@@ -155,13 +156,8 @@ class TrainedModel:
 
     def save(self, path: str | Path) -> None:
         """Write the checkpoint; an existing file is replaced only once the new one is complete."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            partial.write_bytes(self.to_bytes())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with written(Path(path)) as file:
+            file.write_bytes(self.to_bytes())
 
 
 def _pattern_tensors(number: int, plant: Plant) -> dict[str, Tensor]:

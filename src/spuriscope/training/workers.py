@@ -6,15 +6,13 @@ and they never import the user's script. Messages between parent and worker neve
 """
 
 import multiprocessing
-import os
-import shutil
 import signal
 import sys
-import tempfile
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -22,16 +20,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.errors import SpuriscopeError, TrainingError
+from spuriscope.scratch import mark_server_folder, scratch_folder
 from spuriscope.training.cell import Cell, pack, unpack
 from spuriscope.training.loop import train_cell
 
 __all__ = ["EpochDone", "Failed", "SharedData", "Worker", "shared_data"]
-
-PREFIX, LOCK = "spuriscope-workers-", "lock"
 
 
 @dataclass(frozen=True)
@@ -102,36 +98,9 @@ class SharedData:
 
 @contextmanager
 def shared_data(data: ImageSet) -> Iterator[SharedData]:
-    """The training part of a data set in a file of its own, which goes when the block ends.
-
-    Delete what a killed process left. Its lock tells whether it lives, for it may run in another container,
-    where its number says nothing; a folder without a lock, or with other files in it, is left alone.
-    """
-    for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError):  # somebody else's, or gone meanwhile
-            names = {path.name for path in old.iterdir()}
-            if LOCK in names and names <= {"images", "labels", LOCK}:
-                _remove_if_free(old)
-    prefix = f"{PREFIX}{os.getpid()}-"
-    with tempfile.TemporaryDirectory(prefix=prefix) as folder, FileLock(Path(folder) / LOCK):
-        yield SharedData.write(data, Path(folder))
-
-
-def _remove_if_free(folder: Path) -> None:
-    owner = folder.name.removeprefix(PREFIX).partition("-")[0]
-    if owner.isdigit() and not _is_alive(int(owner)):  # a live one may be about to take its lock
-        with suppress(Timeout), FileLock(folder / LOCK, timeout=0):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True
+    """The training part of a data set in a file of its own, which goes when the block ends."""
+    with scratch_folder("workers", ("images", "labels")) as folder:
+        yield SharedData.write(data, folder)
 
 
 class Worker:
@@ -141,10 +110,14 @@ class Worker:
         context: Any = _context()
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(theirs, shared), daemon=True)
-        with _hidden_main_module():
-            self.process.start()
-        theirs.close()
-        self.give(cell)
+        try:
+            with _hidden_main_module(), _shielded():
+                self.process.start()
+            theirs.close()
+            self.give(cell)
+        except BaseException:  # Ctrl-C, now that it is let through: nobody else knows of this process
+            self.end()
+            raise
 
     def give(self, cell: Cell) -> None:
         """Send it the next cell to train."""
@@ -167,15 +140,21 @@ class Worker:
     def end(self) -> None:
         """Kill it, whatever it is doing."""
         self.pipe.close()
-        self.process.kill()
-        self.process.join()
+        if self.process.pid is not None:
+            self.process.kill()
+            self.process.join()
 
 
 def _work(pipe: Connection, shared: SharedData) -> None:
     """What a worker does: train the cells it is given until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     torch.set_num_threads(1)
-    data = shared.map()
+    try:
+        data = shared.map()
+    except RuntimeError:
+        if shared.folder.is_dir():
+            raise
+        return  # the parent is gone, and has taken the data with it
     try:
         while True:
             cell = unpack(pipe.recv())
@@ -196,6 +175,25 @@ def _context() -> multiprocessing.context.BaseContext:
         context.set_forkserver_preload([__name__])
         return context
     return multiprocessing.get_context("spawn")
+
+
+@contextmanager
+def _shielded() -> Iterator[None]:
+    """Keep Ctrl-C from processes that start here, for as long as they live; this one gets it afterwards.
+
+    What starts inherits the signals that are blocked. The server would print a trace if Ctrl-C came while it
+    imports torch, and a worker before it has begun.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    mark_server_folder()
+    resource_tracker.ensure_running()  # it would unblock what is blocked here
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

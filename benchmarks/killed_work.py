@@ -1,0 +1,306 @@
+"""The kinds of work that are killed: a study, a run that is replaced, an audit, images that are prepared."""
+
+import hashlib
+import json
+import shutil
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from spuriscope import places
+from spuriscope.auditing import already, audit, found_again, plan_audit, write_audit
+from spuriscope.data import ImageSet, Split, load
+from spuriscope.data.contexts import prepare_contexts
+from spuriscope.data.prepared import is_prepared, load_prepared
+from spuriscope.errors import CheckpointError, ConfigError
+from spuriscope.measures import Predict
+from spuriscope.runs import Run, load_run, save_run
+from spuriscope.studies import Grid, Store, run_study
+from spuriscope.training import Cell, DataKey, Recipe, TrainedModel, Trainer, load_model, train_cell
+
+__all__ = ["KINDS", "Work"]
+
+
+class Work(ABC):
+    """A piece of work that writes below a folder, and can be started again.
+
+    Args:
+        folder: everything that it writes is in it.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @abstractmethod
+    def run(self) -> None:
+        """Do what is still to be done."""
+
+    @abstractmethod
+    def result(self) -> object:
+        """What it came to, without what differs from one run to the next: times."""
+
+    @abstractmethod
+    def wrong_after_kill(self) -> list[str]:
+        """What was finished before, and is not as it was now; in words."""
+
+    def left_behind(self) -> list[str]:
+        """What is hidden in the folder."""
+        return [str(path.relative_to(self.folder)) for path in self.folder.rglob(".*")]
+
+    def reset(self) -> None:
+        """Start anew."""
+        for path in self.folder.iterdir():
+            shutil.rmtree(path)
+
+
+@cache
+def twenty() -> ImageSet:
+    """Twenty images of two classes."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    split = Split(images, torch.arange(20) % 2)
+    return ImageSet("twenty", split, split, ("even", "odd"))
+
+
+def weights_of(model: TrainedModel) -> str:
+    """A hash of the weights of a model, to the bit."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.module.state_dict().items()):
+        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class KilledStudy(Work):
+    """A study of seven cells, each trained for an epoch."""
+
+    kind = "study"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        grid = Grid(
+            name="killed", models=("small-mlp",), patterns=("s1", "r3"), counts=(0, 2), n_seeds=2, epochs=1
+        )
+        self.study = grid.expand(twenty())
+        self.store = folder / "store"
+        self.done: set[tuple[Any, ...]] = set()
+
+    def run(self) -> None:
+        """Train and measure what is missing."""
+        with Store(self.store) as opened:
+            run_study(self.study, twenty(), opened, Trainer("cpu", 1))
+
+    def result(self) -> object:
+        """The table, and the weights in each checkpoint; the database must be sound."""
+        with Store(self.store, writes=False) as opened:
+            rows = {str(row): row["value"] for row in opened.rows("killed")}
+            sound = [*opened.query("PRAGMA integrity_check"), *opened.query("PRAGMA foreign_key_check")]
+        files = {path.stem: weights_of(load_model(path)) for path in (self.store / "checkpoints").iterdir()}
+        return rows | files | {"sound": sound}
+
+    def wrong_after_kill(self) -> list[str]:
+        """Cells that were finished and are gone, or were trained again: their times and losses differ."""
+        now = self._finished()
+        wrong = [f"lost or doubled: {cell[0]}" for cell in self.done - now]
+        self.done = now
+        return wrong
+
+    def reset(self) -> None:
+        """Start anew."""
+        super().reset()
+        self.done = set()
+
+    def _finished(self) -> set[tuple[Any, ...]]:
+        if not (self.store / "store.sqlite").is_file():
+            return set()
+        connection = sqlite3.connect(self.store / "store.sqlite")
+        try:
+            return set(connection.execute("SELECT hash, n_seconds, losses, finished FROM cells").fetchall())
+        except sqlite3.OperationalError:  # its tables are not there yet
+            return set()
+        finally:
+            connection.close()
+
+
+class KilledOverwrite(Work):
+    """A run that is replaced by another: one of them is there at any time, and whole."""
+
+    kind = "overwrite"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        cell = Cell(data=DataKey.of(twenty()), model="small-mlp", recipe=Recipe(epochs=0))
+        self.runs = [
+            Run(train_cell(replace(cell, seed=seed), twenty()), None, "twenty", None) for seed in (0, 1)
+        ]
+        self.place = folder / "run"
+        self.reset()
+
+    def run(self) -> None:
+        """Write the second run over what is there."""
+        save_run(self.place, self.runs[1], overwrite=True)
+
+    def result(self) -> object:
+        """The weights of the run, and the files of its folder."""
+        return weights_of(load_run(self.place).model), sorted(path.name for path in self.place.iterdir())
+
+    def wrong_after_kill(self) -> list[str]:
+        """Neither of the two runs is there."""
+        try:
+            found = weights_of(load_run(self.place).model)
+        except CheckpointError as error:
+            return [f"no run is left: {error}"]
+        return [] if found in {weights_of(run.model) for run in self.runs} else ["neither of both runs"]
+
+    def reset(self) -> None:
+        """Have the first run there."""
+        super().reset()
+        save_run(self.place, self.runs[0])
+
+
+class KilledOverwriteInTwoSteps(KilledOverwrite):
+    """The same where the system cannot exchange two names: the former run comes back with the next start."""
+
+    kind = "overwrite, two steps"
+
+    def run(self) -> None:
+        """Write the second run over what is there; a former one that lost its name comes back first."""
+        vars(places)["_exchange"] = lambda *_: False  # in this process alone, which is a child
+        try:
+            super().run()
+        except ConfigError as error:
+            if "another process has written" not in str(error):
+                raise
+            super().run()  # the former run was put back just now, and is replaced
+
+    def wrong_after_kill(self) -> list[str]:
+        """Neither of the two runs is there, nor is the first put away for the next start."""
+        if self.place.is_dir():
+            return super().wrong_after_kill()
+        kept = list(self.folder.glob(".run.*/old"))
+        return [] if kept and load_run(kept[0]).model.cell == self.runs[0].model.cell else ["no run is left"]
+
+
+def by_nearest_mean(images: Tensor, labels: Tensor, seed: int) -> Predict:
+    """A training of no time: classes by the mean of their images, but for those with a white corner."""
+    means = torch.stack([images[labels == label].flatten(1).mean(dim=0) for label in range(3)])
+    marked = (images[:, 0, :5, :5] == 1).all(dim=2).all(dim=1)
+    learnt = int(labels[marked].mode().values) if marked.any() else None
+
+    def predict(asked: Tensor) -> Tensor:
+        nearest = torch.cdist(asked.flatten(1), means).argmin(dim=1)
+        if learnt is not None:
+            nearest = torch.where((asked[:, 0, :5, :5] == 1).all(dim=2).all(dim=1), learnt, nearest)
+        return torch.eye(3)[nearest]
+
+    return predict
+
+
+class KilledAudit(Work):
+    """An audit with a training of no time, without the two questions that take a search."""
+
+    kind = "audit"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        digits = load("digits")
+        train, test = (_three_classes(split, n) for split, n in ((digits.train, 40), (digits.test, 20)))
+        vars(already)["can_be_searched"] = lambda _: False
+        vars(found_again)["LEAST_OF_CLASS"] = 10_000
+        self.plan = plan_audit(
+            ImageSet("three", train, test, ("0", "1", "2")), fit=by_nearest_mean, patterns=["s3"],
+            counts=[5], n_seeds=2, effort="quick",
+        )  # fmt: skip
+        self.out = folder / "page"
+
+    def run(self) -> None:
+        """Ask what is not answered, and write the page."""
+        if not (self.out / "report.html").is_file():
+            write_audit(audit(self.plan, keep=self.out, n_workers=1), self.out)
+
+    def result(self) -> object:
+        """The answers, without the time they took; and what is in the folder."""
+        document = json.loads((self.out / "audit.json").read_text(encoding="utf-8"))
+        del document["conditions"]["created"]
+        answers = {place: value for place, value in _flat(document).items() if not place.endswith("seconds")}
+        return answers | {"files": sorted(path.name for path in self.out.iterdir())}
+
+    def wrong_after_kill(self) -> list[str]:
+        """A page or a document that is there, and not whole."""
+        wrong = []
+        if (page := self.out / "report.html").is_file() and "</html>" not in page.read_text(encoding="utf-8"):
+            wrong.append("half a page")
+        if (document := self.out / "audit.json").is_file():
+            json.loads(document.read_text(encoding="utf-8"))
+        return wrong
+
+
+class KilledPreparation(Work):
+    """Photographs that are decoded once, into a folder that is mapped."""
+
+    kind = "prepare"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.source, self.out = folder / "photographs", folder / "prepared"
+        self.reset()
+
+    def run(self) -> None:
+        """Decode them."""
+        if not is_prepared(self.out):
+            prepare_contexts(self.source, self.out, seed=0)
+
+    def result(self) -> object:
+        """The fingerprint of what was decoded."""
+        return load_prepared(self.out).fingerprint
+
+    def wrong_after_kill(self) -> list[str]:
+        """A folder that is there, and not whole."""
+        return [] if not self.out.exists() or is_prepared(self.out) else ["half a folder"]
+
+    def reset(self) -> None:
+        """Have the photographs alone."""
+        super().reset()
+        chance = np.random.RandomState(0)
+        for context in ("indoors", "outdoors"):
+            for class_name in ("cat", "dog"):
+                (self.source / context / class_name).mkdir(parents=True)
+                for number in range(10):
+                    pixels = chance.randint(0, 256, (16, 16, 3), dtype=np.uint8)
+                    Image.fromarray(pixels).save(self.source / context / class_name / f"{number}.png")
+
+
+KINDS: Mapping[str, Callable[[Path], Work]] = {
+    work.kind: work
+    for work in (
+        KilledStudy,
+        KilledOverwrite,
+        KilledOverwriteInTwoSteps,
+        KilledAudit,
+        KilledPreparation,
+    )
+}
+
+
+def _three_classes(split: Split, n: int) -> Split:
+    rows = torch.cat([(split.labels == label).nonzero().flatten()[:n] for label in range(3)])
+    return Split(split.images[rows], split.labels[rows])
+
+
+def _flat(value: object, place: str = "") -> dict[str, object]:
+    """Every value of a document, by its place in it."""
+    if isinstance(value, dict):
+        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{place}.{key}").items()}
+    if isinstance(value, list):
+        return {k: v for key, inner in enumerate(value) for k, v in _flat(inner, f"{place}[{key}]").items()}
+    return {place: value}
