@@ -146,7 +146,8 @@ def _near(draw: Random, value: Any) -> Any:
     if isinstance(value, bool) or draw.random() < 0.5:
         return odd_value(draw)
     if isinstance(value, int):
-        return draw.choice((value + 1, value - 1, -value, draw.choice(NUMBERS), float(value), str(value)))
+        half = value / 2 if abs(value) < 2**64 else 0.5
+        return draw.choice((value + 1, value - 1, -value, draw.choice(NUMBERS), half, 2 * half, str(value)))
     if isinstance(value, float):
         return draw.choice((-value, value * 1e9, 0.0, int(value) if abs(value) < 1e9 else 0, str(value)))
     if isinstance(value, str):

@@ -492,6 +492,10 @@ def test_the_form_of_a_model_takes_numbers_of_any_kind(mean: Any) -> None:
     assert torch.equal(form.prepare(torch.ones(1, 1, 2, 2)), torch.ones(1, 1, 2, 2))
 
 
+def test_a_message_of_what_cannot_be_shown_is_no_longer_than_others() -> None:
+    assert len(str(DataError("\0" * 10**6))) <= LONGEST_MESSAGE + len(" ... ")
+
+
 def test_settings_that_are_no_lists_and_no_mappings_are_one_line() -> None:
     bad: list[tuple[str, Any]] = [("milestones", 5), ("milestones", "12"), ("milestones", [["a"]])]
     for name, value in [*bad, ("privacy", []), ("privacy", 3)]:

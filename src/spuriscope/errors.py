@@ -21,13 +21,16 @@ def one_line(text: str) -> str:
     """A text as one printable line: line ends become spaces, what cannot be shown its escape, and of a long
     one the middle is left out, for its end says what to do.
     """
-    if len(text) > LONGEST_MESSAGE:
-        half = LONGEST_MESSAGE // 2
-        text = f"{text[:half]} ... {text[-half:]}"
+    text = _without_middle(text)
     if text.isprintable():
         return text
     words = " ".join(text.splitlines()) if "\n" in text or "\r" in text else text
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in words)
+    return _without_middle("".join(each if each.isprintable() else ascii(each)[1:-1] for each in words))
+
+
+def _without_middle(text: str) -> str:
+    half = LONGEST_MESSAGE // 2
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:half]} ... {text[-half:]}"
 
 
 class ConfigError(SpuriscopeError):
