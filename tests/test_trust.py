@@ -47,6 +47,7 @@ from spuriscope.planting import parse_planted_set
 from spuriscope.reading import Reading
 from spuriscope.runs import Run, load_run, save_run
 from spuriscope.sealing import checksum
+from spuriscope.studies.results import distinct, own_settings, results
 from spuriscope.training import Cell, DataKey, Recipe, TrainedModel, load_model
 from spuriscope.training.checkpoint import to_file, to_parts
 from spuriscope.training.loop import initial_model
@@ -494,6 +495,16 @@ def test_the_form_of_a_model_takes_numbers_of_any_kind(mean: Any) -> None:
 
 def test_a_message_of_what_cannot_be_shown_is_no_longer_than_others() -> None:
     assert len(str(DataError("\0" * 10**6))) <= LONGEST_MESSAGE + len(" ... ")
+
+
+def test_rows_whose_recipes_differ_in_their_milestones_are_told_apart() -> None:
+    rows = [
+        {"cell": str(number), "seed": 0, "milestones": [number], "measure": "score_all", "value": 0.5}
+        for number in (1, 2)
+    ]
+    found = results(json.loads(json.dumps(rows)))
+    assert distinct(found, "milestones") == [(1,), (2,)]
+    assert own_settings(found)["milestones"] == (1,)
 
 
 def test_settings_that_are_no_lists_and_no_mappings_are_one_line() -> None:
