@@ -345,6 +345,21 @@ def test_a_checkpoint_whose_texts_are_of_the_wrong_type_is_one_line(
         TrainedModel.from_bytes(to_file(texts | {name: text}, tensors), source="it")
 
 
+@pytest.mark.parametrize(
+    "shape", [[1, -8, 28], [1, 0, 28], [1, 2**20, 2**20], [1, 2**40, 2**40], [1, 28], [1, 28, 10**30]]
+)
+def test_a_checkpoint_does_not_make_a_model_larger_than_its_weights(
+    shape: list[int], model: TrainedModel
+) -> None:
+    clean = TrainedModel(model.cell.clean_twin, model.module, (0.5,), 1.0)
+    texts, tensors = to_parts(clean.to_bytes(), "x")
+    del texts["spuriscope"]
+    cell = json.loads(texts["cell"])
+    cell["data"]["shape"] = shape
+    with pytest.raises(CheckpointError):
+        TrainedModel.from_bytes(to_file(texts | {"cell": json.dumps(cell)}, tensors), source="it")
+
+
 @pytest.mark.parametrize("metadata", ["null", "3", '["a"]', '{"cell": 3}', DEEP])
 def test_a_header_whose_metadata_are_none_is_one_line(metadata: str, tmp_path: Path) -> None:
     text = f'{{"__metadata__": {metadata}}}'.encode()

@@ -45,12 +45,21 @@ class DataKey:
         fingerprint: of the content, `ImageSet.fingerprint`.
         shape: (channels, height, width) of an image.
         class_names: position = label.
+
+    Raises:
+        ConfigError: a side is no number of pixels, or there are no classes.
     """
 
     name: str
     fingerprint: str
     shape: tuple[int, int, int]
     class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for side in self.shape:
+            check_whole("each number of a shape", side, least=1)
+        if not self.class_names:
+            raise ConfigError(f"{self.name} has no classes; a classifier needs two or more")
 
     @classmethod
     def of(cls, data: ImageSet) -> "DataKey":

@@ -144,8 +144,9 @@ class TrainedModel:
         except ConfigError as error:
             raise CheckpointError(f"{source}: its part is damaged ({error}); train it again") from None
         cell = Cell.from_json(cell_content, patterns, part)
-        module = build_model(cell.model, cell.data.shape, len(cell.data.class_names))
         weights = {name.removeprefix(WEIGHTS): tensors[name] for name in tensors if name.startswith(WEIGHTS)}
+        _check_size(cell, weights, source)
+        module = build_model(cell.model, cell.data.shape, len(cell.data.class_names))
         try:
             module.load_state_dict(weights)
         except (RuntimeError, TypeError) as error:  # the latter: a tensor that is not to be converted
@@ -158,6 +159,23 @@ class TrainedModel:
         """Write the checkpoint; an existing file is replaced only once the new one is complete."""
         with written(Path(path)) as file:
             file.write_bytes(self.to_bytes())
+
+
+def _check_size(cell: Cell, weights: Mapping[str, Tensor], source: str) -> None:
+    """Raise CheckpointError where a model would need more weights than its file has, before it is made."""
+    try:
+        with torch.device("meta"):  # which takes no memory
+            wanted = build_model(cell.model, cell.data.shape, len(cell.data.class_names)).state_dict()
+    except (ModelError, RuntimeError, OverflowError, TypeError) as error:
+        raise CheckpointError(
+            f"{source}: no {cell.model} takes images of {cell.data.shape} ({error})"
+        ) from None
+    n_wanted, n_found = (sum(value.numel() for value in each.values()) for each in (wanted, weights))
+    if n_wanted > 2 * n_found:
+        raise CheckpointError(
+            f"{source}: these are not the weights of {cell.model} for images of {cell.data.shape}: it has "
+            f"{n_wanted:,}, the file {n_found:,}; train it again"
+        )
 
 
 def _pattern_tensors(number: int, plant: Plant) -> dict[str, Tensor]:
