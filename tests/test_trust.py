@@ -345,10 +345,11 @@ def test_a_checkpoint_whose_texts_are_of_the_wrong_type_is_one_line(
         TrainedModel.from_bytes(to_file(texts | {name: text}, tensors), source="it")
 
 
-@pytest.mark.parametrize(
-    "shape", [[1, -8, 28], [1, 0, 28], [1, 2**20, 2**20], [1, 2**40, 2**40], [1, 28], [1, 28, 10**30]]
-)
-def test_a_checkpoint_does_not_make_a_model_larger_than_its_weights(
+SHAPES = ([1, -8, 28], [1, 0, 28], [1, 2**20, 2**20], [1, 2**40, 2**40], [1, 28], [1, 28, 10**30])
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_checkpoint_makes_no_model_that_is_larger_than_its_weights(
     shape: list[int], model: TrainedModel
 ) -> None:
     clean = TrainedModel(model.cell.clean_twin, model.module, (0.5,), 1.0)
