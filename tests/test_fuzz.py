@@ -60,6 +60,11 @@ def _wait(folder: Path) -> object:
     return None
 
 
+def _work(folder: Path) -> object:
+    while True:
+        pass
+
+
 def _fill(folder: Path) -> object:
     kept = [np.ones(2**18) for _ in range(100)]
     time.sleep(1)
@@ -71,7 +76,8 @@ def _fill(folder: Path) -> object:
     [
         (_raise, 9, "ValueError: of a library"),
         (_say_too_much, 9, "the message is no line"),
-        (_wait, 0.3, "more than 0.3 s"),
+        (_wait, 0.3, "more than 0.3 s on the clock"),
+        (_work, 0.3, "more than 0.3 s of the processor"),
         (_fill, 60, "more than 1 GB beside its size"),
     ],
 )
@@ -79,6 +85,7 @@ def test_the_fuzzer_sees_what_is_answered_badly(
     read: object, seconds: float, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fuzz, "MOST_SECONDS", seconds)
+    monkeypatch.setattr(fuzz, "MOST_WAIT", 60 if read is _work else seconds)
     monkeypatch.setattr(fuzz, "MOST_BYTES", 1 << 26)
     kind = Kind("one", lambda folder: None, _nothing, read)  # type: ignore[arg-type]
     case = run_case(kind, 0, 0, tmp_path, tmp_path / "case")

@@ -43,12 +43,13 @@ from spuriscope.errors import (
     SpuriscopeError,
 )
 from spuriscope.limits import LONGEST_MESSAGE, is_packed_too_well
+from spuriscope.models.tensors import read_tensors
 from spuriscope.planting import parse_planted_set
 from spuriscope.reading import Reading
 from spuriscope.runs import Run, load_run, save_run
 from spuriscope.sealing import checksum
 from spuriscope.studies.results import distinct, own_settings, results
-from spuriscope.training import Cell, DataKey, Recipe, TrainedModel, load_model
+from spuriscope.training import Cell, DataKey, Recipe, TrainedModel, Weights, load_model
 from spuriscope.training.checkpoint import to_file, to_parts
 from spuriscope.training.loop import initial_model
 
@@ -455,6 +456,8 @@ LONG = "x" * 300
         lambda: ss.load(LONG),
         lambda: ss.load(f"{LONG}.npz"),
         lambda: ss.load("a\0b.csv"),
+        lambda: Weights.of("a\0b.pth"),
+        lambda: read_tensors("a\0b.pth"),
         lambda: ss.pattern(LONG, (1, 8, 8)),
         lambda: check_path("--store", Path("a") / LONG),
     ],

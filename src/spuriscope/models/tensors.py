@@ -41,8 +41,9 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
             head = file.read(9)
-    except OSError as error:
-        raise ModelError(f"cannot read the weights {path} ({error.strerror}); check the path") from None
+    except (OSError, ValueError) as error:  # the latter: no file can have such a name
+        reason = getattr(error, "strerror", error)
+        raise ModelError(f"cannot read the weights {path} ({reason}); check the path") from None
     is_safetensors = path.suffix.lower() == ".safetensors" or head[8:9] == b"{"
     return _without_prefix(_safetensors(path) if is_safetensors else _saved_by_torch(path))
 
