@@ -1,8 +1,8 @@
 """Broken inputs of every kind, in process: each is read, or refused in one line that says what to do.
 
 A case is drawn from the seed, its kind and its number, so each can be made again alone. It is answered badly
-if anything but an error of ours comes out, or one whose message is no line, if it takes more than ten
-seconds of the processor or a gigabyte beside its own size, or if a change that a checksum has to notice is believed.
+if anything but an error of ours comes out, or one whose message is no line, if it takes more than ten seconds
+of the processor or a gigabyte beside its own size, or if a change that a checksum has to notice is believed.
 
     python benchmarks/fuzz.py --cases 2600 --seed 0 --keep fuzz-failing
     python benchmarks/fuzz.py --kinds npz --number 123 --seed 0     # one of them again

@@ -528,6 +528,6 @@ def test_rows_whose_recipes_differ_in_their_milestones_are_told_apart() -> None:
 
 def test_settings_that_are_no_lists_and_no_mappings_are_one_line() -> None:
     bad: list[tuple[str, Any]] = [("milestones", 5), ("milestones", "12"), ("milestones", [["a"]])]
-    for name, value in [*bad, ("privacy", []), ("privacy", 3)]:
+    for name, value in [*bad, ("privacy", []), ("privacy", 3), ("clip_at", 10**400)]:
         with pytest.raises(ConfigError):
             Recipe(**{name: value})

@@ -155,7 +155,7 @@ def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
 def _is_number(value: Any, make: Callable[[Any], Any]) -> bool:
     try:
         make(value)
-    except (TypeError, ValueError, RuntimeError):  # torch raises the last
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # torch raises the last
         return False
     return not isinstance(value, str | bytes)
 
