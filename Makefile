@@ -17,7 +17,7 @@ TESTERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST = $(BIN)/pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup audit test test-fast coverage format docs docs-serve wheel bench clean
+.PHONY: help setup audit test test-fast coverage format docs docs-serve wheel bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -71,5 +71,10 @@ bench: $(READY) ## speed, as ratios in one run
 	@$(BIN)/python benchmarks/throughput.py
 	@$(BIN)/python benchmarks/around.py
 
+CASES ?= 2600
+SEED ?= 0
+fuzz: $(READY) ## broken inputs of every kind; before a release CASES=26000, some twenty minutes
+	@$(BIN)/python benchmarks/fuzz.py --cases $(CASES) --seed $(SEED) --keep fuzz-failing
+
 clean: ## delete .venv and all that tools have left
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage coverage build dist site
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage coverage build dist site fuzz-failing

@@ -175,6 +175,7 @@ def test_classes_in_another_order_are_put_right() -> None:
         ({"mean": (1.0, 2.0)}, "mean is a number, or one for each of three channels"),
         ({"scale": -1.0}, "scale is what"),
         ({"image_size": 0}, "image_size is a number of pixels"),
+        ({"image_size": 10**5}, "image_size is a number of pixels, 1 to 4096, got 100000"),
         ({"classes": [0, 0]}, "each of 0 to 1 once, got 0, 0"),
         ({"channels": 2}, "channels is 1 for grey or 3 for colour"),
     ],

@@ -209,11 +209,14 @@ class Settings:
     kind: Literal["a", "b"] = "a"
 
 
-def test_what_is_right_passes_as_it_is() -> None:
+def test_what_is_right_passes_and_numbers_become_pythons_own() -> None:
     kept = checked(ConfigError)(Settings)
     assert kept is Settings
-    for number in (3, np.int64(3), torch.tensor(3)):
-        assert Settings(number, share=number, names=("x",)).n is number  # type: ignore[arg-type]
+    for number in (3, np.int64(3), np.uint8(3), np.array(3), torch.tensor(3)):
+        made = Settings(number, share=number, names=("x",))  # type: ignore[arg-type]
+        assert (type(made.n), made.n, type(made.share)) == (int, 3, int)
+    for share in (0.5, np.float32(0.5), np.float64(0.5), np.array(0.5), torch.tensor(0.5)):
+        assert type(Settings(1, share).share) is float  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="Settings: n must be a whole number, got float 1.5"):
         Settings(1.5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="names must be a tuple of items that are a string, got tuple"):

@@ -119,7 +119,7 @@ def test_what_a_newer_version_plants_is_refused_by_name() -> None:
     for changes, message in (
         ({"placement": "left"}, "no placement 'left'; choose fixed or anywhere, or update spuriscope"),
         ({"relabel": "some"}, "relabel must be a whole number"),
-        ({"blur": 3}, "a plant of square has blur, which this version of spuriscope does not know; update"),
+        ({"blur": 3}, r"the cell: plants\[0\].blur is not known; it may be misspelt, or of a newer version"),
     ):
         content = parcel.content | {"plants": [plant | changes]}
         with pytest.raises(CheckpointError, match=message):

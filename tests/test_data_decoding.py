@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from spuriscope.data import decoding
 from spuriscope.data.decoding import decode_content, decode_image, no_bombs, read_header
 from spuriscope.errors import ConfigError, DataError
 
@@ -177,7 +178,7 @@ def test_damage_ends_in_one_error_that_names_the_image(kind: str, data: st.DataO
 
 
 def test_an_image_of_absurd_size_is_refused_by_decoding_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 100)
     with pytest.raises(DataError, match="the image is too large .*; resize the images"):
         decode_image(Image.new("L", (11, 10)))
 

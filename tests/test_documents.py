@@ -46,10 +46,10 @@ def test_a_value_becomes_json_values_and_comes_back() -> None:
     ("change", "told"),
     [
         ({"kind": "c"}, "a file: kind: invalid enum value 'c'"),
-        ({"n": "3"}, "a file: n: expected `int | null`, got `str`"),
+        ({"n": "3"}, "a file: n: expected a whole number or nothing, got text"),
         ({"parts": [{"name": "x"}]}, "a file: parts[0]: object missing required field `share`"),
-        ({"parts": [{"name": "x", "share": None}]}, "a file: parts[0].share: expected `float`, got `null`"),
-        ({"parts": {"name": "x"}}, "a file: parts: expected `array`, got `object`"),
+        ({"parts": [{"name": "x", "share": None}]}, "a file: parts[0].share: expected a number, got nothing"),
+        ({"parts": {"name": "x"}}, "a file: parts: expected a list, got a mapping"),
         (
             {"parts": [{"name": "x", "share": 1, "sahre": 2}]},
             "a file: parts[0].sahre is not known",
@@ -111,7 +111,7 @@ def test_an_audit_of_another_format_is_refused_by_name(tmp_path: Path) -> None:
         load_audit(tmp_path)
     write_audit(make_audit(), tmp_path)  # and may be replaced
     path.write_text(json.dumps(to_document(make_audit()) | {"membership": 3}))
-    with pytest.raises(ConfigError, match=r"audit\.json: membership: expected `object"):
+    with pytest.raises(ConfigError, match=r"audit\.json: membership: expected a mapping"):
         load_audit(tmp_path)
     path.write_text("[]")
     with pytest.raises(ConfigError, match="is no audit; give the folder"):

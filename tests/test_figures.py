@@ -18,6 +18,7 @@ from spuriscope.errors import ConfigError, DataError, StoreError
 from spuriscope.measures import empirical_norm
 from spuriscope.patterns import PATTERN_NAMES, pattern
 from spuriscope.studies import THEORY, Grid, Store, run_study
+from spuriscope.studies.checksums import seal_cells
 from spuriscope.studies.figures import draw
 from spuriscope.studies.panels import dose_panel, line_panel, shares_axis
 from spuriscope.studies.results import Result, images_of, read_results
@@ -197,6 +198,7 @@ def test_norms_are_taken_of_the_images_the_models_saw(store: Store, tmp_path: Pa
         "UPDATE cells SET content = json_set(content, '$.data.fingerprint', 'other') WHERE hash = ?",
         [first.cell],
     )
+    seal_cells(store.connection.execute, [first.cell])
     with pytest.raises(DataError, match="trained on another digits"):
         draw(store, "norms-digits", tmp_path)
     store.connection.execute("ROLLBACK")

@@ -109,6 +109,11 @@ def test_clean_twins_are_shared(data: ImageSet) -> None:
     assert (len(clean), len(study.cells())) == (2, 2 + 3 * 2 * 2)
 
 
+ANCHORS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(  # ten to the eighth values
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 8)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -117,40 +122,60 @@ def test_clean_twins_are_shared(data: ImageSet) -> None:
             "there is no setting colours; there are attacks, contexts, counts, deletions, epochs",
         ),
         ("1: 2\nx: 3", "there is no setting 1, x"),
-        ("counts: 3", "counts must be a list with something in it, got 3"),
-        ("counts: []", r"counts must be a list with something in it, got \[\]"),
-        ("counts: [1, two]", "counts must be whole numbers of 0 or more"),
-        ("counts: [-1]", "counts must be whole numbers of 0 or more"),
-        ("counts: [true]", "counts must be whole numbers of 0 or more"),
-        ("counts: {a: 1}", "counts must be a list"),
-        ("targets: [one]", "targets must be whole numbers of 0 or more"),
+        ("counts: 3", "counts: expected a list, got a whole number"),
+        ("counts: []", "counts must be a list with something in it, got"),
+        ("counts: [1, two]", r"counts\[1\]: expected a whole number, got text"),
+        ("counts: [-1]", "each of counts must be a whole number of 0 or more, got -1"),
+        ("counts: [true]", r"counts\[0\]: expected a whole number, got true or false"),
+        ("counts: {a: 1}", "counts: expected a list, got a mapping"),
+        ("targets: [one]", r"targets\[0\]: expected a whole number, got text"),
         ("targets: [0, 2]", "ten has no class 2; choose targets of 0 to 1"),
-        ("models: mlp", "models must be a list with something in it, got 'mlp'"),
-        ("models: [[mlp]]", "models must be names"),
+        ("models: mlp", "models: expected a list, got text"),
+        ("models: [[mlp]]", r"models\[0\]: expected text, got a list"),
         ("models: [gpt]", "there is no model 'gpt'"),
         ("patterns: [x9]", "there is no pattern 'x9'"),
-        ("patterns: [3]", "patterns must be names"),
-        ("n_seeds: many", "n_seeds must be 1 or more, got 'many'"),
-        ("n_seeds: 0", "n_seeds must be 1 or more, got 0"),
-        ("epochs: long", "epochs must be a whole number of 0 or more, got 'long'"),
-        ("epochs: 1.5", "epochs must be a whole number of 0 or more, got 1.5"),
-        ("name: 3", "name must be text, got 3"),
-        ("title: [a]", r"title must be text, got \['a'\]"),
-        ("recipes: [fast]", "recipes must be settings"),
+        ("patterns: [3]", r"patterns\[0\]: expected text, got a whole number"),
+        ("n_seeds: many", "n_seeds: expected a whole number, got text"),
+        ("n_seeds: 0", "n_seeds must be a whole number from 1 to 10000, got 0"),
+        ("epochs: long", "epochs: expected a whole number, got text"),
+        ("epochs: 1.5", "epochs: expected a whole number, got a number"),
+        ("name: 3", "name: expected text, got a whole number"),
+        ("title: [a]", "title: expected text, got a list"),
+        ("recipes: [fast]", r"recipes\[0\]: expected a mapping, got text"),
         ("recipes: [{speed: 3}]", "speed"),
-        ("recipes: [{1: 3}]", "does not fit"),
+        ("recipes: [{}, {speed: 3}]", "speed"),
+        ("recipes: [{1: 3}]", r"recipes\[0\]: expected text, got a whole number"),
         ("recipes: [{learning_rate: fast}]", "does not fit"),
         ("recipes: [{learning_rate: -1}]", "learning_rate must be a number of 0 or more, got -1"),
         ("recipes: [{optimizer: lion}]", "optimizer must be one of adam, sgd, got 'lion'"),
         ("recipes: [{epochs: few}]", "epochs must be a whole number, got 'few'"),
         ("recipes: [{batch_size: 1.5}]", "batch_size must be a whole number, got 1.5"),
-        ("placement: left", "placement must be fixed or anywhere, got 'left'"),
+        ("placement: left", "placement: invalid enum value 'left'; choose fixed or anywhere"),
         ("placement: anywhere", "r3 fills the image, so it can stand in one place only"),
         ("patterns: [s3]\nsize: 5", "pattern s3 has one size; leave it out"),
-        ("relabel: two", "relabel must be the number of a class, or all, got 'two'"),
+        ("relabel: two", "relabel: invalid enum value 'two'; choose all or a whole number"),
         ("relabel: 2", "ten has no class 2; choose targets of 0 to 1"),
         ("relabel: 0", "images of class 0 have the target's label already"),
         ("contexts: [a]\nrelabel: all", "a context has no placement, size or relabel"),
+        ("weights: 5", "weights: expected text or nothing, got a whole number"),
+        ("recipes: [{privacy: []}]", r"privacy is a mapping of settings, as noise_multiplier: 1, got \[\]"),
+        ("recipes: [{milestones: [[a]]}]", r"a milestone must be a whole number of 0 or more, got \['a'\]"),
+        ("recipes: [{milestones: 5}]", r"milestones are epochs in a list, as \[4, 6\], got 5"),
+        ("recipes: [{batch_size: 1.0e+30}]", "batch_size must be a whole number, got 1e.30"),
+        (f"n_seeds: {10**9}", "n_seeds must be a whole number from 1 to 10000, got 1000000000"),
+        (f"halves: {10**30}", "halves must be a whole number from 0 to 999"),
+        (f"n_seeds: {'9' * 400}", "n_seeds must be a whole number from 1 to 10000, got 999"),
+        (
+            "counts: [0, 1, 2]\nn_seeds: 9999\ntargets: [0, 1]\nrecipes: [" + "{}, " * 20 + "]",
+            "1,199,880 rows",
+        ),
+        ("name: ../../x", "a study cannot be called '../../x', for its figures are files"),
+        ("name: ''", "a study cannot be called '', for its figures are files"),
+        ("title: " + "[" * 3000, "lists in more than 50 lists, counting"),
+        ("title:" + " -" * 3000, "is not YAML"),
+        (f"title: &a {'[' * 60}{']' * 60}", "lists in more than 50 lists"),
+        (ANCHORS, "holds more than 100,000 values, .* counting what anchors repeat"),
+        (f"title: {'x' * 2**16}", "has more than 65,536 bytes, which no such document has"),
         ("[1, 2]", "must hold keys and values, such as 'patterns"),
         ("", "must hold keys and values"),
         ("a: [1", "is not YAML"),
@@ -163,7 +188,8 @@ def test_clean_twins_are_shared(data: ImageSet) -> None:
 def test_a_bad_grid_is_refused_in_one_line(text: str, message: str, data: ImageSet, tmp_path: Path) -> None:
     with pytest.raises((ConfigError, ModelError, PatternError, PlantingError), match=message) as caught:
         read(text, tmp_path).expand(data)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) <= 2000
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

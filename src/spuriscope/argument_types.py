@@ -1,7 +1,8 @@
 """What is of the wrong type is refused where it is handed over, in one line that says what to give.
 
 Public functions and settings carry `@checked(error)`: their arguments are held against their annotations
-before anything is computed, so that a swapped argument is no `AttributeError` from deep inside.
+before anything is computed, so that a swapped argument is no `AttributeError` from deep inside. A number of
+numpy or torch, or an array of one number without a shape, is handed on as Python's own: JSON has no other.
 """
 
 import inspect
@@ -72,9 +73,17 @@ def checked(error: type[SpuriscopeError], *, passing: Sequence[str] = ()) -> Cal
             resolved = typing.get_type_hints(target)
             return {name: kind for name, kind in resolved.items() if name not in passing}
 
+        @cache
+        def numbers() -> frozenset[str]:
+            return frozenset(name for name, kind in hints().items() if _takes_number(kind))
+
         @wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
             kinds = hints()
+            if any(map(_is_foreign, (*args, *kwargs.values()))):
+                named = zip(args, (*in_order, *[""] * len(args)), strict=False)
+                args = tuple(_own(value) if name in numbers() else value for value, name in named)
+                kwargs = {name: _own(value) if name in numbers() else value for name, value in kwargs.items()}
             for name, value in (*zip(in_order, args, strict=False), *kwargs.items()):
                 if name in kinds and not _is(value, kinds[name]):
                     if not _can_bind(signature, args, kwargs):
@@ -88,6 +97,22 @@ def checked(error: type[SpuriscopeError], *, passing: Sequence[str] = ()) -> Cal
         return typing.cast(Target, call)
 
     return decorate
+
+
+def _takes_number(kind: Any) -> bool:
+    """Whether a whole number, or a number, is among what an annotation allows."""
+    origin, kinds = _parts(kind)
+    return kind in (int, float) or (origin in (Union, UnionType) and any(map(_takes_number, kinds)))
+
+
+def _is_foreign(value: Any) -> bool:
+    """Whether a value is one of numpy or torch without a shape."""
+    return isinstance(value, np.generic | np.ndarray | torch.Tensor) and value.ndim == 0
+
+
+def _own(value: Any) -> Any:
+    """A number as Python's own; whatever else as it is."""
+    return value.item() if _is_foreign(value) else value
 
 
 def _can_bind(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -130,7 +155,7 @@ def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
 def _is_number(value: Any, make: Callable[[Any], Any]) -> bool:
     try:
         make(value)
-    except (TypeError, ValueError, RuntimeError):  # torch raises the last
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # torch raises the last
         return False
     return not isinstance(value, str | bytes)
 

@@ -6,6 +6,7 @@ computed with it. What goes out is checked likewise: a document never holds NaN 
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from math import isfinite
 from operator import index
@@ -17,14 +18,17 @@ __all__ = [
     "LARGEST_COUNT",
     "LARGEST_SEED",
     "check_number",
+    "check_path",
     "check_seed",
     "check_share",
     "check_whole",
+    "is_whole",
     "strict_json",
 ]
 
 LARGEST_SEED = 2**32 - 1  # numpy's RandomState, which draws the paper's planted sets, takes no larger one
 LARGEST_COUNT = 2**31 - 1
+LONGEST_NAME = 255  # bytes of a name of a file
 
 
 def check_number(
@@ -66,8 +70,8 @@ def check_whole(
     error: type[SpuriscopeError] = ConfigError,
 ) -> None:
     """Raise `error` unless a value is a whole number from `least` to `most`, as a count is."""
-    if not _is_whole(value) or not least <= value <= most:
-        is_too_large = _is_whole(value) and value > most
+    if not is_whole(value) or not least <= value <= most:
+        is_too_large = is_whole(value) and value > most
         upper = most if is_too_large or most != LARGEST_COUNT else None
         raise error(f"{name} must be {_range('a whole number', least, None, upper, None)}, got {value!r}")
 
@@ -75,6 +79,15 @@ def check_whole(
 def check_seed(name: str, value: object, *, error: type[SpuriscopeError] = ConfigError) -> None:
     """Raise `error` unless a value can fill every generator."""
     check_whole(name, value, most=LARGEST_SEED, error=error)
+
+
+def check_path(name: str, path: object, *, error: type[SpuriscopeError] = ConfigError) -> None:
+    """Raise `error` where a path cannot be one: it has a part that is longer than names of files are."""
+    longest = max((len(part) for part in os.fsencode(str(path)).split(b"/")), default=0)
+    if longest > LONGEST_NAME or "\0" in str(path):
+        raise error(
+            f"{name} is no path: a name in it has {longest} bytes, files' have at most {LONGEST_NAME}"
+        )
 
 
 def strict_json(document: Any, *, indent: int | None = 1) -> str:
@@ -110,7 +123,8 @@ def _is_finite(value: object) -> TypeGuard[float]:
     return _is_made(value, float) and isfinite(float(value))
 
 
-def _is_whole(value: object) -> TypeGuard[int]:
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether a value is a whole number, one of numpy or torch too, but neither a text nor True or False."""
     return _is_made(value, index)
 
 

@@ -1,21 +1,47 @@
 """Documents and the values they hold: one converter at the edge of every file.
 
-Inside the program a document is a frozen dataclass. Outside it is JSON (RFC 8259). Here one becomes the
-other: whatever in a document is of the wrong type, missing or unknown is one line that names its place.
+Inside the program a document is a frozen dataclass. Outside it is JSON (RFC 8259), or YAML where a user
+writes it. Here one becomes the other: whatever in a document is of the wrong type, missing or unknown is one
+line that names its place.
 """
 
+import json
+import re
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from spuriscope.checks import strict_json
 from spuriscope.errors import ConfigError, SpuriscopeError
+from spuriscope.limits import LARGEST_DOCUMENT, LARGEST_STUDY, MOST_LEVELS, MOST_NODES
 
-__all__ = ["document_schema", "from_document", "parse_json", "read_document", "to_document", "to_json_text"]
+__all__ = [
+    "document_schema",
+    "from_document",
+    "from_text",
+    "parse_json",
+    "parse_text",
+    "parse_yaml",
+    "read_document",
+    "to_document",
+    "to_json_text",
+]
 
 Value = TypeVar("Value")
+WORDS = {  # the kinds of JSON, as msgspec and Python call them
+    "array": "a list",
+    "object": "a mapping",
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "nothing",
+}
+_KINDS = re.compile(rf"`((?:{'|'.join(WORDS)})(?: \| (?:{'|'.join(WORDS)}))*)`")
+_LONE_SURROGATE = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)
 
 
 def to_document(value: Any) -> Any:
@@ -53,7 +79,7 @@ def from_document(
     try:
         value = msgspec.convert(document, kind)
     except msgspec.ValidationError as reason:
-        raise error(f"{source}: {_told(reason)}") from None
+        raise error(f"{source}: {_told(reason, kind)}") from None
     except RecursionError:
         raise error(f"{source}: it is nested too deeply to be read") from None
     unknown = _unknown(document, msgspec.to_builtins(value, enc_hook=_plain), "")
@@ -71,20 +97,88 @@ def read_document(kind: type[Value], path: Path, *, error: type[SpuriscopeError]
     return from_document(kind, parse_json(path, error=error), source=str(path), error=error)
 
 
+def from_text(
+    kind: type[Value], text: str | bytes, *, source: str, error: type[SpuriscopeError] = ConfigError
+) -> Value:
+    """The value in a JSON text that stands within another file; see `from_document`."""
+    return from_document(kind, parse_text(text, source=source, error=error), source=source, error=error)
+
+
 def parse_json(path: Path, *, error: type[SpuriscopeError] = ConfigError) -> Any:
     """The JSON values in a file.
 
     Raises:
         SpuriscopeError: it cannot be read, or is no JSON.
     """
+    return parse_text(_content(path, LARGEST_DOCUMENT, error), source=str(path), error=error)
+
+
+def parse_text(text: str | bytes, *, source: str, error: type[SpuriscopeError] = ConfigError) -> Any:
+    """The JSON values of a text.
+
+    Raises:
+        SpuriscopeError: it is no JSON, or holds a number that none of Python's kinds can.
+    """
     try:
-        content = path.read_bytes()
-    except OSError as reason:
-        raise error(f"cannot read {path} ({reason.strerror})") from None
+        if _LONE_SURROGATE.search(text if isinstance(text, bytes) else text.encode("utf-8", "replace")):
+            return json.loads(text)  # the name of a file that is no text: JSON has it, msgspec has not
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError) as reason:  # the first: of either decoder, and of its encoding
+        raise error(f"{source} is no JSON document: {_told(reason)}") from None
+
+
+def parse_yaml(path: Path, *, error: type[SpuriscopeError] = ConfigError) -> Any:
+    """The values in a YAML file, of few enough that the shortest text cannot stand for millions.
+
+    Raises:
+        SpuriscopeError: it cannot be read, is no YAML, or its anchors repeat too much.
+    """
+    import yaml
+
+    content = _content(path, LARGEST_STUDY, error)
+    too_much = (
+        f"{path} holds more than {MOST_NODES:,} values, or lists in more than {MOST_LEVELS} lists, counting "
+        "what anchors repeat; write a shorter one"
+    )
+    if _depth(content) > MOST_LEVELS:  # the parser looks ahead, and takes seconds for thousands
+        raise error(too_much)
     try:
-        return msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as reason:
-        raise error(f"{path} is no JSON document: {_told(reason)}") from None
+        found = yaml.safe_load(content.decode("utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as reason:  # ValueError: a date such as 2026-99-99
+        raise error(f"{path} is not YAML: {reason}") from None
+    if _n_values(found, MOST_LEVELS, MOST_NODES) > MOST_NODES:
+        raise error(too_much)
+    return found
+
+
+def _content(path: Path, most: int, error: type[SpuriscopeError]) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except (OSError, ValueError) as reason:
+        raise error(f"cannot read {path} ({getattr(reason, 'strerror', reason)}); check the path") from None
+    if len(content) > most:
+        raise error(f"{path} has more than {most:,} bytes, which no such document has; check the path")
+    return content
+
+
+def _depth(content: bytes) -> int:
+    """How many brackets are open at a time in a text, at most."""
+    steps = (1 if each in b"[{" else -1 for each in content if each in b"[]{}")
+    return max(accumulate(steps), default=0)
+
+
+def _n_values(value: Any, n_levels: int, most: int) -> int:
+    """How many values there are in one, itself included; more than `most` where it is nested deeper."""
+    inner: Any = (*value.keys(), *value.values()) if isinstance(value, Mapping) else value
+    if not isinstance(inner, list | tuple | set):
+        return 1
+    n = 1 if n_levels else most + 1
+    for each in inner:
+        if n > most:
+            break
+        n += _n_values(each, n_levels - 1, most - n)
+    return n
 
 
 def document_schema(kind: type) -> dict[str, Any]:
@@ -109,11 +203,33 @@ def _lists(value: Any) -> Any:
     return [_lists(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def _told(reason: Exception) -> str:
+def _told(reason: Exception, kind: Any = None) -> str:
     """What a converter says, in our words: "3 was expected ..." becomes a place and a reason."""
     what, _, place = " ".join(str(reason).split()).partition(" - at ")
-    where = place.strip("`").removeprefix("$").removeprefix(".")
+    where = place.removeprefix("`key` in ").strip("`").removeprefix("$").removeprefix(".")
+    if what.startswith("Invalid enum value"):
+        what += f"; choose {' or '.join(_choices(kind, where))}"
+    else:
+        what = _KINDS.sub(lambda found: " or ".join(WORDS[word] for word in found[1].split(" | ")), what)
     return f"{where}: {what[0].lower()}{what[1:]}" if where else f"{what[0].lower()}{what[1:]}"
+
+
+def _choices(kind: Any, place: str) -> list[str]:
+    """What may stand at a place of a document, as `recipe.optimizer` or `plants[0].placement`."""
+    kinds = [kind]
+    for name in re.sub(r"\[[^\]]*\]", "", place).split("."):
+        owners = [owner for found in kinds for owner in _made_of(found) if hasattr(owner, "__annotations__")]
+        kinds = [get_type_hints(owner).get(name) for owner in owners]
+    parts = [part for found in kinds for part in _made_of(found)]
+    named = [WORDS[part.__name__] for part in parts if getattr(part, "__name__", "") in WORDS]
+    return [*(str(choice) for part in parts for choice in get_args(part)), *named]
+
+
+def _made_of(kind: Any) -> list[Any]:
+    """The classes and choices that an annotation is made of."""
+    if get_origin(kind) is Literal or not get_args(kind):
+        return [kind]
+    return [part for inner in get_args(kind) for part in _made_of(inner)]
 
 
 def _unknown(given: object, kept: object, place: str) -> str | None:

@@ -4,9 +4,33 @@ A message says what was wrong, what was found, and what to do next, in one line.
 prints it and ends with exit code 2; a notebook catches `SpuriscopeError`.
 """
 
+from spuriscope.limits import LONGEST_MESSAGE
+
 
 class SpuriscopeError(Exception):
-    """Something the user can mend: data, a setting, or a file."""
+    """Something the user can mend: data, a setting, or a file.
+
+    Its message is one line that a terminal can show, however long or odd what it repeats of a file may be.
+    """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
+
+
+def one_line(text: str) -> str:
+    """A text as one printable line: line ends become spaces, what cannot be shown its escape, and of a long
+    one the middle is left out, for its end says what to do.
+    """
+    text = _without_middle(text)
+    if text.isprintable():
+        return text
+    words = " ".join(text.splitlines()) if "\n" in text or "\r" in text else text
+    return _without_middle("".join(each if each.isprintable() else ascii(each)[1:-1] for each in words))
+
+
+def _without_middle(text: str) -> str:
+    half = LONGEST_MESSAGE // 2
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:half]} ... {text[-half:]}"
 
 
 class ConfigError(SpuriscopeError):

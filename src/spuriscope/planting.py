@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spuriscope.argument_types import checked
-from spuriscope.checks import LARGEST_COUNT, LARGEST_SEED, check_whole
+from spuriscope.checks import LARGEST_COUNT, LARGEST_SEED, check_seed, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.data.pixels import Images
 from spuriscope.errors import PlantingError
@@ -319,7 +319,7 @@ def parse_planted_set(name: str) -> PlantedSet | None:
     The parts are data, pattern (v1 where it is left out), images planted, class or two classes, seed.
 
     Raises:
-        PlantingError: it has the form of such a name, but there is no such pattern.
+        PlantingError: it has the form of such a name, but there is no such pattern, or a number is too large.
 
     Source: the authors' public code, `{data}{pattern}-{n}-{label}-{seed}`.
     """
@@ -336,10 +336,18 @@ def parse_planted_set(name: str) -> PlantedSet | None:
         targets: tuple[int, ...] = (int(part["first"]), int(part["second"]))
     else:
         targets = (int(part["target"]),)
+    n_planted, seed = (_whole(part[key] or part[f"{key}2"]) for key in ("n", "seed"))
+    check_whole(f"{name:.60}: the number of images", n_planted, error=PlantingError)
+    check_seed(f"{name:.60}: the seed", seed, error=PlantingError)
     return PlantedSet(
         data=part["data"] or part["data2"],
         pattern=AUTHORS_NAMES[authors_name],
         targets=targets,
-        n_planted=int(part["n"] or part["n2"]),
-        seed=int(part["seed"] or part["seed2"]),
+        n_planted=n_planted,
+        seed=seed,
     )
+
+
+def _whole(digits: str) -> int:
+    """A whole number; of more digits than Python reads, one that is as much too large."""
+    return int(digits[:20])

@@ -1,10 +1,11 @@
 """How photographs are to be read: what a user chooses once, wherever data are given."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
+from spuriscope.checks import is_whole
 from spuriscope.errors import ConfigError
+from spuriscope.limits import LARGEST_SIDE
 
 __all__ = [
     "Background",
@@ -16,7 +17,6 @@ __all__ = [
     "check_image_size",
 ]
 
-LARGEST = 1024  # pixels, the side of a square that images are brought to
 Background: TypeAlias = Literal["white", "black"]
 Unreadable: TypeAlias = Literal["refuse", "skip"]
 Missing: TypeAlias = Literal["refuse", "allow"]
@@ -44,16 +44,6 @@ class Reading:
     background: Background = "white"
     columns: tuple[tuple[str, str], ...] = ()
 
-    @classmethod
-    def from_json(cls, settings: Mapping[str, Any]) -> "Reading":
-        """What `dataclasses.asdict` gave, by way of JSON.
-
-        Raises:
-            ConfigError, TypeError, ValueError: it did not.
-        """
-        columns = tuple((str(kind), str(column)) for kind, column in settings.get("columns", ()))
-        return cls(**{**settings, "columns": columns})
-
     def __post_init__(self) -> None:
         check_image_size(self.image_size)
         check_choice("unreadable", self.unreadable, get_args(Unreadable))
@@ -72,8 +62,8 @@ def check_image_size(image_size: int | None) -> None:
     """
     if image_size is None:
         return
-    if isinstance(image_size, bool) or not isinstance(image_size, int) or not 1 <= image_size <= LARGEST:
-        raise ConfigError(f"image_size is a number of pixels, 1 to {LARGEST}, got {image_size!r}")
+    if not is_whole(image_size) or not 1 <= image_size <= LARGEST_SIDE:
+        raise ConfigError(f"image_size is a number of pixels, 1 to {LARGEST_SIDE}, got {image_size!r}")
 
 
 def check_choice(setting: str, value: object, allowed: tuple[str, ...]) -> None:

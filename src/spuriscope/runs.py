@@ -7,6 +7,7 @@ and moved there once complete. A file that was changed, or is another run's, is 
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from spuriscope.argument_types import checked
 from spuriscope.checks import check_share, strict_json
 from spuriscope.data import ImageSet, Reading, read
+from spuriscope.documents import from_document, parse_json
 from spuriscope.errors import CheckpointError, ConfigError, SpuriscopeError
 from spuriscope.measures import Predict, accuracy, measure, placement_scores
 from spuriscope.places import check_new, check_place, delete_left, move_into_place, unfinished_folder
@@ -37,6 +39,19 @@ FIRST_FORMAT = 1  # has no hashes
 N_MOVED = 500  # images that a pattern is moved on
 MODEL, TWIN, ABOUT = "model.safetensors", "clean-twin.safetensors", "run.json"
 FILES = (MODEL, TWIN, ABOUT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _About:
+    """What `run.json` says; runs of the first format have neither hashes nor a way of reading."""
+
+    format: int
+    source: str
+    root: str | None
+    cell: dict[str, Any]
+    reading: Reading = field(default_factory=Reading)
+    files: dict[str, str] = field(default_factory=dict)
+    checksum: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,25 +303,8 @@ def load_run(folder: str | Path) -> Run:
         CheckpointError: the folder holds no run, a damaged one, or files of several runs.
     """
     folder = Path(folder)
-    try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        source, root, version = about["source"], about["root"], about["format"]
-        files = dict(about["files"]) if version == FORMAT else {}
-        cell = about["cell"]
-        reading = Reading.from_json(about.get("reading", {}))  # older runs have none
-    except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(
-            f"{folder} holds no run; `spuriscope train ... --out {folder}` writes one"
-        ) from None
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise CheckpointError(f"{folder / ABOUT} is damaged ({error!r}); train the run again") from None
-    if version not in (FORMAT, FIRST_FORMAT):
-        raise CheckpointError(
-            f"{folder} was written by another version of spuriscope (format {version!r}, this one knows "
-            f"{FIRST_FORMAT} and {FORMAT}); train the run again"
-        )
-    if version == FORMAT and about.pop("checksum", None) != _checksum(about):
-        raise CheckpointError(f"{folder / ABOUT} was changed, its checksum differs; train the run again")
+    about = _read_about(folder)
+    files, version = about.files, about.format
     for name, expected in files.items():
         path = folder / name
         if path.is_file() and _sha256(path.read_bytes()) != expected:
@@ -322,8 +320,34 @@ def load_run(folder: str | Path) -> Run:
         )
     model = load_model(folder / MODEL)
     twin = load_model(folder / TWIN) if has_twin else None
-    _check_parts(folder, cell, model, twin)
-    return Run(model, twin, source, root, reading)
+    _check_parts(folder, about.cell, model, twin)
+    return Run(model, twin, about.source, about.root, about.reading)
+
+
+def _read_about(folder: Path) -> _About:
+    """What a run says of itself, in any format.
+
+    Raises:
+        CheckpointError: there is no run, or what it says is damaged, was changed, or is of a newer version.
+    """
+    path = folder / ABOUT
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{folder} holds no run; `spuriscope train ... --out {folder}` writes one")
+    try:
+        document = parse_json(path, error=CheckpointError)
+        version = document.get("format") if isinstance(document, Mapping) else None
+        if version not in (FORMAT, FIRST_FORMAT):
+            raise CheckpointError(
+                f"{folder} was written by another version of spuriscope (format {version!r}, this one knows "
+                f"{FIRST_FORMAT} and {FORMAT})"
+            )
+        about = from_document(_About, document, source=str(path), error=CheckpointError)
+    except (CheckpointError, ConfigError) as error:
+        raise CheckpointError(f"{error}; train the run again") from None
+    sealed = {name: value for name, value in document.items() if name != "checksum"}
+    if version == FORMAT and about.checksum != _checksum(sealed):
+        raise CheckpointError(f"{path} was changed, its checksum differs; train the run again")
+    return about
 
 
 def _check_parts(folder: Path, content: Any, model: TrainedModel, twin: TrainedModel | None) -> None:
@@ -347,8 +371,8 @@ def _check_parts(folder: Path, content: Any, model: TrainedModel, twin: TrainedM
 def _is_run(folder: Path) -> bool:
     """Whether a folder's `run.json` was written here."""
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        about = parse_json(folder / ABOUT)
+    except ConfigError:
         return False
     return isinstance(about, dict) and {"format", "source", "root", "cell"} <= set(about)
 

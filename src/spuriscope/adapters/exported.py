@@ -7,9 +7,10 @@ and nothing else, sizes that are arithmetic, operators that are torch's. What is
 
 import io
 import json
-import pickle
+import lzma
 import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +22,14 @@ from spuriscope.adapters.form import ModelForm
 from spuriscope.adapters.torch_module import ask
 from spuriscope.errors import ModelError
 from spuriscope.measures import Predict
+from spuriscope.models.tensors import archive_names
 
 __all__ = ["exported_predict", "is_exported"]
 
+_DAMAGE = (  # what a damaged archive raises while it is read
+    *(OSError, EOFError, ValueError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 NAME = re.compile(  # what may be named in an expression of a size
     r"[suz]\d+|Symbol|positive|integer|True|False|Integer|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|CeilDiv"
     r"|ModularIndexing|Eq|Ne|Gt|Ge|Lt|Le|And|Or|Not|oo|int_oo"
@@ -38,12 +44,9 @@ OPERATOR = re.compile(
 
 def is_exported(path: Path) -> bool:
     """Whether a file is an archive of `torch.export`."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(
-            _inside(name) == "archive_format" or "exported_program" in name for name in archive.namelist()
-        )
+    return any(
+        _inside(name) == "archive_format" or "exported_program" in name for name in archive_names(path)
+    )
 
 
 def exported_predict(path: Path, form: ModelForm) -> Predict:
@@ -75,7 +78,7 @@ def _check(path: Path, content: bytes) -> None:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = [_inside(name) for name in archive.namelist()]
             files = {_inside(name): archive.read(name) for name in archive.namelist()}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except _DAMAGE as error:
         raise ModelError(f"{path} is not a whole archive ({error}); export it again") from None
     twice = [name for name, n in Counter(names).items() if n > 1]
     models = {name: text for name, text in files.items() if re.fullmatch(r"models/\w+\.json", name)}
@@ -86,14 +89,14 @@ def _check(path: Path, content: bytes) -> None:
         if name.endswith(".json"):
             try:
                 document = json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ModelError(f"{path} is damaged ({name}: {error}); export it again") from None
             for key, value in _leaves(document):
                 _check_leaf(path, key, value)
         elif name.endswith(".pt"):  # sample inputs, and weights in the older form
             try:
                 torch.load(io.BytesIO(text), weights_only=True)
-            except (pickle.UnpicklingError, RuntimeError, EOFError):
+            except Exception:  # torch's errors about damaged files have no common class but this
                 _refuse(path, f"{name}, which holds objects")
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from spuriscope.argument_types import checked
 from spuriscope.data.image_set import unit_float
 from spuriscope.errors import ConfigError, MeasureError
+from spuriscope.limits import LARGEST_INPUT
 
 __all__ = ["FormSettings", "ModelForm", "pieces"]
 
@@ -83,8 +84,10 @@ class ModelForm:
                 )
         if not isfinite(self.scale) or self.scale <= 0:
             raise ConfigError(f"scale is what [0, 1] is multiplied by, as 255; got {self.scale}")
-        if self.image_size is not None and self.image_size < 1:
-            raise ConfigError(f"image_size is a number of pixels, 1 or more, got {self.image_size}")
+        if self.image_size is not None and not 1 <= self.image_size <= LARGEST_INPUT:
+            raise ConfigError(
+                f"image_size is a number of pixels, 1 to {LARGEST_INPUT}, got {self.image_size}"
+            )
         if self.channels not in (None, 1, 3):
             raise ConfigError(f"channels is 1 for grey or 3 for colour, got {self.channels}")
         if self.classes is not None and sorted(self.classes) != list(range(len(self.classes))):

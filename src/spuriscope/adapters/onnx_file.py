@@ -1,7 +1,10 @@
 """An ONNX file as `predict`, asked by onnxruntime on the CPU (extra `onnx`). No code of the file's runs."""
 
+import os
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -55,12 +58,13 @@ def load_onnx(path: str | Path, *, n_classes: int | None = None, **form: Unpack[
         import onnxruntime
     except ImportError:
         raise ModelError("reading ONNX files needs onnxruntime; pip install 'spuriscope[onnx]'") from None
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelError(f"there is no file {path}; check the path")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is said in one line, by us
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        with redirect_stdout(StringIO()):  # where onnxruntime prints a banner before it tries again
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common class but this
         raise ModelError(f"{path} is not an ONNX model that onnxruntime reads ({_short(error)})") from None
     model = _OnnxModel(

@@ -1,5 +1,6 @@
 """A file of a model, whatever its form, as `predict`: the form is told by the content, not by the name."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
@@ -45,7 +46,7 @@ def open_model(
         MeasureError: when asked: the images do not fit, or the answers are not probabilities.
     """
     path, settings = Path(path), ModelForm(**form)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelError(f"there is no file {path}; check the path")
     if factory is None and architecture is None:
         if is_torchscript(path):

@@ -2,7 +2,6 @@
 
 import inspect
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from spuriscope.adapters.torch_module import ask
 from spuriscope.errors import ModelError
 from spuriscope.measures import Predict
 from spuriscope.models import ARCHITECTURES, build_model, check_model_name
-from spuriscope.models.tensors import read_tensors
+from spuriscope.models.tensors import archive_names, read_tensors
 from spuriscope.places import written
 
 __all__ = [
@@ -29,10 +28,7 @@ __all__ = [
 
 def is_torchscript(path: Path) -> bool:
     """Whether a file is an archive of TorchScript: it has code in it."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.split("/")[1:2] == ["code"] for name in archive.namelist())
+    return any(name.split("/")[1:2] == ["code"] for name in archive_names(path))
 
 
 def torchscript_predict(path: Path, form: ModelForm) -> Predict:

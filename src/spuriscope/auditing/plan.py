@@ -11,6 +11,7 @@ from spuriscope.checks import check_number, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.verdict import SEEDS_TO_BE_GONE, SEEDS_TO_STAY
 from spuriscope.errors import ConfigError, PatternError, PlantingError
+from spuriscope.limits import MOST_REPLICATIONS
 from spuriscope.models import default_model
 from spuriscope.patterns import PATTERN_NAMES, Anywhere, Kind, pattern
 from spuriscope.planting import Placement, Plant, Relabel, could_carry, find_relabel, placed
@@ -24,7 +25,6 @@ Place = tuple[str, int, int]  # name of the pattern, number planted, seed
 
 COUNTS = (1, 3, 10, 30, 100)
 N_SEEDS = 5
-MOST_SEEDS = 10_000
 N_SEARCHED = 3  # seeds whose models, and clean twins, are searched
 
 QUICK = ("small-mlp", "mlp", "large-mlp", "cnn")  # seconds a training; others get a lean plan by default
@@ -256,7 +256,7 @@ def plan_audit(
     is_slow = fit is not None or model not in QUICK
     usual = _usual(effort, is_slow=is_slow)
     n_seeds = usual.n_seeds if n_seeds is None else n_seeds
-    check_whole("n_seeds", n_seeds, least=1, most=MOST_SEEDS)
+    check_whole("n_seeds", n_seeds, least=1, most=MOST_REPLICATIONS)
     check_number("threshold", threshold, above=0, below=1)
     whose = find_relabel(data, relabel)
     n_class = int(could_carry(data.train.labels, target, whose).sum())

@@ -1,5 +1,6 @@
 """The command that attacks: who was in the training set, did any image carry the pattern, how much leaks."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -203,7 +204,7 @@ def _subject(
     plants: tuple[Plant, ...] = ()
     recipe, opened = None, None
     path = Path(source)
-    if (path / "run.json").is_file():
+    if os.path.isfile(path / "run.json"):
         opened = open_subject(path, given_data, root, how, options)
         run, data = opened.run, opened.data
         assert run is not None  # of a folder

@@ -1,13 +1,14 @@
-"""The gate of the command line: plugins are imported, and no command begins with a number that is none."""
+"""The gate of the command line: plugins are imported, and no number or path is none."""
 
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from spuriscope.checks import LARGEST_SEED, check_number, check_whole
+from spuriscope.checks import LARGEST_SEED, check_number, check_path, check_whole
 from spuriscope.errors import ConfigError
 
 __all__ = ["Command"]
@@ -22,7 +23,7 @@ RENAMED = {  # of version 0.1: option of a command, and what it is called now
 
 
 class Command(TyperCommand):
-    """A command that takes plugins and old spellings, and whose numbers are checked before it runs.
+    """A command that takes plugins and old spellings, and whose numbers and paths are checked before it runs.
 
     Whole numbers are counts, positions of classes, pixels and seeds: none is negative. Where a number has a
     range of its own, what it is handed to says so. All are checked, used or not.
@@ -58,6 +59,8 @@ class Command(TyperCommand):
                 name = parameter.opts[0]
                 if isinstance(value, float):
                     check_number(name, value)
+                elif isinstance(value, Path):
+                    check_path(name, value)
                 elif isinstance(value, int) and not isinstance(value, bool):
                     check_whole(name, value, most=LARGEST_SEED)
         return super().invoke(ctx)

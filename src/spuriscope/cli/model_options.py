@@ -1,6 +1,7 @@
 """The options of every command that takes a run or a file of a model, and what they open."""
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -125,7 +126,7 @@ class Subject:
 
 def is_model_file(path: Path) -> bool:
     """Whether a path is a file, or is called like one: a run is a folder."""
-    return path.is_file() or path.suffix.lower() in MODEL_SUFFIXES
+    return os.path.isfile(path) or path.suffix.lower() in MODEL_SUFFIXES
 
 
 def open_subject(

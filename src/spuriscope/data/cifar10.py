@@ -9,7 +9,6 @@ Source: https://www.cs.toronto.edu/~kriz/cifar.html ("binary version").
 
 import gzip
 import lzma
-import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -20,7 +19,9 @@ from numpy.typing import NDArray
 
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.data.published import Published, check_labels
+from spuriscope.data.tar_headers import TAR_DAMAGE, open_tar
 from spuriscope.errors import DataError
+from spuriscope.limits import MOST_PADDING
 
 __all__ = ["load_cifar10"]
 
@@ -46,7 +47,7 @@ def load_cifar10(data: Published, paths: Sequence[Path]) -> ImageSet:
                 raise DataError(f"{path} holds {name} twice; {_GET_AGAIN}")
             missing.remove(name)
             records[_BATCHES.index(name)] = np.frombuffer(content, dtype=np.uint8).reshape(n_test, -1)
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError) as error:
+    except (*TAR_DAMAGE, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{path} cannot be read ({error}); {_GET_AGAIN}") from error
     if missing:
         raise DataError(f"{path} lacks {', '.join(sorted(missing))}; {_GET_AGAIN}")
@@ -79,7 +80,8 @@ def _read_archive(path: Path, *, size: int) -> Iterator[tuple[str, bytes]]:
     with path.open("rb") as file:
         compressed_with_gzip = file.read(2) == b"\x1f\x8b"
     with gzip.open(path) if compressed_with_gzip else lzma.open(path) as stream:
-        with tarfile.open(fileobj=stream, mode="r|") as archive:
+        n_most = len(_BATCHES) * size + MOST_PADDING
+        with open_tar(stream, "r|") as archive:
             for member in archive:
                 name = PurePosixPath(member.name)
                 if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
@@ -91,8 +93,15 @@ def _read_archive(path: Path, *, size: int) -> Iterator[tuple[str, bytes]]:
                     _check_size(f"{name} in {path}", member.size, size)
                     content = archive.extractfile(member)
                     yield name.name, content.read() if content else b""
+                else:
+                    _check_length(path, member.offset_data + member.size, n_most)
         while stream.read(1 << 20):  # the rest is padding; reading it checks the checksum at the end
-            pass
+            _check_length(path, stream.tell(), n_most)
+
+
+def _check_length(path: Path, found: int, most: int) -> None:
+    if found > most:
+        raise DataError(f"{path} unpacks to more than {most / 1e6:,.0f} MB; {_GET_AGAIN}")
 
 
 def _check_size(where: object, found: int, expected: int) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from spuriscope.errors import DataError
+from spuriscope.limits import MOST_PIXELS
 from spuriscope.reading import Background, check_choice, check_image_size
 
 __all__ = [
@@ -86,9 +87,9 @@ def decode_image(
     check_image_size(image_size)
     check_choice("background", background, get_args(Background))
     with _damage_of(name):
-        if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        if image.width * image.height > MOST_PIXELS:
             raise Image.DecompressionBombError(
-                f"{image.width}x{image.height} pixels, at most {Image.MAX_IMAGE_PIXELS:,} are decoded"
+                f"{image.width}x{image.height} pixels, at most {MOST_PIXELS:,} are decoded"
             )
         is_grey = _is_grey(image)
         is_turned = image.getexif().get(_ORIENTATION, 1) != 1

@@ -29,6 +29,7 @@ from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.data.labels import Labels, read_labels
 from spuriscope.data.pixels import channels_first, eight_bits
 from spuriscope.errors import DataError
+from spuriscope.limits import LARGEST_HEADER, is_packed_too_well
 
 __all__ = ["load_npz"]
 
@@ -38,6 +39,7 @@ _LAYOUTS = (  # images and labels of the training part, the test part, and what 
 )
 
 Pair = tuple[str, str]
+_NO_HEADER = (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError, tokenize.TokenError)
 
 
 def load_npz(path: Path) -> ImageSet:
@@ -116,29 +118,42 @@ def _check_trained(
 def _array(archive: ZipFile, key: str, path: Path) -> NDArray[Any]:
     """One array of the archive."""
     where = f"{key} in {path}"
-    packed_size, file_size = archive.getinfo(f"{key}.npy").compress_size, path.stat().st_size
-    if packed_size > file_size:
-        raise DataError(f"{where} should have {packed_size} bytes, the file has {file_size}; save it again")
-    content = archive.read(f"{key}.npy")
-    stream = io.BytesIO(content)
+    member, file_size = archive.getinfo(f"{key}.npy"), path.stat().st_size
+    if member.compress_size > file_size:
+        raise DataError(
+            f"{where} should have {member.compress_size} bytes, the file has {file_size}; save it again"
+        )
+    with archive.open(member) as packed:
+        shape, fortran_order, dtype, start = _header(packed.read(LARGEST_HEADER), where)
+    n_bytes, n_there = math.prod(shape) * dtype.itemsize, member.file_size - start
+    if n_bytes != n_there:
+        raise DataError(
+            f"{where} should hold {n_bytes} bytes after its header, but holds {n_there}; save it again with "
+            "numpy.savez"
+        )
+    if is_packed_too_well(member.compress_size, member.file_size):
+        raise DataError(
+            f"{where} unpacks from {member.compress_size / 1e6:,.0f} to {n_bytes / 1e6:,.0f} MB, which no "
+            "images do; check where it comes from, or save it with numpy.savez, which does not pack"
+        )
+    values = np.frombuffer(archive.read(member), dtype=dtype, offset=start)
+    return values.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _header(start: bytes, where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, order and type of an array, and where its values begin, from the first bytes of its member."""
+    stream = io.BytesIO(start)
     try:
         version = np.lib.format.read_magic(stream)
         read_header = (
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, fortran_order, dtype = read_header(stream)
-    except (ValueError, SyntaxError, TypeError, tokenize.TokenError) as error:
+    except _NO_HEADER as error:
         raise DataError(f"{where} is not a numpy array ({error}); save it again with numpy.savez") from error
     if dtype.hasobject:
         raise DataError(f"{where} is an array of Python objects, which are never loaded; save plain numbers")
-    n_bytes = math.prod(shape) * dtype.itemsize
-    if n_bytes != len(content) - stream.tell():
-        raise DataError(
-            f"{where} should hold {n_bytes} bytes after its header, but holds "
-            f"{len(content) - stream.tell()}; save it again with numpy.savez"
-        )
-    values = np.frombuffer(content, dtype=dtype, offset=stream.tell())
-    return values.reshape(shape, order="F" if fortran_order else "C")
+    return shape, fortran_order, dtype, stream.tell()
 
 
 def _class_names(arrays: dict[str, NDArray[Any]], path: Path) -> tuple[str, ...] | None:

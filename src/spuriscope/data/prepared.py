@@ -3,7 +3,8 @@
 `images.u8` holds the pixels of the training images, then of the test images, (channels, height, width) each;
 it is mapped into memory and read as it is needed, so a data set may be larger than the memory. The other file
 holds labels, contexts and the names of the images, and in its header what the data set is called, the shape
-and the fingerprint. Nothing is unpickled. A folder appears under its name once it is complete.
+the fingerprint of the pixels, and a checksum of all the rest. Nothing is unpickled. A folder appears under
+its name once it is complete.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import json
 import os
 from array import array
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -23,12 +25,15 @@ from torch import Tensor
 
 from spuriscope.data.image_set import Contexts, ImageSet, Origin, Split
 from spuriscope.data.layout import Arranged, Labelled
+from spuriscope.documents import from_text
 from spuriscope.errors import ConfigError, DataError
 from spuriscope.places import check_place, delete_left, move_into_place, unfinished_folder
+from spuriscope.sealing import checksum
 
-__all__ = ["Writer", "is_prepared", "load_prepared"]
+__all__ = ["Writer", "check_pixels", "is_prepared", "load_prepared"]
 
 FORMAT = "prepared 1"
+CHECKSUM = "checksum"  # younger than the format
 IMAGES, CONTENTS, COLOURED = "images.u8", "contents.safetensors", "coloured"
 FILES = (IMAGES, CONTENTS, COLOURED)
 PARTS = ("train", "test")
@@ -38,6 +43,21 @@ PIECE = 1 << 20  # bytes
 def is_prepared(folder: Path) -> bool:
     """Whether a folder holds images that were decoded once."""
     return (folder / CONTENTS).is_file()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _About:
+    """What a prepared folder says of itself; folders of older versions have neither form nor notes."""
+
+    name: str
+    class_names: tuple[str, ...]
+    contexts: tuple[str, ...]
+    skipped: tuple[str, ...]
+    written: tuple[int, int] | None = None  # size and time of the file of images
+    shape: tuple[int, int, int]  # (channels, height, width)
+    fingerprint: str
+    form: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Writer:
@@ -153,8 +173,9 @@ class Writer:
             "shape": (channels, height, width),
         }
         about["fingerprint"] = self._fingerprint(about["shape"], tensors)
-        content = save(tensors, metadata={"spuriscope": FORMAT, "about": json.dumps(about)})
-        (self.partial / CONTENTS).write_bytes(content)
+        texts = {"spuriscope": FORMAT, "about": json.dumps(about)}
+        texts[CHECKSUM] = checksum(texts, tensors)
+        (self.partial / CONTENTS).write_bytes(save(tensors, metadata=texts))
         move_into_place(self.partial, self.out, self._refuse_taken)
 
     def _fingerprint(self, shape: tuple[int, ...], tensors: dict[str, Tensor]) -> str:
@@ -191,44 +212,69 @@ def load_prepared(folder: Path, *, name: str | None = None, untouched: bool = Fa
             header = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         if header.get("spuriscope") != FORMAT:
-            raise DataError(f"{path} was written by another version of spuriscope; prepare the images again")
-        about = json.loads(header["about"])
+            raise DataError(f"{path} was written by another version of spuriscope")
+        sealed = {key: text for key, text in header.items() if key != CHECKSUM}
+        if CHECKSUM in header and header[CHECKSUM] != checksum(sealed, tensors):
+            raise DataError(f"{path} was changed, its checksum differs")
+        about = from_text(_About, header["about"], source=str(path), error=DataError)
         status = (folder / IMAGES).stat()
-        if untouched and about["written"] != [status.st_size, status.st_mtime_ns]:
-            raise DataError(f"{folder / IMAGES} was changed; prepare the images again")
-        data = _map(folder / IMAGES, about | ({} if name is None else {"name": name}), tensors)
-        data.__dict__["content_fingerprint"] = about["fingerprint"]  # reckoned when it was written
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        if untouched and about.written != (status.st_size, status.st_mtime_ns):
+            raise DataError(f"{folder / IMAGES} was changed")
+        data = _map(folder / IMAGES, about, tensors, name or about.name)
+        data.known_by(about.fingerprint)  # reckoned when it was written
+    except DataError as error:
+        raise DataError(f"{error}; prepare the images again") from None
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise DataError(f"{folder} is damaged ({error}); prepare the images again") from error
     return data
 
 
-def _map(path: Path, about: dict[str, Any], tensors: dict[str, Tensor]) -> ImageSet:
+def check_pixels(data: ImageSet) -> None:
+    """Hold the pixels and labels of a prepared data set against the fingerprint in its folder: all are read.
+
+    Raises:
+        DataError: they are others.
+    """
+    if replace(data).content_fingerprint != data.content_fingerprint:  # a copy has not been told
+        raise DataError(f"{data.name} was changed after it was prepared; prepare the images again")
+
+
+def _map(path: Path, about: _About, tensors: dict[str, Tensor], name: str) -> ImageSet:
     """The data set whose images are in a file, which is read when they are asked for."""
-    shape, n_train = about["shape"], len(tensors["train_labels"])
+    shape, n_train = about.shape, len(tensors["train_labels"])
     n = n_train + len(tensors["test_labels"])
-    if path.stat().st_size != n * prod(shape):
-        raise DataError(
-            f"{path} has {path.stat().st_size} bytes, {n} images need {n * prod(shape)}; prepare them again"
-        )
+    if min(shape) < 0 or path.stat().st_size != n * prod(shape):
+        raise DataError(f"{path} has {path.stat().st_size} bytes, {n} images need {n * prod(shape)}")
     images = torch.from_file(str(path), shared=False, size=n * prod(shape), dtype=torch.uint8)
     images = images.view(n, *shape)
-    contexts, skipped = tuple(about["contexts"]), tuple(about["skipped"])
-    default_form = f"{len(contexts)} contexts, {len(about['class_names'])} classes"  # of older folders
+    default_form = f"{len(about.contexts)} contexts, {len(about.class_names)} classes"
+    contexts = None
+    if about.contexts:
+        train, test = (_codes(tensors, part, len(about.contexts)) for part in PARTS)
+        contexts = Contexts(about.contexts, train, test, about.skipped)
     return ImageSet(
-        about["name"],
+        name,
         train=Split(images[:n_train], tensors["train_labels"], _names(tensors, "train")),
         test=Split(images[n_train:], tensors["test_labels"], _names(tensors, "test")),
-        class_names=tuple(about["class_names"]),
-        contexts=Contexts(contexts, tensors["train_contexts"], tensors["test_contexts"], skipped)
-        if contexts
-        else None,
+        class_names=about.class_names,
+        contexts=contexts,
         images_file=path,
-        origin=Origin(about.get("form", default_form), tuple(about.get("notes", ())), skipped),
+        origin=Origin(about.form or default_form, about.notes, about.skipped),
     )
+
+
+def _codes(tensors: dict[str, Tensor], part: str, n_contexts: int) -> Tensor:
+    """The contexts of a part, each of which has a name."""
+    codes = tensors[f"{part}_contexts"]
+    if codes.dtype != torch.int64 or (len(codes) and not 0 <= codes.min() <= codes.max() < n_contexts):
+        raise DataError(f"the contexts of the {part} part are not positions among {n_contexts}")
+    return codes
 
 
 def _names(tensors: dict[str, Tensor], part: str) -> tuple[str, ...] | None:
     """The names of the images; folders of older versions have none."""
     names = tensors.get(f"{part}_names")
-    return None if names is None else tuple(json.loads(names.numpy().tobytes()))
+    if names is None:
+        return None
+    text = names.numpy().tobytes()
+    return from_text(tuple[str, ...], text, source=f"the names of the {part} part", error=DataError)

@@ -25,6 +25,8 @@ from spuriscope.reading import Reading
 
 __all__ = ["Row", "arrange_rows", "find_column", "load_csv"]
 
+LONGEST_NUMBER = 18  # digits: what is longer is a name
+
 
 @dataclass(frozen=True)
 class Row:
@@ -83,7 +85,7 @@ def file_named(name: str, folder: Path, where: str) -> Photo:
     Raises:
         DataError: there is no name, or it leads out of the folder.
     """
-    if not name:
+    if not name or "\0" in name:
         raise DataError(f"{where} names no image; fill it in, or remove the line")
     path = folder / PurePosixPath(name.replace("\\", "/"))
     for suffix in ("", *SUFFIXES):
@@ -170,7 +172,7 @@ def _by_class(rows: Sequence[Row], names: Sequence[str]) -> dict[str, list[Photo
 
 def _in_order(labels: set[str], path: Path) -> tuple[str, ...]:
     """Labels in the order in which they are numbered."""
-    if all(label.removeprefix("-").isdecimal() for label in labels):
+    if all(label.removeprefix("-").isdecimal() and len(label) <= LONGEST_NUMBER for label in labels):
         return tuple(sorted(labels, key=int))
     if all(map(_is_number, labels)):
         raise DataError(

@@ -8,12 +8,14 @@ unpacked, and nothing leads out of them.
 
 import io
 import os
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from tarfile import TarInfo
 
+from spuriscope.data.tar_headers import TAR_DAMAGE, open_tar
 from spuriscope.errors import DataError
+from spuriscope.limits import LARGEST_FILE, MOST_FOLDERS, MOST_MEMBERS
 
 __all__ = ["SUFFIXES", "Folder", "Photo", "is_left_behind", "read_archive", "read_folder", "read_tree"]
 
@@ -23,9 +25,6 @@ _PICTURES = frozenset(SUFFIXES + NOT_READ)  # those not read end in an error, no
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 _LEFT_BEHIND = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 TABLES = (".csv", ".tsv", ".parquet")
-DEPTH = 6  # folders in folders: more than any form of data set has, and an end to links that run in circles
-MOST_MEMBERS = 5_000_000
-LARGEST_FILE = 1 << 29  # bytes
 
 
 @dataclass(frozen=True, order=True)
@@ -110,7 +109,7 @@ def read_folder(top: Path) -> Folder:
     Raises:
         DataError: it cannot be read, a link leads out of it, or something is neither a file nor a folder.
     """
-    return _read(top, "", top, DEPTH)
+    return _read(top, "", top, MOST_FOLDERS)
 
 
 def _read(folder: Path, name: str, top: Path, depth: int) -> Folder:
@@ -166,7 +165,7 @@ def read_archive(path: Path) -> Folder:
     try:
         status = path.stat()
         stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        with path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as archive:  # read in any order
+        with path.open("rb") as raw, open_tar(raw, "r:") as archive:  # read in any order
             for number, member in enumerate(archive):
                 archive.__dict__["members"] = []  # tarfile keeps each, a kilobyte of memory
                 name = PurePosixPath(as_text(member.name))
@@ -186,7 +185,7 @@ def read_archive(path: Path) -> Folder:
                     folder.images.append(photo)
                 else:
                     folder.n_others += 1
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except TAR_DAMAGE as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(
             f"{path} cannot be read as a .tar of images ({reason}); check it, and unpack a compressed one"
@@ -203,20 +202,18 @@ def read_archive(path: Path) -> Folder:
     return inner
 
 
-def _check_member(
-    path: Path, member: tarfile.TarInfo, name: PurePosixPath, number: int, n_bytes: int
-) -> None:
+def _check_member(path: Path, member: TarInfo, name: PurePosixPath, number: int, n_bytes: int) -> None:
     if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
         raise DataError(
             f"{path} holds the suspicious member {member.name!r}, a link or a path that leads "
             "out of the archive; unpack it where you trust it, and give the folder"
         )
-    if number >= MOST_MEMBERS or len(name.parts) > DEPTH + 1:
+    if number >= MOST_MEMBERS or len(name.parts) > MOST_FOLDERS + 1:
         raise DataError(
-            f"{path} has more than {MOST_MEMBERS:,} members, or more than {DEPTH} folders in each other; "
-            "pack one data set"
+            f"{path} has more than {MOST_MEMBERS:,} members, or more than {MOST_FOLDERS} folders in each "
+            "other; pack one data set"
         )
-    if member.issparse() or member.offset_data + member.size > n_bytes:
+    if member.issparse() or not 0 <= member.size <= n_bytes - member.offset_data:
         raise DataError(f"{path} ends before its member {member.name!r} does; pack it again")
 
 

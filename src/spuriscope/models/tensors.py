@@ -1,6 +1,7 @@
 """Weights from a file: safetensors, or what `torch.save` wrote of a state dict. Nothing else is unpickled."""
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor
 
 from spuriscope.errors import ModelError
+from spuriscope.limits import is_packed_too_well
 
-__all__ = ["read_tensors"]
+__all__ = ["archive_names", "read_tensors"]
 
 INSIDE = ("state_dict", "model_state_dict", "model", "net", "weights")  # where trainers keep the state dict
 BEFORE = (
@@ -39,8 +41,9 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
             head = file.read(9)
-    except OSError as error:
-        raise ModelError(f"cannot read the weights {path} ({error.strerror}); check the path") from None
+    except (OSError, ValueError) as error:  # the latter: no file can have such a name
+        reason = getattr(error, "strerror", error)
+        raise ModelError(f"cannot read the weights {path} ({reason}); check the path") from None
     is_safetensors = path.suffix.lower() == ".safetensors" or head[8:9] == b"{"
     return _without_prefix(_safetensors(path) if is_safetensors else _saved_by_torch(path))
 
@@ -51,13 +54,33 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
     try:
         tensors = load_file(path)
-    except (SafetensorError, KeyError) as error:
+    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
         raise ModelError(f"{path} is not a whole safetensors file ({error}); save it again") from None
     of_run = {name.removeprefix(OF_RUN): value for name, value in tensors.items() if name.startswith(OF_RUN)}
     return of_run or tensors
 
 
+def archive_names(path: Path) -> list[str]:
+    """The names in a file that is an archive, as torch writes one; none of a file that is no archive.
+
+    Raises:
+        ModelError: it is a damaged archive, or one that unpacks to nothing but zeros.
+    """
+    if not zipfile.is_zipfile(path):
+        return []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise ModelError(f"{path} is not a whole archive ({error}); save or export it again") from None
+    n_bytes = sum(member.file_size for member in members)
+    if is_packed_too_well(path.stat().st_size, n_bytes):
+        raise ModelError(f"{path} unpacks to {n_bytes / 1e6:,.0f} MB, which no model does; save it again")
+    return [member.filename for member in members]
+
+
 def _saved_by_torch(path: Path) -> dict[str, Tensor]:
+    archive_names(path)
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -67,7 +90,7 @@ def _saved_by_torch(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than tensors ({found}), and unpickling objects would execute code; save "
             "model.state_dict() instead, or export the model: torch.export.save, torch.onnx.export"
         ) from None
-    except (RuntimeError, EOFError, KeyError, ValueError) as error:
+    except Exception as error:  # torch's errors about damaged files have no common class but this
         reason = " ".join(str(error).split())[:160]
         raise ModelError(
             f"{path} is not a file of weights ({reason}); give .safetensors, .pt or .pth"

@@ -10,6 +10,9 @@ The others cover or shade, and grow with the image: a sticker, a caption, a wate
 contrast, less light, a negative.
 """
 
+import os
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +26,7 @@ from torch import Tensor
 from spuriscope.argument_types import checked
 from spuriscope.checks import check_seed, check_whole
 from spuriscope.errors import PatternError
+from spuriscope.limits import MOST_PIXELS
 from spuriscope.patterns.kinds import Cover, Kind, Pattern, Shade
 from spuriscope.registry import Registry
 
@@ -70,6 +74,7 @@ GREY = 0.6
 TEXT, FONT_SIZE, STROKE = "ABC", 64, 3  # drawn large and bold, and scaled down
 STRENGTH = 0.5  # of a watermark
 
+_DAMAGE = (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, struct.error, zlib.error)
 GAINS = {"contrast": (0.5, 0.25), "dim": (0.6, 0.0), "invert": (-1.0, 1.0)}  # factor, offset
 TINT = (1.0, 0.85, 0.6)  # as under a bulb
 SHADE_NAMES = ("tint", *GAINS)
@@ -141,7 +146,7 @@ def pattern(name: str | Path, shape: Sequence[int], *, seed: int = 0, size: int 
         return _shade(key, channels, height, width)
     if key in ADDED_PATTERNS.added:
         return _of_plugin(key, channels, height, width, seed)
-    if Path(name).suffix or Path(name).exists():
+    if Path(name).suffix or os.path.exists(name):
         return _read_picture(Path(name), channels, height, width, size)
     if key in ADDED_PATTERNS:  # asks installed packages
         return _of_plugin(key, channels, height, width, seed)
@@ -251,10 +256,12 @@ def _read_picture(path: Path, channels: int, height: int, width: int, size: int 
         raise PatternError(f"a picture can be a pattern for images of 1 or 3 channels, these have {channels}")
     try:
         with Image.open(path) as file:
+            if file.width * file.height > MOST_PIXELS:
+                raise PatternError(f"{path} has {file.width}x{file.height} pixels; give a smaller picture")
             picture = file.convert("RGBA")
     except FileNotFoundError:
         raise PatternError(f"there is no picture {path}; check the path") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*_DAMAGE, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PatternError(
             f"{path} cannot be read as a picture ({reason}); give a PNG or JPEG file"

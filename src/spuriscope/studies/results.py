@@ -1,6 +1,5 @@
 """The rows of a study, one for each model and what it was asked, and how to pick among them by seed."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,10 +8,12 @@ from statistics import correlation, fmean, mode
 from typing import TYPE_CHECKING, Any
 
 from spuriscope.data import ImageSet, Reading, read
-from spuriscope.errors import ConfigError, DataError
+from spuriscope.documents import from_text
+from spuriscope.errors import ConfigError, DataError, StoreError
+from spuriscope.limits import LARGEST_SIDE
 from spuriscope.measures import empirical_norm
 from spuriscope.patterns import PATTERN_NAMES, Kind, pattern
-from spuriscope.reading import LARGEST
+from spuriscope.training.cell_document import CellDocument
 
 if TYPE_CHECKING:
     from spuriscope.studies.store import Store
@@ -74,7 +75,11 @@ def results(rows: Iterable[Mapping[str, Any]]) -> list[Result]:
     found: dict[tuple[str, ...], Result] = {}
     measures: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
     for row in rows:
-        labels = {name: value for name, value in row.items() if name not in ("cell", "measure", "value")}
+        labels = {
+            name: tuple(value) if isinstance(value, list) else value  # milestones, as JSON has them
+            for name, value in row.items()
+            if name not in ("cell", "measure", "value")
+        }
         key = (row["cell"], *(f"{name}={value}" for name, value in labels.items()))
         measures[key][row["measure"]] = row["value"]
         found.setdefault(key, Result(row["cell"], labels, measures[key]))
@@ -101,17 +106,21 @@ def images_of(store: "Store", found: Sequence[Result], root: Path | None = None)
     Raises:
         ConfigError: there are no rows.
         DataError: there is no such data set, its files are not there, or it is another by now.
+        StoreError: the row of the cell is damaged.
     """
     if not found:
         raise ConfigError("the study has no finished cells yet; `spuriscope study status` shows what is done")
     content = store.query("SELECT content FROM cells WHERE hash = ?", [found[0].cell])
-    key = json.loads(content[0]["content"])["data"]
-    _, height, width = key["shape"]
-    is_square = height == width <= LARGEST
-    data = read(key["name"], Reading(image_size=height if is_square else None), root=root)
-    is_equal = key["fingerprint"] in (data.fingerprint, data.content_fingerprint)
-    if not is_equal or len(key["class_names"]) != data.n_classes:
-        raise DataError(f"the study was trained on another {key['name']}; give its folder with --root")
+    if not content:
+        raise StoreError(f"{store.folder} lacks the cell {found[0].cell} of its rows; run the study again")
+    source = f"the cell {found[0].cell}"
+    key = from_text(CellDocument, content[0]["content"], source=source, error=StoreError).data
+    _, height, width = key.shape
+    is_square = height == width <= LARGEST_SIDE
+    data = read(key.name, Reading(image_size=height if is_square else None), root=root)
+    is_equal = key.fingerprint in (data.fingerprint, data.content_fingerprint)
+    if not is_equal or len(key.class_names) != data.n_classes:
+        raise DataError(f"the study was trained on another {key.name}; give its folder with --root")
     return data
 
 

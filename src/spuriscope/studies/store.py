@@ -17,6 +17,7 @@ from typing import Any, Self
 import msgspec
 from filelock import FileLock, Timeout
 
+from spuriscope.checks import check_path
 from spuriscope.errors import CheckpointError, StoreError
 from spuriscope.studies.checksums import check_cells, check_study, seal_cells, seal_study
 from spuriscope.studies.store_file import (
@@ -49,6 +50,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, *, writes: bool = True) -> None:
+        check_path("the folder of the store", folder, error=StoreError)
         self.folder = folder
         self.path = folder / FILE
         self.checkpoints = folder / CHECKPOINTS

@@ -8,16 +8,20 @@ planted, measured under every pattern and target.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any, get_args
 
 from spuriscope.added_measures import MEASURES
+from spuriscope.checks import LARGEST_COUNT, check_whole, is_whole
 from spuriscope.contexts import Context, RareContext, context_names
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.methods import METHODS
+from spuriscope.documents import from_document, parse_yaml
 from spuriscope.errors import ConfigError
+from spuriscope.limits import MOST_CELLS, MOST_REPLICATIONS
 from spuriscope.membership.attacks import ATTACKS
-from spuriscope.membership.game import Game, Pool, draw_pool
+from spuriscope.membership.game import N_SEEDS, Game, Pool, draw_pool
 from spuriscope.patterns import AnyPattern, pattern
 from spuriscope.planting import ALL, Placement, Plant, Relabel, could_carry
 from spuriscope.registry import Registry
@@ -27,6 +31,7 @@ from spuriscope.training.precision import settled
 __all__ = ["Entry", "Grid", "Study", "check_study_name", "read_grid"]
 
 LONGEST_NAME = 100  # bytes
+MOST_MODELS = N_SEEDS - 1  # of one game
 
 
 @dataclass(frozen=True)
@@ -152,24 +157,40 @@ class Grid:
                 f"study {self.name}: recipes must be settings, such as 'weight_decay: 0.01', "
                 f"got {self.recipes}"
             )
-        if not _is_count(self.n_seeds) or self.n_seeds < 1:
-            raise ConfigError(f"study {self.name}: n_seeds must be 1 or more, got {self.n_seeds!r}")
-        if not _is_count(self.epochs):
-            raise ConfigError(
-                f"study {self.name}: epochs must be a whole number of 0 or more, got {self.epochs!r}"
-            )
-        if not _is_count(self.halves) or self.halves % 2 or 0 < self.halves < 6:
-            raise ConfigError(
-                f"study {self.name}: halves come in pairs: give an even number of 6 or more, or 0 for no "
-                f"membership games, got {self.halves!r}"
-            )
-        for name in ("counts", "targets"):
-            if not all(_is_count(value) for value in getattr(self, name)):
-                raise ConfigError(
-                    f"study {self.name}: {name} must be whole numbers of 0 or more, got {getattr(self, name)}"
-                )
+        self._check_numbers()
         self._check_planting()
         object.__setattr__(self, "counts", tuple(sorted({0, *self.counts})))
+        self._check_length()
+
+    def _check_numbers(self) -> None:
+        """Refuse numbers that are none, and make Python's own of numpy's."""
+        of = f"study {self.name}: "
+        for name, least, most in (
+            ("n_seeds", 1, MOST_REPLICATIONS),
+            ("epochs", 0, LARGEST_COUNT),
+            ("halves", 0, MOST_MODELS),
+        ):
+            check_whole(of + name, getattr(self, name), least=least, most=most)
+            object.__setattr__(self, name, int(getattr(self, name)))
+        if self.halves % 2 or 0 < self.halves < 6:
+            raise ConfigError(
+                f"{of}halves come in pairs: give an even number of 6 or more, or 0 for no membership games, "
+                f"got {self.halves!r}"
+            )
+        for name in ("counts", "targets"):
+            for value in getattr(self, name):
+                check_whole(f"{of}each of {name}", value)
+            object.__setattr__(self, name, tuple(map(int, getattr(self, name))))
+
+    def _check_length(self) -> None:
+        """Refuse a study that nobody can train."""
+        n_rows = prod(map(len, (self.models, self.recipes, self.targets, self.counts)))
+        n_rows *= len(self.contexts or self.patterns) * self.n_seeds * (self.halves + 1)
+        if n_rows > MOST_CELLS:
+            raise ConfigError(
+                f"study {self.name} has {n_rows:,} rows, at most {MOST_CELLS:,}; make several of it, or ask "
+                "less"
+            )
 
     def _check_planting(self) -> None:
         """Refuse a placement or a relabelling that there is not."""
@@ -208,6 +229,8 @@ class Grid:
         n_of_target = {
             target: int(could_carry(data.train.labels, target, self.relabel).sum()) for target in self.targets
         }
+        for model, changes in product(self.models, self.recipes):
+            self._recipe(data, model, changes)  # all of them before any is asked for another's settings
         varying = sorted({setting for changes in self.recipes for setting in changes}, key=str)
         entries: dict[tuple[Cell, AnyPattern, int], Entry] = {}
         games: dict[Game, list[Cell]] = {}
@@ -264,7 +287,7 @@ class Grid:
         names = context_names(data)
         weights = None if self.weights is None else Weights.of(self.weights)
         for which in self.contexts:
-            if which not in names and not (isinstance(which, int) and which < len(names)):
+            if which not in names and not (is_whole(which) and 0 <= which < len(names)):
                 raise ConfigError(
                     f"study {self.name}: {data.name} has no context {which!r}; choose of {', '.join(names)}, "
                     f"or 0 to {len(names) - 1}"
@@ -334,7 +357,7 @@ def _shown(recipe: Recipe, varying: Sequence[str]) -> dict[str, Any]:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return is_whole(value) and value >= 0
 
 
 def read_grid(path: Path) -> Grid:
@@ -343,16 +366,7 @@ def read_grid(path: Path) -> Grid:
     Raises:
         ConfigError: the file is not there, is not YAML, or a key is unknown or of the wrong form.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read {path} ({error.strerror}); give the path of a study in YAML"
-        ) from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2026-99-99
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    content = parse_yaml(path)
     known = {attribute.name for attribute in fields(Grid)}
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold keys and values, such as 'patterns: [s3, r3]'")
@@ -361,5 +375,4 @@ def read_grid(path: Path) -> Grid:
         raise ConfigError(
             f"{path}: there is no setting {', '.join(unknown)}; there are {', '.join(sorted(known))}"
         )
-    settings: dict[str, Any] = {"name": path.stem} | content
-    return Grid(**settings)
+    return from_document(Grid, {"name": path.stem} | content, source=str(path))

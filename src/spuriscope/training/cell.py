@@ -19,11 +19,13 @@ from torch import Tensor
 from spuriscope.argument_types import checked
 from spuriscope.checks import check_whole
 from spuriscope.data.image_set import ImageSet
-from spuriscope.errors import CheckpointError, ConfigError, PatternError, PlantingError
+from spuriscope.documents import from_document
+from spuriscope.errors import CheckpointError, ConfigError, ModelError, PatternError, PlantingError
 from spuriscope.models import ARCHITECTURES, check_model_name
 from spuriscope.patterns import Kind, from_arrays
 from spuriscope.planting import Plant
 from spuriscope.registry import load_plugin
+from spuriscope.training.cell_document import CellDocument
 from spuriscope.training.part import Part
 from spuriscope.training.recipe import Recipe
 from spuriscope.training.weights import Weights
@@ -44,12 +46,21 @@ class DataKey:
         fingerprint: of the content, `ImageSet.fingerprint`.
         shape: (channels, height, width) of an image.
         class_names: position = label.
+
+    Raises:
+        ConfigError: a side is no number of pixels, or there are no classes.
     """
 
     name: str
     fingerprint: str
     shape: tuple[int, int, int]
     class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for side in self.shape:
+            check_whole("each number of a shape", side, least=1)
+        if not self.class_names:
+            raise ConfigError(f"{self.name} has no classes; a classifier needs two or more")
 
     @classmethod
     def of(cls, data: ImageSet) -> "DataKey":
@@ -189,8 +200,10 @@ class Cell:
         """The cell that `to_json` wrote, given the patterns of its plants and its part.
 
         Raises:
-            CheckpointError: something is missing, or a pattern or the part is not the one it was made with.
+            CheckpointError: something is missing, of the wrong type or out of range, or a pattern or the part
+                is not the one it was made with.
         """
+        from_document(CellDocument, content, source="the cell", error=CheckpointError)
         try:
             expected = content["part"]["fingerprint"] if "part" in content else None
             if expected != (None if part is None else part.fingerprint):
@@ -220,10 +233,10 @@ class Cell:
                 seed=content["seed"],
                 weights=Weights.from_json(content["weights"]) if "weights" in content else None,
             )
-        except (PatternError, PlantingError) as error:
+        except (ConfigError, ModelError, PatternError, PlantingError) as error:
             raise CheckpointError(str(error)) from None
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"this is not a cell: {error!r} is missing or of another form") from None
+        except ValueError as error:
+            raise CheckpointError(f"this is not a cell: {error}") from None
 
 
 def _check_plugin(model: str, source: str) -> None:

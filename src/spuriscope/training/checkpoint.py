@@ -4,14 +4,13 @@ Beside the tensors stand texts, in the file's header: what the tensors are of, a
 A file of the first form has no checksum; it is read still. Nothing is unpickled.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
+from spuriscope.documents import from_document, parse_text
 from spuriscope.errors import CheckpointError
+from spuriscope.sealing import checksum
 
 __all__ = ["to_file", "to_parts"]
 
@@ -38,10 +37,12 @@ def to_parts(content: bytes, source: str) -> tuple[dict[str, str], dict[str, Ten
 
     try:
         tensors = load(content)
-        n_header = int.from_bytes(content[:8], "little")  # the format: length, JSON, tensors
-        header = dict(json.loads(content[8 : 8 + n_header]).get("__metadata__", {}))
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{source}: not a whole safetensors file ({error}); train it again") from None
+    n_header = int.from_bytes(content[:8], "little")  # the format: length, JSON, tensors
+    parsed = parse_text(content[8 : 8 + n_header], source=source, error=CheckpointError)
+    texts = parsed.get("__metadata__") or {}
+    header = from_document(dict[str, str], texts, source=source, error=CheckpointError)
     version = header.get(VERSION)
     if version not in (FORMAT, FIRST_FORMAT):
         raise CheckpointError(
@@ -55,13 +56,3 @@ def to_parts(content: bytes, source: str) -> tuple[dict[str, str], dict[str, Ten
             "changed; train it again, or take a good copy"
         )
     return header, tensors
-
-
-def checksum(texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the texts, and over name, type, shape and bytes of each tensor, in order of the names."""
-    digest = hashlib.sha256(json.dumps(dict(texts), sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

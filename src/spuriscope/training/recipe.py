@@ -6,7 +6,7 @@ after epochs 40, 50 and 60. Fewer epochs keep the shape of that schedule: the mi
 for them by default, `usual_recipe` has settings of ours.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -97,6 +97,8 @@ class Recipe:
         if self.learning_rate == 0:
             raise ConfigError("learning_rate must be above 0; with epochs=0 nothing is trained")
         check_whole("epochs", self.epochs)
+        if not isinstance(self.milestones, Sequence | None) or isinstance(self.milestones, str):
+            raise ConfigError(f"milestones are epochs in a list, as [4, 6], got {self.milestones!r}")
         if self.milestones is None:
             sevenths = {-(-self.epochs * part // 7) for part in (4, 5, 6)}
             object.__setattr__(self, "milestones", tuple(sorted(sevenths)))
@@ -104,10 +106,13 @@ class Recipe:
             object.__setattr__(self, "milestones", tuple(self.milestones))
         for milestone in self.milestones or ():
             check_whole("a milestone", milestone)
+        object.__setattr__(self, "milestones", tuple(map(int, self.milestones or ())))
         check_whole("batch_size", self.batch_size, least=1)
         given: object = self.privacy  # from JSON or YAML
         if isinstance(given, Mapping):
             object.__setattr__(self, "privacy", _privacy(given))
+        elif given is not None and not isinstance(given, Privacy):
+            raise ConfigError(f"privacy is a mapping of settings, as noise_multiplier: 1, got {given!r}")
         self._check_gradient()
 
     def _check_gradient(self) -> None:
@@ -167,10 +172,10 @@ class Recipe:
 
     @classmethod
     def from_json(cls, settings: dict[str, Any]) -> "Recipe":
-        """The recipe that `to_json` wrote.
+        """The recipe that `to_json` wrote; a whole number stays one, for the hash of its cell says so.
 
         Raises:
-            ConfigError: a setting is unknown or out of range.
+            ConfigError: a setting is unknown, of the wrong type or out of range.
         """
         privacy = settings.get("privacy")
         if isinstance(privacy, Mapping):

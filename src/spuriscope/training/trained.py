@@ -6,10 +6,11 @@ checksum. Nothing is unpickled.
 """
 
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +18,14 @@ from torch import Tensor, nn
 from spuriscope.argument_types import checked
 from spuriscope.data.image_set import unit_float
 from spuriscope.data.pixels import Images, as_asked
+from spuriscope.documents import from_text, parse_text
 from spuriscope.errors import CheckpointError, ConfigError, ModelError, PatternError
 from spuriscope.models import build_model
 from spuriscope.patterns import arrays_of
 from spuriscope.places import written
 from spuriscope.planting import Plant
 from spuriscope.training.cell import Cell, patterns_of
+from spuriscope.training.cell_document import CellDocument, DeletionDocument
 from spuriscope.training.checkpoint import to_file, to_parts
 from spuriscope.training.part import Part
 
@@ -30,6 +33,7 @@ __all__ = ["TrainedModel", "load_model"]
 
 PREDICT_BATCH = 500  # images at one time
 CONVOLVED_BATCH = 128  # and of networks with convolutions on a CPU: the answers of more leave its cache
+Value = TypeVar("Value")
 WEIGHTS, PATTERN, PART = "weights.", "pattern.", "part"
 
 
@@ -116,41 +120,66 @@ class TrainedModel:
             CheckpointError: this is no checkpoint, or a damaged one; the message calls it `source`.
         """
         header, tensors = to_parts(content, source)
+
+        def read(kind: type[Value], name: str, *default: str) -> Value:
+            text = header[name] if not default else header.get(name, *default)
+            return from_text(kind, text, source=f"{source}: {name}", error=CheckpointError)
+
         try:
-            cell_content = json.loads(header["cell"])
+            read(CellDocument, "cell")
+            cell_content = parse_text(header["cell"], source=source, error=CheckpointError)
             arrays = [
                 _pattern_arrays(number, plant, tensors) for number, plant in enumerate(cell_content["plants"])
             ]
             patterns = patterns_of(cell_content, arrays)
-            losses, n_seconds = tuple(json.loads(header["losses"])), float(json.loads(header["n_seconds"]))
-            deletions = tuple(json.loads(header.get("deletions", "[]")))  # younger than the format
-            epsilon = json.loads(header.get("epsilon", "null"))  # likewise
+            losses, n_seconds = read(tuple[float, ...], "losses"), read(float, "n_seconds")
+            deletions = read(tuple[DeletionDocument, ...], "deletions", "[]")  # younger than the format
+            epsilon: float | None = read(float | None, "epsilon", "null")  # type: ignore[arg-type]  # likewise
             if "privacy" in cell_content["recipe"]:
                 losses = ()  # older versions kept them
                 if cell_content["recipe"].get("precision", "float32") != "float32":
                     epsilon = None  # older versions promised one, with norms rounded too far to keep it
         except PatternError as error:
             raise CheckpointError(f"{source}: {error}") from None
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, ValueError) as error:
             raise CheckpointError(f"{source}: the header lacks {error}; train it again") from None
         try:
             part = Part(tensors[PART]) if PART in tensors else None
         except ConfigError as error:
             raise CheckpointError(f"{source}: its part is damaged ({error}); train it again") from None
         cell = Cell.from_json(cell_content, patterns, part)
-        module = build_model(cell.model, cell.data.shape, len(cell.data.class_names))
         weights = {name.removeprefix(WEIGHTS): tensors[name] for name in tensors if name.startswith(WEIGHTS)}
+        _check_size(cell, weights, source)
+        module = build_model(cell.model, cell.data.shape, len(cell.data.class_names))
         try:
             module.load_state_dict(weights)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError) as error:  # the latter: a tensor that is not to be converted
             reason = " ".join(str(error).split())
             raise CheckpointError(f"{source}: these are not the weights of {cell.model}: {reason}") from None
-        return cls(cell, module.eval(), losses, n_seconds, deletions, epsilon)
+        done = tuple(asdict(deletion) for deletion in deletions)
+        return cls(cell, module.eval(), losses, n_seconds, done, epsilon)
 
     def save(self, path: str | Path) -> None:
         """Write the checkpoint; an existing file is replaced only once the new one is complete."""
         with written(Path(path)) as file:
             file.write_bytes(self.to_bytes())
+
+
+def _check_size(cell: Cell, weights: Mapping[str, Tensor], source: str) -> None:
+    """Raise CheckpointError where a model would need more weights than its file has, before it is made."""
+    try:
+        with torch.device("meta"):  # which takes no memory
+            wanted = build_model(cell.model, cell.data.shape, len(cell.data.class_names)).state_dict()
+    except (ModelError, RuntimeError, OverflowError, TypeError) as error:
+        raise CheckpointError(
+            f"{source}: no {cell.model} takes images of {cell.data.shape} ({error})"
+        ) from None
+    n_wanted, n_found = (sum(value.numel() for value in each.values()) for each in (wanted, weights))
+    if n_wanted > 2 * n_found:
+        raise CheckpointError(
+            f"{source}: these are not the weights of {cell.model} for images of {cell.data.shape}: it has "
+            f"{n_wanted:,}, the file {n_found:,}; train it again"
+        )
 
 
 def _pattern_tensors(number: int, plant: Plant) -> dict[str, Tensor]:
@@ -186,6 +215,6 @@ def load_model(path: str | Path) -> TrainedModel:
         CheckpointError: there is no such file, or it is not a spuriscope checkpoint, or it is damaged.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"there is no checkpoint {path}; `spuriscope train` writes one")
     return TrainedModel.from_bytes(path.read_bytes(), source=str(path))

@@ -47,9 +47,10 @@ class Weights:
         try:
             with Path(path).open("rb") as file:
                 return cls(hashlib.file_digest(file, "sha256").hexdigest(), Path(path).resolve())
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter: no file can have such a name
+            reason = getattr(error, "strerror", error)
             raise ModelError(
-                f"cannot read the weights {path} ({error.strerror}); give a .safetensors or .pth file"
+                f"cannot read the weights {path} ({reason}); give a .safetensors or .pth file"
             ) from None
 
     def put_into(self, module: nn.Module) -> None:
