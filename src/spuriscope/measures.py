@@ -24,7 +24,7 @@ from spuriscope.checks import check_seed, check_share
 from spuriscope.data.image_set import Split, unit_float
 from spuriscope.data.pixels import Images, as_asked
 from spuriscope.errors import MeasureError
-from spuriscope.patterns import AnyPattern, Anywhere, Kind, Shade, put_on, scaled
+from spuriscope.patterns import AnyPattern, Anywhere, Kind, Shade, put_on, scaled_pattern
 
 __all__ = [
     "Measures",
@@ -338,7 +338,7 @@ def placement_scores(
         beside.append(float(pulled[counts].mean()))
     sizes: list[float] = []
     for factor in SIZES:
-        other = scaled(kind, factor)
+        other = scaled_pattern(kind, factor)
         assert other is not None  # of no shade
         low, high = _room(other)
         sizes.append(float(is_moved(other, home.clamp(low, high)).mean()))

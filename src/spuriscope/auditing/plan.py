@@ -19,12 +19,12 @@ from spuriscope.training import Cell, DataKey, Recipe, short_recipe
 from spuriscope.training.precision import settled
 from spuriscope.training.recipe import Precision
 
-__all__ = ["AuditPlan", "Effort", "Place", "plan_audit"]
+__all__ = ["AuditPlan", "Effort", "PlantedPlace", "plan_audit"]
 
-Place = tuple[str, int, int]  # name of the pattern, number planted, seed
+PlantedPlace = tuple[str, int, int]  # name of the pattern, number planted, seed
 
 COUNTS = (1, 3, 10, 30, 100)
-N_SEEDS = 5
+USUAL_SEEDS = 5
 N_SEARCHED = 3  # seeds whose models, and clean twins, are searched
 
 QUICK = ("small-mlp", "mlp", "large-mlp", "cnn")  # seconds a training; others get a lean plan by default
@@ -92,7 +92,7 @@ class AuditPlan:
     @property
     def is_lean(self) -> bool:
         """Whether the questions after the first are asked with few models, as of slow ones by default."""
-        return self.effort == "quick" or (self.is_slow and len(self.seeds) < N_SEEDS)
+        return self.effort == "quick" or (self.is_slow and len(self.seeds) < USUAL_SEEDS)
 
     @property
     def searched_seeds(self) -> tuple[int, ...]:
@@ -177,7 +177,7 @@ class AuditPlan:
             data=DataKey.of(self.data), plants=plants, model=self.model, recipe=self.recipe, seed=seed
         )
 
-    def places(self) -> list[Place | int]:
+    def places(self) -> list[PlantedPlace | int]:
         """Every training: (pattern name, number planted, seed), or the seed of a clean twin."""
         return [
             *self.seeds,
@@ -189,7 +189,7 @@ class AuditPlan:
             ),
         ]
 
-    def cells(self) -> dict[Cell, Place | int]:
+    def cells(self) -> dict[Cell, PlantedPlace | int]:
         """Every training of ours: its cell, and its place."""
         first = next(iter(self.patterns))
         return {
@@ -319,12 +319,12 @@ def _usual(effort: Effort, *, is_slow: bool) -> _Usual:
         return _Usual(LEAN_PATTERNS[1:] if is_slow else LEAN_PATTERNS, QUICK_COUNTS, 2)
     if is_slow and effort == "usual":
         return _Usual(LEAN_PATTERNS, LEAN_COUNTS, N_LEAN_SEEDS)
-    n_seeds = N_SEEDS if is_slow or effort == "usual" else N_THOROUGH_SEEDS
+    n_seeds = USUAL_SEEDS if is_slow or effort == "usual" else N_THOROUGH_SEEDS
     return _Usual(PATTERN_NAMES, COUNTS, n_seeds)
 
 
 def _deletion_seeds(n_seeds: int, *, is_slow: bool) -> tuple[int, ...]:
-    if n_seeds >= N_SEEDS:
+    if n_seeds >= USUAL_SEEDS:
         n_seeds = max(n_seeds, SEEDS_TO_BE_GONE)
     elif is_slow and n_seeds >= N_LEAN_SEEDS:
         n_seeds = SEEDS_TO_STAY

@@ -132,7 +132,7 @@ def audit(
     from spuriscope.auditing import audit as run_audit, check_folder, plan_audit
     from spuriscope.auditing.asking import LATE
     from spuriscope.auditing.estimate import told_estimate
-    from spuriscope.progress import audit_progress, duration
+    from spuriscope.progress import audit_progress, rough_duration
 
     if run is not None:
         given = {"--planted": planted, "--seeds": seeds, "--epochs": epochs, "--target": target}
@@ -193,7 +193,7 @@ def audit(
         announce_default_model(image_set.shape)
     _announce_plan(plan)
     asks_less = "" if quick else "; --quick asks less"
-    typer.echo(f"time: {told_estimate(plan, duration, workers)}{asks_less}", err=True)
+    typer.echo(f"time: {told_estimate(plan, rough_duration, workers)}{asks_less}", err=True)
     with audit_progress() as on_progress:
         answers = run_audit(
             plan,
@@ -228,7 +228,7 @@ def _audit_model(
     """The questions of a finished model, on one page."""
     from spuriscope.auditing import audit_model, check_folder
     from spuriscope.auditing.recognition import plan_shadows
-    from spuriscope.progress import audit_progress, duration
+    from spuriscope.progress import audit_progress, rough_duration
 
     folder = out if out is not None else Path(f"audit-{run.stem}")
     check_folder(folder)
@@ -236,7 +236,7 @@ def _audit_model(
     model = subject.predict if subject.run is None else subject.run.model
     plan = None if shadows is None else plan_shadows(model, subject.data, shadows, fit)
     if plan is not None:
-        told = plan.told(plan.kept(folder), duration, n_workers)
+        told = plan.told(plan.kept(folder), rough_duration, n_workers)
         typer.echo(f"time: {told}, and a search besides", err=True)
     with audit_progress() as on_progress:
         answers = audit_model(

@@ -38,7 +38,7 @@ CONFIDENCE = 0.95
 LARGEST_EPSILON = 50.0
 NOISE = "r3"  # as many patterns as one likes, each of its own
 N_IMAGES = 100  # the attacker's own
-N_SEEDS = 100_000  # patterns of one audit at most
+SEEDS_OF_AUDIT = 100_000  # patterns of one audit at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +183,7 @@ def attack_canaries(
     if n_canaries < 4:
         raise MembershipError(f"a one-run audit needs at least 4 canaries, got {n_canaries}; give 100")
     check_whole("n_canaries", n_canaries, most=len(data.train), error=MembershipError)
-    first = N_SEEDS * seed
+    first = SEEDS_OF_AUDIT * seed
     patterns = [pattern(NOISE, data.shape, seed=(first + number) % 2**32) for number in range(n_canaries)]
     canaries = plant_canaries(data, patterns, seed)
     cell = Cell(data=DataKey.of(canaries.data), model=model, recipe=recipe or Recipe(), seed=seed)

@@ -17,7 +17,7 @@ from spuriscope.training.privacy import Privacy
 
 __all__ = [
     "Clipping",
-    "Optimizer",
+    "OptimizerName",
     "Recipe",
     "paper_recipe",
     "short_epochs",
@@ -25,7 +25,7 @@ __all__ = [
     "usual_recipe",
 ]
 
-Optimizer = Literal["adam", "sgd"]
+OptimizerName = Literal["adam", "sgd"]
 Clipping = Literal["none", "value", "norm", "per-example"]
 Augmentation = Literal["none", "crop-flip"]
 N_STEPS = 250  # a short training is at least this long, and at least 8 epochs
@@ -66,7 +66,7 @@ class Recipe:
         ConfigError: a setting is out of range.
     """
 
-    optimizer: Optimizer = "adam"
+    optimizer: OptimizerName = "adam"
     learning_rate: float = 0.01
     momentum: float = 0.9
     milestones: tuple[int, ...] | None = None
@@ -84,7 +84,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("optimizer", get_args(Optimizer)),
+            ("optimizer", get_args(OptimizerName)),
             ("clipping", get_args(Clipping)),
             ("augmentation", get_args(Augmentation)),
             ("precision", get_args(Precision)),
@@ -194,7 +194,7 @@ def _privacy(settings: Mapping[str, Any]) -> Privacy:
 
 
 @checked(ConfigError)
-def paper_recipe(data: str, model: str, *, optimizer: Optimizer = "adam", epochs: int = 70) -> Recipe:
+def paper_recipe(data: str, model: str, *, optimizer: OptimizerName = "adam", epochs: int = 70) -> Recipe:
     """The paper's recipe for a data set and a model.
 
     CIFAR-10: weight decay 1e-4 and augmentation; SGD at 0.1, VGG16 at 0.01. MNIST, Fashion and whatever
@@ -220,7 +220,7 @@ def short_epochs(n_images: int) -> int:
 
 @checked(ConfigError)
 def usual_recipe(
-    data: str, model: str, n_images: int, *, optimizer: Optimizer = "adam", epochs: int | None = None
+    data: str, model: str, n_images: int, *, optimizer: OptimizerName = "adam", epochs: int | None = None
 ) -> Recipe:
     """What is taken where none is named: the paper's recipe, or for resnet10 one measured on photographs.
 
