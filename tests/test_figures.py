@@ -215,7 +215,7 @@ def test_commands_draw_and_check(store: Store, tmp_path: Path) -> None:
     assert short.stdout == result.stdout
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     table = tmp_path / "fig20.parquet"
-    result = runner.invoke(study_app, ["export", "fig20", "--store", str(store.folder), "--out", str(table)])
+    result = runner.invoke(study_app, ["export", "fig2", "--store", str(store.folder), "--out", str(table)])
     assert "rows written" in result.stdout
     assert table.read_bytes()[:4] == b"PAR1"
     result = runner.invoke(study_app, ["check", "--store", str(store.folder), "--judge-on", "digits"])

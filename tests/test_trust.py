@@ -41,6 +41,7 @@ from spuriscope.errors import (
     PatternError,
     PlantingError,
     SpuriscopeError,
+    StoreError,
 )
 from spuriscope.limits import LONGEST_MESSAGE, is_packed_too_well
 from spuriscope.models.tensors import read_tensors
@@ -48,6 +49,7 @@ from spuriscope.planting import parse_planted_set
 from spuriscope.reading import Reading
 from spuriscope.runs import Run, load_run, save_run
 from spuriscope.sealing import checksum
+from spuriscope.studies.checksums import check_study
 from spuriscope.studies.results import distinct, own_settings, results
 from spuriscope.training import Cell, DataKey, Recipe, TrainedModel, Weights, load_model
 from spuriscope.training.checkpoint import to_file, to_parts
@@ -533,3 +535,27 @@ def test_settings_that_are_no_lists_and_no_mappings_are_one_line() -> None:
     for name, value in [*bad, ("privacy", []), ("privacy", 3), ("clip_at", 10**400)]:
         with pytest.raises(ConfigError):
             Recipe(**{name: value})
+
+
+def test_a_label_beyond_all_classes_is_one_line() -> None:
+    """Or each class up to it would get a name, and a small file fill the memory."""
+    images, labels = np.zeros((4, 8, 8), dtype=np.uint8), np.array([0, 1, 0, 2**40])
+    with pytest.raises(DataError, match="a label is 1099511627776, and there are at most 100,000 classes"):
+        ss.audit(train=(images, labels), test=(images, labels))
+
+
+def test_null_stands_for_what_is_left_out_of_a_cell() -> None:
+    cell = Cell(data=DataKey.of(ss.load("digits")), model="small-mlp", recipe=Recipe())
+    assert Cell.from_json({**cell.to_json(), "part": None, "weights": None}, ()) == cell
+
+
+def test_a_study_that_is_in_one_index_alone_is_told() -> None:
+    class Nothing:
+        def fetchone(self) -> None:
+            return None
+
+        def fetchall(self) -> list[tuple[Any, ...]]:
+            return []
+
+    with pytest.raises(StoreError, match="the study 'x' was changed in its store"):
+        check_study(lambda *_: Nothing(), "x")  # type: ignore[arg-type]

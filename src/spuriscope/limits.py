@@ -13,6 +13,7 @@ __all__ = [
     "LARGEST_STUDY",
     "LONGEST_MESSAGE",
     "MOST_CELLS",
+    "MOST_CLASSES",
     "MOST_FOLDERS",
     "MOST_LEVELS",
     "MOST_MEMBERS",
@@ -39,6 +40,9 @@ LARGEST_FILE = 1 << 29  # bytes of one image
 MOST_PIXELS = 89_478_485  # of one image, as Pillow has it
 LARGEST_INPUT = 4096  # pixels, the side that images are scaled to for a model
 LARGEST_SIDE = 1024  # pixels, the side of a square that images are brought to
+
+# labels
+MOST_CLASSES = 100_000  # without names of their own: each is called as its number then
 
 # documents and studies
 LARGEST_DOCUMENT = 1 << 26  # bytes, JSON

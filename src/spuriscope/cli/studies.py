@@ -277,16 +277,18 @@ def study_check(
 
 
 def _called(store: "Store", name: str) -> str:
-    """The name of a study in a store: as given, or with its data set, where that is the only one."""
+    """The name of a study or a figure of a store: as given, or with its data set, if there is only one."""
     from spuriscope.errors import ConfigError
 
     names = [str(row["name"]) for row in store.studies()]
     of_data = [each for each in names if each.startswith(f"{name}-")]
-    if name in names or not of_data:
+    if name in names or "-" in name:
         return name
+    if not of_data:  # a figure that other studies are drawn in
+        of_data = [f"{name}-{data}" for data in {each.partition("-")[2] for each in names} if data]
     if len(of_data) > 1:
-        raise ConfigError(f"{store.folder} has {name} of several data sets; name one of {', '.join(of_data)}")
-    return of_data[0]
+        raise ConfigError(f"{store.folder} has several data sets; name one of {', '.join(sorted(of_data))}")
+    return of_data[0] if of_data else name
 
 
 def _form_of(out: Path) -> Literal["csv", "parquet"]:

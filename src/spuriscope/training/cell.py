@@ -205,7 +205,8 @@ class Cell:
         """
         from_document(CellDocument, content, source="the cell", error=CheckpointError)
         try:
-            expected = content["part"]["fingerprint"] if "part" in content else None
+            of_part = content.get("part")
+            expected = None if of_part is None else of_part["fingerprint"]
             if expected != (None if part is None else part.fingerprint):
                 raise CheckpointError(
                     "the part of the training images is not the one the cell was trained on; "
@@ -231,7 +232,7 @@ class Cell:
                 model=model,
                 recipe=Recipe.from_json(content["recipe"]),
                 seed=content["seed"],
-                weights=Weights.from_json(content["weights"]) if "weights" in content else None,
+                weights=None if content.get("weights") is None else Weights.from_json(content["weights"]),
             )
         except (ConfigError, ModelError, PatternError, PlantingError) as error:
             raise CheckpointError(str(error)) from None
