@@ -66,7 +66,7 @@ def test_a_folder_of_many_sizes_to_a_trained_model_and_its_score(
     (tmp_path / "run" / "run.json").write_text(json.dumps({**about, "reading": {"image_size": "large"}}))
     code, _, err = run(monkeypatch, capsys, "score", tmp_path / "run", "--anyway")
     assert code == 2
-    assert "run.json is damaged" in err
+    assert "run.json: reading.image_size: expected a whole number or nothing, got text" in err
 
 
 def test_skipped_images_are_counted_and_named(

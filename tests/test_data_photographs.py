@@ -23,6 +23,7 @@ from spuriscope.data.catalog import read_unlabelled
 from spuriscope.errors import ConfigError, DataError
 from spuriscope.reading import Reading
 from spuriscope.studies.results import Result, images_of
+from spuriscope.training import Cell, DataKey, Recipe
 
 
 @pytest.fixture(autouse=True)
@@ -318,16 +319,11 @@ def test_images_without_classes_are_for_the_probe(folder: Path, tmp_path: Path) 
 
 def test_rows_of_a_store_find_their_images_at_the_size_they_had() -> None:
     data = load("digits", image_size=16)
-    key = {
-        "name": "digits",
-        "fingerprint": data.fingerprint,
-        "shape": list(data.shape),
-        "class_names": list(data.class_names),
-    }
+    cell = Cell(data=DataKey.of(data), model="small-mlp", recipe=Recipe())
 
     class OneCell:
         def query(self, *_: object) -> list[dict[str, str]]:
-            return [{"content": json.dumps({"data": key})}]
+            return [{"content": json.dumps(cell.to_json())}]
 
     found = images_of(OneCell(), [Result("0", {}, {})])  # type: ignore[arg-type]
     assert found.fingerprint == data.fingerprint

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -21,10 +22,12 @@ from spuriscope.training.workers import _server_shielded
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
     """As a program has them that was started in the foreground."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}  # Ray has its own
     yield
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    signal.signal(signal.SIGINT, before)
+    assert {number: signal.getsignal(number) for number in usual} == usual
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
