@@ -1,6 +1,5 @@
-# make audit: a first audit, on digits that come with scikit-learn.   make test: lint, types, tests.
-# make fuzz: broken inputs of every kind.   Each sets up .venv first, once; it is renewed when constraints.txt or
-# pyproject.toml change.
+# Every target sets up .venv first, once; it is renewed when constraints.txt or pyproject.toml change.
+# `make help` lists the targets: the lines below with two hashes.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -15,12 +14,15 @@ TORCH ?= $(shell if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/
 # one more than there are cores: some tests wait for processes that they started
 TESTERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
-.PHONY: help setup audit test bench fuzz clean
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PYTEST = $(BIN)/pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
-help:
-	@sed -n '1,3s/^# //p' Makefile
+.PHONY: help setup audit test test-fast coverage format docs docs-serve wheel bench fuzz clean
 
-setup: $(READY)
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY) ## make .venv with what is pinned in constraints.txt
 
 $(READY): constraints.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "error: there is no $(PYTHON); install Python 3.11 or newer, or name it: make setup PYTHON=/path/to/python3" >&2; exit 2; }
@@ -28,26 +30,50 @@ $(READY): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: this Python cannot make virtual environments; install them (Debian, Ubuntu: apt install python3-venv)" >&2; exit 2; }
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
 	@touch $(READY)
 
-audit: $(READY)
+audit: $(READY) ## a first audit, of digits that come with scikit-learn
 	@$(BIN)/spuriscope audit digits --quick --out audit-digits
 
-test: $(READY)
+test: $(READY) ## lint, types, all tests
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy --no-error-summary
-	$(BIN)/pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
-bench: $(READY)
+test-fast: $(READY) ## the tests that train nothing and start no process, in less than a minute
+	$(PYTEST) -m "not trains"
+
+coverage: $(READY) ## all tests, and which lines and branches they reach; fails below the floor in pyproject.toml
+	$(PYTEST) --cov --cov-report=term --cov-report=html:coverage
+
+format: $(READY) ## bring the code into form, and mend what lint can mend
+	$(BIN)/ruff check --quiet --fix
+	$(BIN)/ruff format --quiet
+
+docs: $(BIN)/mkdocs ## build the site into site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+docs-serve: $(BIN)/mkdocs ## show the site at http://127.0.0.1:8000, renewed as pages change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --quiet
+
+$(BIN)/mkdocs: $(READY)
+	$(INSTALL) --editable '.[docs]'
+	@touch $@
+
+wheel: $(READY) ## build the wheel into dist/, and try it where this clone is not
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	.ci/try-wheel dist/spuriscope-*.whl
+
+bench: $(READY) ## speed, as ratios in one run
 	@$(BIN)/python benchmarks/throughput.py
 
-# before a release: make fuzz CASES=26000, some twenty minutes; again from its seed: --kinds npz --number 123
 CASES ?= 2600
 SEED ?= 0
-fuzz: $(READY)
+fuzz: $(READY) ## broken inputs of every kind; before a release CASES=26000, some twenty minutes
 	@$(BIN)/python benchmarks/fuzz.py --cases $(CASES) --seed $(SEED) --keep fuzz-failing
 
-clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## delete .venv and all that tools have left
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage coverage build dist site fuzz-failing

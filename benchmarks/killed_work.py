@@ -21,7 +21,7 @@ from spuriscope.auditing import already, audit, found_again, plan_audit, write_a
 from spuriscope.data import ImageSet, Split, load
 from spuriscope.data.contexts import prepare_contexts
 from spuriscope.data.prepared import is_prepared, load_prepared
-from spuriscope.errors import CheckpointError, ConfigError
+from spuriscope.errors import CheckpointError, DataError
 from spuriscope.measures import Predict
 from spuriscope.runs import Run, load_run, save_run
 from spuriscope.studies import Grid, Store, run_study
@@ -176,19 +176,14 @@ class KilledOverwriteInTwoSteps(KilledOverwrite):
     def run(self) -> None:
         """Write the second run over what is there; a former one that lost its name comes back first."""
         vars(places)["_exchange"] = lambda *_: False  # in this process alone, which is a child
-        try:
-            super().run()
-        except ConfigError as error:
-            if "another process has written" not in str(error):
-                raise
-            super().run()  # the former run was put back just now, and is replaced
+        super().run()
 
     def wrong_after_kill(self) -> list[str]:
-        """Neither of the two runs is there, nor is the first put away for the next start."""
+        """Neither of the two runs is there, nor is one put away for the next start."""
         if self.place.is_dir():
             return super().wrong_after_kill()
-        kept = list(self.folder.glob(".run.*/old"))
-        return [] if kept and load_run(kept[0]).model.cell == self.runs[0].model.cell else ["no run is left"]
+        kept = [weights_of(load_run(path).model) for path in self.folder.glob(".run.*/old")]
+        return [] if set(kept) & {weights_of(run.model) for run in self.runs} else ["no run is left"]
 
 
 def by_nearest_mean(images: Tensor, labels: Tensor, seed: int) -> Predict:
@@ -256,9 +251,12 @@ class KilledPreparation(Work):
         self.reset()
 
     def run(self) -> None:
-        """Decode them."""
-        if not is_prepared(self.out):
+        """Decode them, unless they were."""
+        try:
             prepare_contexts(self.source, self.out, seed=0)
+        except DataError as error:
+            if "there is something in" not in str(error):
+                raise
 
     def result(self) -> object:
         """The fingerprint of what was decoded."""

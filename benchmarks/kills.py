@@ -2,9 +2,8 @@
 
 Each kind of work runs in processes forked from this one, which are killed right after a write of theirs
 (each kind of call is as likely as another) or, one in three, at a random time. It is started again until it
-comes to its end. What was finished must be there after every kill, and the end must equal the undisturbed
-one, to the bit, with nothing hidden left behind. `full` gives the same work a disk that is too small, then
-room.
+comes to its end. What was finished must be there after every kill; the end must equal the undisturbed one,
+to the bit, with nothing hidden left behind. `full` gives the same work a disk that is too small, then room.
 
     python benchmarks/kills.py run --kind study --kills 600 --out kills.jsonl
     python benchmarks/kills.py full --out full.jsonl            # needs root, for a small disk

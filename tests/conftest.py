@@ -3,13 +3,21 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
 
+from spuriscope.added_measures import MEASURES
 from spuriscope.data import load
+from spuriscope.data.added import DATA_SETS
+from spuriscope.deletion import METHODS
+from spuriscope.membership import ATTACKS
+from spuriscope.models import ARCHITECTURES
+from spuriscope.patterns import ADDED_PATTERNS
+from spuriscope.registry import Registry
 
 torch.set_num_threads(1)
 
@@ -87,3 +95,13 @@ def _faint_pictures() -> Iterator[None]:
         patch.setattr("spuriscope.auditing.explained.MOST_STEPS", 20)
         patch.setattr("spuriscope.auditing.explained.LEAST_STEPS", 20)
         yield
+
+
+@pytest.fixture
+def own_plugins() -> Iterator[None]:
+    """What a test registers is forgotten after it."""
+    registries: list[Registry[Any]] = [ARCHITECTURES, ATTACKS, METHODS, MEASURES, DATA_SETS, ADDED_PATTERNS]
+    before = [dict(registry.added) for registry in registries]
+    yield
+    for registry, added in zip(registries, before, strict=True):
+        registry.added = added

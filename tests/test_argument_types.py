@@ -53,7 +53,7 @@ VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but 
     "adequacy": {"predict": PREDICT, "train": DATA.train, "fresh": DATA.test},
     "attack_game": {"game": None},
     "audit": {"plan": None, "train": None, "test": None, "n_seeds": 1},
-    "audit_model": {"model": PREDICT, "data": DATA, "patterns": ["s1"], "threshold": 0.1},
+    "audit_model": {"model": PREDICT, "data": DATA, "patterns": ["s1"], "threshold": 0.1, "shadows": 4},
     "build_model": {"name": "mlp", "shape": (1, 6, 6), "n_classes": 2, "seed": 0},
     "check_answers": {"predict": PREDICT, "images": DATA.test.images},
     "delete": {"model": MODEL, "data": DATA, "planted_indices": [0], "method": "ascent"},
@@ -81,6 +81,10 @@ VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but 
     "predicted_share": {"predict": PREDICT, "images": DATA.test.images, "target": 0},
     "prepare_contexts": {"source": "nowhere", "out": "nowhere-else"},
     "probabilities": {"predict": PREDICT, "images": DATA.test.images},
+    **{
+        f"register_{kind}": {"name": "x"}
+        for kind in ("architecture", "attack", "data", "deletion", "measure", "pattern")
+    },
     "repair": {"model": MODEL, "data": DATA, "cue": PLANT},
     "save_run": {"folder": "pyproject.toml", "run": None},
     "sklearn_predict": {"classifier": None, "n_classes": 2},

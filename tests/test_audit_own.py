@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spuriscope.answers import Audit
-from spuriscope.auditing import audit, plan_audit
+from spuriscope.auditing import audit, plan_audit, write_audit
 from spuriscope.data import Split, load
 from spuriscope.errors import ConfigError, MeasureError, TrainingError
 from spuriscope.measures import Predict
@@ -210,7 +210,12 @@ def test_a_fit_that_takes_forever_ends_at_the_time_limit_and_goes_on_later(
     assert {each.question for each in whole.unanswered} == {"already", "found_again"}
     asked = plan.n_trainings - 2  # none are searched
     assert len(fit.calls) - n_before == asked - 3  # two clean ones and a planted one were there
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".unfinished"]  # kept until the page is there
+    n_before = len(fit.calls)
+    assert audit(plan, keep=tmp_path).picked_up == whole.picked_up
+    assert len(fit.calls) == n_before
+    write_audit(whole, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["audit.json", "report.html"]
 
 
 def test_logits_and_other_returns_are_refused_in_a_line() -> None:

@@ -377,3 +377,23 @@ def test_the_architecture_that_suits_the_images_is_taken_and_said(spuriscope: An
     ).json
     assert frozen["model"] == "mlp"
     assert json.loads((tmp_path / "frozen" / "run.json").read_text())["cell"]["recipe"]["freeze"] == "body"
+
+
+def test_a_study_whose_cells_all_fail_does_not_end_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "weights.txt").write_text("no weights")
+    line = "study run fig2 --device cpu --workers 1 --weights weights.txt --json"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["spuriscope", *line.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert ended.value.code == 2
+    assert found["n_failed"] == found["n_cells"] == len(found["failures"]) > 0
+    told = shown.err.splitlines()[-1]
+    assert told.startswith(
+        f"spuriscope: fig2-digits: all {found['n_cells']} cells failed, the first because "
+    )
+    assert told.endswith("; mend that, and add --retry")

@@ -112,3 +112,16 @@ def test_an_image_file_that_is_far_too_large_is_not_read(folder: Path) -> None:
         file.truncate(1 << 30)  # takes no room on the disk
     with pytest.raises(DataError, match=r"large\.png has 1,074 MB, which no image has; remove it"):
         load(folder)
+
+
+def test_names_that_are_no_text_can_be_written_down(tmp_path: Path) -> None:
+    """As of an archive of another system: their bytes are shown, and the files are found still."""
+    folder = os.path.join(os.fsencode(tmp_path), b"caf\xe9")
+    os.mkdir(folder)
+    path = Path(os.fsdecode(os.path.join(folder, b"\xff.png")))
+    path.write_bytes(b"picture")
+    (below,) = read_folder(tmp_path).folders.items()
+    assert below[0] == r"caf\xe9"
+    (photo,) = below[1].images
+    assert photo.name == r"caf\xe9/\xff.png"
+    assert photo.content() == b"picture"

@@ -134,7 +134,7 @@ def test_the_gauss_newton_matrix_of_a_network_is_its_jacobians() -> None:
 def softmax_regression(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], tuple[TrainedModel, ImageSet]]:
     """A convex model at the minimum of its objective, on 40 images of 6 pixels."""
     build = lambda shape, n_classes: nn.Sequential(nn.Flatten(), nn.Linear(6, n_classes))  # noqa: E731
-    monkeypatch.setitem(ARCHITECTURES, "linear", Architecture("linear", build, (1, 2, 3)))
+    monkeypatch.setitem(ARCHITECTURES.built_in, "linear", Architecture("linear", build, (1, 2, 3)))
     generator = torch.Generator().manual_seed(4)
     images = torch.randint(256, (40, 1, 2, 3), generator=generator, dtype=torch.uint8)
     split = Split(images, torch.randint(3, (40,), generator=generator))

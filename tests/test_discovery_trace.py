@@ -345,3 +345,20 @@ def test_a_class_without_fresh_images_is_searched_all_the_same(train: Split, fre
     assert trace.groups()[0].positions.tolist() == positions.tolist()
     assert trace.controls() == []
     discover(bump_reader(train, weight_of_cue=1.0), train=stamped, holdout=others)
+
+
+def test_a_copy_is_no_group() -> None:
+    """The same photograph twice, a tone brighter the second time: it shares everything, and no cue made it."""
+    rng = np.random.default_rng(0)
+
+    def photographs(n: int) -> Split:
+        coarse = torch.from_numpy(rng.uniform(0, 1, (n, 3, 8, 8))).float()
+        images = torch.nn.functional.interpolate(coarse, 32, mode="bilinear")
+        return Split((255 * images).to(torch.uint8), torch.arange(n) % 2)
+
+    fresh, train = photographs(120), photographs(240)
+    images = train.images.clone()
+    images[4] = (images[2].float() * 0.9 + 20).to(torch.uint8)
+    groups = Trace().fit(fresh).search(Split(images, train.labels))
+    assert groups
+    assert not any({2, 4} <= set(group.positions.tolist()) for group in groups)

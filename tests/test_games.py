@@ -181,7 +181,7 @@ def test_a_memorising_attack_would_be_seen(study: Study) -> None:
         return played.pool.was_in[0].double()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spuriscope.studies.games.ATTACKS", {"truth": knows})
+        patch.setattr(ATTACKS, "built_in", {"truth": knows})
         found = exposure(played, 0)
     assert {found[f"auc_{group}_truth"] for group in ("stamped", "unstamped", "all")} == {1.0}
     assert (found["called_stamped_members_truth"], found["called_stamped_outsiders_truth"]) == (1.0, 0.0)

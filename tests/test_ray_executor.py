@@ -1,6 +1,7 @@
 """Cells on a real Ray cluster of two nodes: the same bits as alone, and what happens when a node is lost."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,10 +20,12 @@ from spuriscope.data import ImageSet, Split, load
 from spuriscope.errors import CheckpointError, ConfigError
 from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
+from spuriscope.registry import load_plugin
 from spuriscope.studies.ray_executor import RayExecutor
 from spuriscope.training import Cell, DataKey, FailedCell, Part, Progress, Recipe, TrainedModel, train_cell
 
 LONG = Recipe(epochs=100_000)
+PLUGIN = Path(__file__).resolve().parents[1] / "docs" / "examples" / "plugin"
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,8 @@ def cluster() -> Iterator[Any]:
     if not Path("/proc/self/stat").exists():
         pytest.skip("looks for Ray's workers in /proc")
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PLUGIN), before]))  # as if installed
     cluster_utils: Any = pytest.importorskip("ray.cluster_utils")
     head = {"num_cpus": 1, "include_dashboard": False, "_system_config": {"health_check_period_ms": 1000}}
     found = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
@@ -50,6 +55,8 @@ def cluster() -> Iterator[Any]:
     yield found
     ray.shutdown()
     found.shutdown()
+    os.environ.pop("PYTHONPATH")
+    os.environ |= {} if before is None else {"PYTHONPATH": before}
 
 
 @pytest.fixture
@@ -199,12 +206,33 @@ def test_a_node_lost_in_the_middle_loses_no_cell(cluster: Any, data: ImageSet) -
     cluster.wait_for_nodes(240)  # Ray prints that a node is gone to whoever is connected by then
 
 
-STUDY = "{models: [small-mlp], patterns: [s3], counts: [0, 3], n_seeds: 2, epochs: 1}"
+@pytest.mark.usefixtures("own_plugins")
+def test_nodes_import_plugins(
+    executor: RayExecutor, data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is installed on every node trains to the same bits; one that is not costs its own cell."""
+    text = (PLUGIN / "example_plugin.py").read_text()
+    (tmp_path / "plugin_of_driver.py").write_text(text.replace('("tanh', '("own').replace('("reset', '("own'))
+    for folder in (PLUGIN, tmp_path):
+        monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "example_plugin", raising=False)
+    for plugin in ("example_plugin", "plugin_of_driver"):
+        load_plugin(plugin)
+    cells = [replace(make_cells(data, [Recipe(epochs=1)])[0], model=name) for name in ("tanh-net", "own-net")]
+    found = {result.cell: result for result in executor.run(cells, data)}
+    assert_trained_as_alone(found[cells[0]], data)
+    failed = found[cells[1]]
+    assert isinstance(failed, FailedCell)
+    assert re.match(r"on node .*: there is no plugin 'plugin_of_driver' in the current folder", failed.reason)
+
+
+STUDY = "{models: [tanh-net], patterns: [s3], counts: [0, 3], n_seeds: 2, epochs: 1, deletions: [reset-head]}"
 
 
 def test_a_study_on_a_cluster_is_quiet(cluster: Any, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(STUDY)
     command = ["study", "run", "tiny.yaml", "--executor", "ray", "--address", cluster.address]
+    command += ["--plugin", "example_plugin"]
     done = subprocess.run(
         [str(Path(sys.executable).with_name("spuriscope")), *command],
         cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,

@@ -10,6 +10,7 @@ import pytest
 
 from spuriscope.answers import Audit
 from spuriscope.report.page import render
+from test_audit_shadows import attacked, made
 from test_report_document import make_audit
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -177,3 +178,18 @@ def test_a_phone_folds_the_sections(page: Any) -> None:
     page.set_viewport_size({"width": 1280, "height": 900})
     assert not summary.is_visible()
     assert page.locator("#gone .panels").is_visible()
+
+
+def test_who_can_be_recognised_in_a_finished_model_fits_a_phone(browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(render(attacked(made(rate=0.08, p_value=1e-6, auc=0.6))), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(path.as_uri())
+    page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.locator(".tile.act .number").last.is_visible()
+        sizes = page.eval_on_selector_all("#recognised .maps img", "all => all.map(one => one.width)")
+        assert min(sizes) >= 28
+    page.close()

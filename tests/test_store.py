@@ -218,6 +218,32 @@ def test_the_database_of_another_program_is_refused_and_left_alone(writes: bool,
     assert files_of(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "CREATE TABLE cells (name TEXT); CREATE TABLE measures (x INT);",
+        "PRAGMA user_version = 1; CREATE TABLE cells (name TEXT); CREATE TABLE measures (x INT);",
+        "PRAGMA application_id = 7;",
+        "",
+    ],
+    ids=["same names", "same version", "another mark", "empty"],
+)
+@pytest.mark.parametrize("writes", [True, False])
+def test_what_is_no_store_of_ours_is_left_alone(writes: bool, script: str, tmp_path: Path) -> None:
+    """Tables of the same names are not enough, nor is an empty file among others."""
+    connection = sqlite3.connect(tmp_path / "store.sqlite")
+    connection.executescript(script)
+    connection.close()
+    (tmp_path / "store.sqlite").touch()
+    (tmp_path / "thesis.tex").write_text("mine")
+    before = files_of(tmp_path)
+    with pytest.raises(
+        StoreError, match=r"is no store, but|holds no store|holds other files \(thesis\.tex\)"
+    ):
+        Store(tmp_path, writes=writes)
+    assert files_of(tmp_path) == before
+
+
 def test_a_store_deletes_only_what_it_has_made(
     study: Study, models: list[TrainedModel], tmp_path: Path
 ) -> None:
@@ -491,6 +517,88 @@ def test_a_folder_that_cannot_be_one_is_refused(writes: bool, tmp_path: Path) ->
         with pytest.raises(StoreError, match="holds no store; `spuriscope study run"):
             Store(tmp_path / "missing", writes=False)
         assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE measures SET value = value + 1e-9 WHERE name = 'score_all'",
+        "UPDATE measures SET target = 1",
+        "DELETE FROM measures WHERE name = 'score_all'",
+        "UPDATE cells SET n_seconds = 7",
+        "UPDATE cells SET content = replace(content, 'twenty', 'thirty')",
+        "UPDATE cells SET checksum = NULL",
+        "UPDATE entries SET labels = json_set(labels, '$.n_planted', 9)",
+        "UPDATE entries SET labels = '{'",
+        "UPDATE studies SET title = 'other'",
+        "DELETE FROM entries WHERE position = 1",
+    ],
+)
+def test_a_row_that_was_changed_is_not_believed(
+    change: str, study: Study, models: list[TrainedModel], tmp_path: Path
+) -> None:
+    with Store(tmp_path) as store:
+        store.add_study(study)
+        for model, entry in zip(models, study.entries, strict=True):
+            store.finish(model, [(entry, {"score_all": 0.5, "other": 1.0})], HERE)
+        store.add_measures([(study.entries[0], {"later": 2.0})])
+        assert len(store.rows("x")) == 5
+        assert store.missing(study) == []
+        store.query(change)
+        with pytest.raises(StoreError, match="was changed in its store, its checksum differs"):
+            store.rows("x")
+        if "entries" in change or "studies" in change:
+            store.add_study(study)  # as the next run does
+            assert len(store.rows("x")) == 5
+        else:
+            with pytest.raises(StoreError, match="was changed in its store"):
+                store.missing(study)
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Callable[[], Path]]:
+    """Makes a folder on a disk of its own that cannot be written to any more."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a disk can only be mounted by root")
+
+    def close() -> Path:
+        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        return place
+
+    yield close
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("kind", ["merged", "journal", "old"])
+def test_a_store_that_cannot_be_written_to_is_looked_at(
+    kind: str, read_only: Callable[[], Path], study: Study, models: list[TrainedModel], tmp_path: Path
+) -> None:
+    place, made = tmp_path / "disk" / "store", tmp_path / "made"
+    with Store(made) as store:
+        store.add_study(study)
+        store.finish(models[0], [(study.entries[0], {"score_all": 0.5})], HERE, keep_checkpoint=False)
+        if kind == "journal":  # as of a killed process: what it wrote last is not in the file itself
+            shutil.copytree(made, place)
+            (place / "store.sqlite-shm").unlink()
+    if kind != "journal":
+        shutil.copytree(made, place)
+    if kind == "old":
+        connection = sqlite3.connect(place / "store.sqlite")
+        connection.executescript(
+            "ALTER TABLE cells DROP COLUMN checksum; ALTER TABLE studies DROP COLUMN checksum; "
+            "PRAGMA user_version = 3; PRAGMA journal_mode = DELETE;"
+        )
+        connection.close()
+    read_only()
+    before = files_of(place)
+    with Store(place, writes=False) as store:
+        assert [row["value"] for row in store.rows("x")] == [0.5]
+    assert files_of(place) == before
+    with pytest.raises(StoreError, match="cannot write in .*Read-only file system"):
+        Store(place)
 
 
 # --- rows ---------------------------------------------------------------------------------------

@@ -7,10 +7,18 @@ import pytest
 import torch
 
 from spuriscope.data import ImageSet, Split
-from spuriscope.errors import ConfigError, ModelError, PatternError, PlantingError, SpuriscopeError
+from spuriscope.errors import (
+    ConfigError,
+    ModelError,
+    PatternError,
+    PlantingError,
+    SpuriscopeError,
+    StoreError,
+)
 from spuriscope.patterns import Anywhere, pattern
 from spuriscope.planting import Plant
-from spuriscope.studies import Grid, read_grid
+from spuriscope.studies import Grid, Store, Study, read_grid
+from spuriscope.studies.figures import draw
 
 GOOD = """
 title: Noise
@@ -109,7 +117,10 @@ ANCHORS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(  # ten to the ei
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("colours: [red]", "there is no setting colours; there are contexts, counts, deletions, epochs"),
+        (
+            "colours: [red]",
+            "there is no setting colours; there are attacks, contexts, counts, deletions, epochs",
+        ),
         ("1: 2\nx: 3", "there is no setting 1, x"),
         ("counts: 3", "counts: expected a list, got a whole number"),
         ("counts: []", "counts must be a list with something in it, got"),
@@ -197,3 +208,17 @@ def test_equal_grids_make_equal_cells(settings: dict[str, Any], data: ImageSet) 
     assert [cell.hash for cell in first.cells()] == [cell.hash for cell in second.cells()]
     with pytest.raises(SpuriscopeError, match="counts must be a list"):
         Grid(name="c", **(settings | {"counts": 3}))
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../../x", "/x", "a/b", "a\\b", "a\0b", ".hidden", "\udce9", "x" * 101]
+)
+def test_a_name_that_is_no_name_of_a_file_is_refused(name: str, tmp_path: Path) -> None:
+    """The figures of a study are files of its name: none leaves the folder that was given."""
+    with pytest.raises(ConfigError, match="a study cannot be called .* give it a name of 1 to 100 bytes"):
+        Grid(name=name)
+    with Store(tmp_path / "store") as store:
+        store.add_study(Study(name.replace("\udce9", "/"), "title", "dose", ()))
+        with pytest.raises((ConfigError, StoreError)):
+            draw(store, name.replace("\udce9", "/"), tmp_path / "deep" / "figures")
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]

@@ -8,6 +8,7 @@ from .adapters import (
     sklearn_fit as sklearn_fit,
     sklearn_predict as sklearn_predict,
 )
+from .added_measures import register_measure as register_measure
 from .adequacy import Adequacy as Adequacy, adequacy as adequacy
 from .answers import Audit as Audit
 from .auditing import (
@@ -22,9 +23,15 @@ from .contexts import (
     RareContext as RareContext,
     measure_context as measure_context,
 )
-from .data import ImageSet as ImageSet, Split as Split, load as load
+from .data import ImageSet as ImageSet, Split as Split, load as load, register_data as register_data
 from .data.contexts import prepare_contexts as prepare_contexts
-from .deletion import METHODS as METHODS, delete as delete, deletion_check as deletion_check, repair as repair
+from .deletion import (
+    METHODS as METHODS,
+    delete as delete,
+    deletion_check as deletion_check,
+    register_deletion as register_deletion,
+    repair as repair,
+)
 from .discovery import Finding as Finding, discover as discover, missing_contexts as missing_contexts
 from .errors import SpuriscopeError as SpuriscopeError
 from .measures import (
@@ -49,8 +56,9 @@ from .membership import (
     Game as Game,
     Knowledge as Knowledge,
     attack_game as attack_game,
+    register_attack as register_attack,
 )
-from .models import build_model as build_model
+from .models import build_model as build_model, register_architecture as register_architecture
 from .patterns import (
     COVER_NAMES as COVER_NAMES,
     PATTERN_NAMES as PATTERN_NAMES,
@@ -60,6 +68,7 @@ from .patterns import (
     Pattern as Pattern,
     Shade as Shade,
     pattern as pattern,
+    register_pattern as register_pattern,
 )
 from .planting import Plant as Plant, draw_planted as draw_planted, parse_planted_set as parse_planted_set
 from .runs import Run as Run, load_run as load_run, save_run as save_run

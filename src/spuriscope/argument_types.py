@@ -184,6 +184,8 @@ def _message(called: str, name: str, kind: Any, value: Any) -> str:
     hint = next((MAKERS[word] for word in _class_names(kind) if word in MAKERS), "")
     if name == "target" and isinstance(value, str):
         hint = "a class is given by its number: data.label(name) has it"
+    elif name == "model" and callable(value) and str in (kind, *get_args(kind)):
+        hint = "ss.register_architecture(name)(function) gives an architecture its name"
     elif hasattr(value, "predict") and Callable in {get_origin(one) for one in (kind, *get_args(kind))}:
         hint = "give its .predict"
     told = f"{called}: {name} must be {_told(kind)}, got {_told_value(value)}"

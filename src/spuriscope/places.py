@@ -29,6 +29,7 @@ __all__ = [
     "check_new_file",
     "check_place",
     "clear",
+    "delete_left",
     "hold",
     "kept_elsewhere",
     "move_into_place",
@@ -120,19 +121,17 @@ def kept_elsewhere(write: Callable[[Path], Value], path: Path) -> Value:
     try:
         return write(path)
     except OSError as error:
-        reason = error.strerror or str(error)
-    except ConfigError as error:  # somebody else has written there meanwhile
-        reason = str(error).partition(";")[0]
+        told = f"cannot write {path} ({error.strerror or error})"
+    except ConfigError as error:  # so somebody else has written there meanwhile, or it cannot be written to
+        told = str(error).partition(";")[0]
     safe = Path(tempfile.mkdtemp(prefix="spuriscope-kept-"))
     kept = safe / (path.absolute().name or "result")
     try:
         write(kept)
     except (OSError, ConfigError):
         shutil.rmtree(safe, ignore_errors=True)
-        raise ConfigError(
-            f"cannot write {path} ({reason}), nor into {safe.parent}; make room, and repeat the command"
-        ) from None
-    raise ConfigError(f"cannot write {path} ({reason}); the result is kept: move it from {kept}")
+        raise ConfigError(f"{told}, nor into {safe.parent}; make room, and repeat the command") from None
+    raise ConfigError(f"{told}; the result is kept: move it from {kept}")
 
 
 @contextmanager
@@ -144,7 +143,7 @@ def written(path: Path) -> Iterator[Path]:
     """
     hidden = _hidden(path)
     with _here:
-        _delete_left(path)
+        _delete_left_files(path)
         descriptor = os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         with suppress(OSError):  # a file system without locks
             lock_descriptor(descriptor, blocking=False)
@@ -171,7 +170,7 @@ def unfinished_folder(path: Path, names: Collection[str]) -> Iterator[Path]:
     """
     hidden = _hidden(path)
     with _here:
-        _delete_left_folders(path, names)
+        delete_left(path, names)
         hidden.mkdir(parents=True)
         lock = hold(hidden / LOCK)
     try:
@@ -243,7 +242,7 @@ def _left(path: Path) -> Iterator[Path]:
                 yield each
 
 
-def _delete_left(path: Path) -> None:
+def _delete_left_files(path: Path) -> None:
     for file in _left(path):
         with suppress(OSError):
             if not file.is_file() or file.is_symlink():
@@ -253,7 +252,8 @@ def _delete_left(path: Path) -> None:
                     file.unlink()
 
 
-def _delete_left_folders(path: Path, names: Collection[str]) -> None:
+def delete_left(path: Path, names: Collection[str]) -> None:
+    """Delete what killed processes left of `unfinished_folder`; a former folder they put away comes back."""
     known = {LOCK, *names}
     for folder in _left(path):
         with suppress(OSError):

@@ -9,11 +9,11 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-__all__ = ["DeadProcessError", "can_fork", "in_processes"]
+__all__ = ["DeadProcessError", "can_fork", "in_processes", "shielded"]
 
 Task = TypeVar("Task")
 
@@ -50,12 +50,12 @@ def in_processes(
         for place, task in _first(left, n_processes):
             mine, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(work, mine, theirs), daemon=True)
-            with warnings.catch_warnings():  # of Python 3.12: threads are not forked; they are waiting
+            with shielded(), warnings.catch_warnings():  # of Python 3.12: threads are not forked; they wait
                 warnings.simplefilter("ignore", DeprecationWarning)
                 process.start()
+                processes[mine] = process
             theirs.close()
             mine.send((place, task))
-            processes[mine] = process
         busy = set(processes)
         while busy:
             for pipe in wait(list(busy)):
@@ -81,6 +81,22 @@ def in_processes(
             process.join()
 
 
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Keep Ctrl-C from processes that start here, for as long as they live; this one gets it afterwards.
+
+    What starts inherits the signals that are blocked, so Ctrl-C cannot come before it would be ignored.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _first(left: Iterator[tuple[int, Task]], n: int) -> Iterator[tuple[int, Task]]:
     for _ in range(n):
         following = next(left, None)
@@ -96,6 +112,7 @@ def _serve(work: Callable[[Task], bytes], of_parent: Connection, pipe: Connectio
 
     of_parent.close()  # or this process would hold the other end of its own pipe, and never hear of an end
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not with the lines of a command
     torch.set_num_threads(1)
     with threadpool_limits(limits=1), suppress(EOFError, OSError):  # the parent has gone
         while True:

@@ -19,7 +19,7 @@ from spuriscope.data import ImageSet, Reading, read
 from spuriscope.documents import from_document, parse_json
 from spuriscope.errors import CheckpointError, ConfigError, SpuriscopeError
 from spuriscope.measures import Predict, accuracy, measure, placement_scores
-from spuriscope.places import check_new, check_place, move_into_place, unfinished_folder
+from spuriscope.places import check_new, check_place, delete_left, move_into_place, unfinished_folder
 from spuriscope.planting import Plant
 from spuriscope.training import (
     Cell,
@@ -224,6 +224,7 @@ def check_out(folder: str | Path, *, overwrite: bool = False) -> None:
     """
     folder = Path(folder)
     check_place(folder)
+    delete_left(folder.resolve(), FILES)
     if folder.is_file():
         raise ConfigError(f"{folder} is a file; choose another folder with --out")
     if folder.is_dir() and any(folder.iterdir()):

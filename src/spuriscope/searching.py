@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.deletion.retraining import Retrain
 from spuriscope.discovery import Finding, MissingContext, discover, missing_contexts
+from spuriscope.errors import ConfigError
 from spuriscope.measures import Predict
 from spuriscope.places import check_new, check_new_file, move_into_place, unfinished_folder, written
 from spuriscope.planting import draw_planted, labels_as_trained
@@ -23,6 +24,7 @@ from spuriscope.training import Cell, TrainedModel
 
 __all__ = [
     "contexts_of_model",
+    "data_seen",
     "images_seen",
     "save_page",
     "save_patterns",
@@ -48,6 +50,19 @@ def images_seen(cell: Cell, data: ImageSet) -> Split:
     rows, names = cell.part.positions, data.train.names
     kept = None if names is None else tuple(names[row] for row in rows.tolist())
     return Split(images[rows], labels[rows], kept)
+
+
+def data_seen(model: TrainedModel, data: ImageSet) -> ImageSet:
+    """The data as a model saw them, stamped where they were.
+
+    Raises:
+        CheckpointError: it was trained on other data.
+        ConfigError: it was trained on a part of them: the rest are neither its own images nor fresh ones.
+    """
+    model.cell.data.check(data, "the model was trained on")
+    if model.cell.part is not None:
+        raise ConfigError("the model was trained on a part of the data; audit one that was trained on all")
+    return ImageSet(data.name, images_seen(model.cell, data), data.test, data.class_names)
 
 
 def search_model(

@@ -32,6 +32,7 @@ from spuriscope.answers.planted import (
     Replicate,
     WeightImportance,
 )
+from spuriscope.answers.recognised import RecognisedImage, Recognition
 
 __all__ = [
     "FORMAT",
@@ -60,6 +61,8 @@ __all__ = [
     "Proven",
     "Quality",
     "Reaction",
+    "RecognisedImage",
+    "Recognition",
     "RecurringCue",
     "Replicate",
     "Search",

@@ -7,6 +7,7 @@ from typing import Literal
 from spuriscope.answers.conditions import Conditions
 from spuriscope.answers.found import AlreadyThere, FoundAgain
 from spuriscope.answers.planted import PickedUp
+from spuriscope.answers.recognised import Recognition
 from spuriscope.deletion.check import DeletionCheck
 from spuriscope.membership.attack import Membership
 from spuriscope.membership.canaries import Canaries
@@ -118,6 +119,7 @@ class Audit:
         canaries: how much privacy is lost at least?
         deletion: how do I get rid of it?
         reactions: how a finished model takes to named patterns; none where models were trained.
+        recognition: who can be recognised in a finished model, where shadow models were trained?
         unanswered: the questions that have no answer, and why.
     """
 
@@ -130,6 +132,7 @@ class Audit:
     canaries: Canaries | None = None
     deletion: Deletion | None = None
     reactions: tuple[Reaction, ...] = ()
+    recognition: Recognition | None = None
     unanswered: tuple[Unanswered, ...] = ()
 
     def _repr_html_(self) -> str:

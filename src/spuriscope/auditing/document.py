@@ -21,7 +21,7 @@ from spuriscope.auditing.asking import LATE, ask
 from spuriscope.auditing.course import Course, OnAudit, time_limit as limited
 from spuriscope.auditing.deletion import n_methods
 from spuriscope.auditing.finished import data_facts
-from spuriscope.auditing.kept import Kept, key_of, let_go
+from spuriscope.auditing.kept import Kept, key_of, let_go, source_of
 from spuriscope.auditing.plan import AuditPlan, plan_audit
 from spuriscope.checks import check_number
 from spuriscope.data.given import Given, as_image_set
@@ -109,7 +109,7 @@ def audit(
         else FitTrainer(plan.fit, course.trained)
     )
     conditions = _conditions(plan, command, device)
-    key = key_of((conditions.spuriscope, conditions.data, conditions.settings, _source(plan)))
+    key = key_of((conditions.spuriscope, conditions.data, conditions.settings, source_of(plan.fit)))
     kept = Kept.at(None if keep is None else Path(keep), key)
     try:
         with limited(time_limit):
@@ -123,18 +123,6 @@ def audit(
     if not any(each.reason == LATE for each in answers.unanswered):
         kept.complete(created)
     return replace(answers, conditions=replace(answers.conditions, created=created, seconds=seconds))
-
-
-def _source(plan: AuditPlan) -> str:
-    """What a user's training function is, as far as its text and what it holds say; empty without one."""
-    if plan.fit is None:
-        return ""
-    try:
-        text = inspect.getsource(plan.fit)
-    except (OSError, TypeError):
-        text = ""
-    held = [repr(cell.cell_contents) for cell in getattr(plan.fit, "__closure__", None) or ()]
-    return f"{text} {held} {plan.fit!r}" if not text else f"{text} {held}"
 
 
 def _settled(plan: AuditPlan | ImageSet | None, fit: Fit | None, settings: dict[str, Any]) -> AuditPlan:

@@ -1,19 +1,33 @@
-"""A finished model: the questions of an audit that need no training.
+"""A finished model: the questions of an audit that need no training, and one that takes shadow models.
 
 Is there a cue in it already, as far as one model tells; and how it takes to named patterns. A model that was
-trained here can be trained again without the images of a finding, so that is proved.
+trained here can be trained again without the images of a finding, so that is proved. Who can be recognised in
+it is asked where shadow models may be trained.
 """
 
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import spuriscope
-from spuriscope.answers import Audit, Conditions, DataFacts, Environment, Reaction, Settings, Unanswered
+from spuriscope.adapters import Fit
+from spuriscope.answers import (
+    Audit,
+    Conditions,
+    DataFacts,
+    Environment,
+    Reaction,
+    Recognition,
+    Settings,
+    Unanswered,
+)
 from spuriscope.argument_types import checked
 from spuriscope.auditing.already import already, quality_of, trained_again
 from spuriscope.auditing.course import Course, Kind, OnAudit, Stage
+from spuriscope.auditing.kept import Kept
+from spuriscope.auditing.recognition import Shadowing, plan_shadows
 from spuriscope.checks import check_number
 from spuriscope.data.image_set import ImageSet, Split
 from spuriscope.environment import environment
@@ -21,13 +35,15 @@ from spuriscope.errors import ConfigError, PatternError
 from spuriscope.measures import Predict, probabilities
 from spuriscope.patterns import PATTERN_NAMES, AnyPattern, pattern
 from spuriscope.report.pictures import data_uri
-from spuriscope.searching import images_seen
+from spuriscope.searching import data_seen
 from spuriscope.training import TrainedModel, Trainer
 
 __all__ = ["audit_model", "data_facts"]
 
 N_ASKED = 1000  # test images that patterns are tried on, at most
 NEEDS_TRAINING = "it takes trainings, and a finished model was given: audit the data themselves"
+NEEDS_SHADOWS = "it takes shadow models, trained as this one was: --shadows 8 (from Python shadows=8)"
+LEARNT_NOTHING = "the model learnt nothing, so there is nothing to ask it"
 
 
 @checked(ConfigError)
@@ -38,11 +54,15 @@ def audit_model(
     name: str = "your model",
     patterns: Sequence[str] | None = None,
     threshold: float = 0.1,
+    shadows: int | Shadowing | None = None,
+    fit: Fit | None = None,
     device: str = "auto",
+    n_workers: int | None = None,
     on_progress: OnAudit | None = None,
+    keep: str | Path | None = None,
     command: str | None = None,
 ) -> Audit:
-    """Ask a finished model whether it has picked up a cue, and how it takes to patterns.
+    """Ask a finished model whether it has picked up a cue, how it takes to patterns, who is recognised in it.
 
     Args:
         model: one of ours, or a function from images to class probabilities; `module_predict` and
@@ -51,8 +71,15 @@ def audit_model(
         name: what the page calls the model.
         patterns: names or paths of pictures; by default the seven of the paper that fit the images.
         threshold: least rise of a probability that counts for the spurious score.
-        device: of the training that proves a finding, of a model of ours.
+        shadows: models trained beside it on halves of the training and test images together, an even number
+            from 4 on: with them it is asked who can be recognised. Or what `plan_shadows` settled.
+        fit: your training function, `fit(images, labels, seed) -> predict`: trains the shadow models of a
+            model that is not ours, as that was trained.
+        device: of the trainings: "cpu", "cuda", or "auto".
+        n_workers: processes that train shadow models on the CPU; as many as cores by default.
         on_progress: called after each step.
+        keep: the folder that the page will be in. What shadow models answer is kept there until the page is
+            written: an audit that was stopped trains the others alone.
         command: the command that repeats it, for the page.
 
     Returns:
@@ -60,20 +87,21 @@ def audit_model(
 
     Raises:
         CheckpointError: a model of ours was trained on other data.
-        ConfigError, PatternError: a setting is out of range.
+        ConfigError, PatternError: a setting is out of range, or shadow models lack `fit`.
         DiscoveryError, MeasureError: the model does not fit the data, or does not answer with probabilities.
+        MembershipError: the number of shadow models is odd or out of range, or images are too few for them.
+        TrainingError: a model could not be trained, or `fit` failed.
     """
     start = time.monotonic()
     check_number("threshold", threshold, above=0, below=1)
     ours = model if isinstance(model, TrainedModel) else None
     predict: Predict = model.predict if isinstance(model, TrainedModel) else model
-    if ours is not None:
-        ours.cell.data.check(data, "the model was trained on")
+    searched = data if ours is None else data_seen(ours, data)
+    shadowing = _shadowing(model, data, shadows, fit)
     drawn = _drawn(patterns, data)
-    work: dict[Kind, int] = {"search": 1, "training": int(ours is not None)}
-    course = Course((Stage("already", "is there one already", work),), on_progress)
+    kept = Kept(None) if shadowing is None else shadowing.kept(keep)
+    course = Course(_stages(shadowing, kept, is_ours=ours is not None), on_progress)
     course.begin("already")
-    searched = data if ours is None else _as_seen(ours, data)
     quality, sure = quality_of([predict], searched)
     there = None
     if not quality.is_near_chance:
@@ -87,11 +115,18 @@ def audit_model(
             on_search=partial(course.did, "search"),
         )
     asked = [] if quality.is_near_chance else drawn
-    others = ("picked_up", "found_again", "membership", "canaries", "deletion")
+    recognition = None
+    if shadowing is not None and not quality.is_near_chance:
+        course.begin("recognition")
+        recognition = shadowing.recognition(
+            kept, device=device, n_workers=n_workers, on_progress=course.trained
+        )
+    created = datetime.now(UTC).isoformat(timespec="microseconds")
+    kept.complete(created)
     return Audit(
         conditions=Conditions(
             spuriscope=spuriscope.__version__,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=created,
             command=command,
             seconds=round(time.monotonic() - start, 1),
             environment=Environment(**environment(device)),
@@ -109,8 +144,40 @@ def audit_model(
         ),
         already=there,
         reactions=tuple(_reaction(predict, data, each, threshold) for each in asked),
-        unanswered=tuple(Unanswered(question=key, reason=NEEDS_TRAINING) for key in others),
+        recognition=recognition,
+        unanswered=_unanswered(recognition, is_near_chance=quality.is_near_chance),
     )
+
+
+def _shadowing(
+    model: TrainedModel | Predict, data: ImageSet, shadows: int | Shadowing | None, fit: Fit | None
+) -> Shadowing | None:
+    if shadows is not None and not isinstance(shadows, Shadowing):
+        return plan_shadows(model, data, shadows, fit)
+    if fit is not None:
+        raise ConfigError("fit trains shadow models; say how many, shadows=8, or leave it out")
+    return shadows
+
+
+def _stages(shadowing: Shadowing | None, kept: Kept, *, is_ours: bool) -> tuple[Stage, ...]:
+    """The questions that take time, in order."""
+    search: dict[Kind, int] = {"search": 1, "training": int(is_ours)}
+    stages = (Stage("already", "is there one already", search),)
+    if shadowing is None:
+        return stages
+    return (*stages, Stage("recognition", "who can be recognised", {"training": shadowing.n_left(kept)}))
+
+
+def _unanswered(recognition: Recognition | None, *, is_near_chance: bool) -> tuple[Unanswered, ...]:
+    """What was not asked of a finished model, and why."""
+    who = LEARNT_NOTHING if is_near_chance else NEEDS_SHADOWS
+    reasons = dict.fromkeys(
+        ("picked_up", "found_again", "membership", "canaries", "deletion"), NEEDS_TRAINING
+    )
+    reasons["membership"] = who
+    if recognition is not None:
+        del reasons["membership"]
+    return tuple(Unanswered(question=key, reason=reason) for key, reason in reasons.items())
 
 
 def data_facts(data: ImageSet) -> DataFacts:
@@ -124,13 +191,6 @@ def data_facts(data: ImageSet) -> DataFacts:
         largest_share=int(data.test.labels.bincount().max()) / len(data.test),
         class_names=data.class_names,
     )
-
-
-def _as_seen(model: TrainedModel, data: ImageSet) -> ImageSet:
-    """The data as a model of ours saw them: stamped where they were. A part of them is not searched alone."""
-    if model.cell.part is not None:
-        raise ConfigError("the model was trained on a part of the data; audit one that was trained on all")
-    return ImageSet(data.name, images_seen(model.cell, data), data.test, data.class_names)
 
 
 def _drawn(names: Sequence[str] | None, data: ImageSet) -> list[AnyPattern]:

@@ -5,6 +5,7 @@ is left alone, and all of a key goes once the page of its audit is written.
 """
 
 import hashlib
+import inspect
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,11 +16,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from spuriscope.adapters import Fit
 from spuriscope.documents import from_document, read_document, to_document, to_json_text
 from spuriscope.errors import ConfigError
 from spuriscope.places import written
 
-__all__ = ["Kept", "key_of", "let_go"]
+__all__ = ["Kept", "key_of", "let_go", "source_of"]
 
 Value = TypeVar("Value")
 FOLDER, COMPLETE = ".unfinished", "complete"
@@ -29,6 +31,18 @@ def key_of(settings: Any) -> str:
     """A name for all that an audit's answers depend on."""
     text = json.dumps(to_document(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def source_of(fit: Fit | None) -> str:
+    """What a user's training function is, as far as its text and what it holds say; empty without one."""
+    if fit is None:
+        return ""
+    try:
+        text = inspect.getsource(fit)
+    except (OSError, TypeError):
+        text = ""
+    held = [repr(cell.cell_contents) for cell in getattr(fit, "__closure__", None) or ()]
+    return f"{text} {held} {fit!r}" if not text else f"{text} {held}"
 
 
 @dataclass(frozen=True)

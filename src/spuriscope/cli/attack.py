@@ -79,6 +79,10 @@ def attack(
         int | None,
         typer.Option(help="Instead, plant so many patterns of noise in one training, and bound epsilon."),
     ] = None,
+    attacks: Annotated[
+        list[str] | None,
+        typer.Option("--attack", help="An attack of a plugin that tries beside ours; may be repeated."),
+    ] = None,
     delta: Annotated[float, typer.Option(help="With --canaries: of the privacy that is bounded.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Draws halves, stamped images, noise and trainings.")] = 0,
     image_size: ImageSizeOption = None,
@@ -152,6 +156,7 @@ def attack(
             games,
             n_clean=clean,
             asked=subject.asked,
+            attacks=attacks or (),
             trainer=Trainer(device, workers, on_progress),
         )
     if as_json:

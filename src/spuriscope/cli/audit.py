@@ -35,6 +35,7 @@ from spuriscope.cli.reading import (
 from spuriscope.errors import ConfigError
 
 if TYPE_CHECKING:
+    from spuriscope.adapters import Fit
     from spuriscope.auditing import Audit, AuditPlan
 
 __all__ = ["audit"]
@@ -51,6 +52,13 @@ def audit(
             metavar="RUN|MODEL",
             help="A finished model, in the folder of a run or a file of your own (docs/models.md): the "
             "questions that need no training.",
+        ),
+    ] = None,
+    shadows: Annotated[
+        int | None,
+        typer.Option(
+            help="With --run: who can be recognised in the model, by so many models trained beside it, such "
+            "as 8; for a file of your own by --fit."
         ),
     ] = None,
     out: Annotated[
@@ -124,14 +132,32 @@ def audit(
     from spuriscope.progress import audit_progress, duration
 
     if run is not None:
-        given = {"--fit": fit, "--counts": counts, "--seeds": seeds, "--epochs": epochs, "--target": target}
+        given = {"--counts": counts, "--seeds": seeds, "--epochs": epochs, "--target": target}
+        given |= {"--fit": fit} if shadows is None else {}
         unfit = [name for name, value in given.items() if value is not None]
         if unfit:
             raise ConfigError(f"a finished model is not trained; leave out {', '.join(unfit)}")
+        training = None if fit is None else import_function(fit, "fit", ConfigError)
         how = partial(chosen, image_size, unreadable, background, columns)
         subject = open_subject(run, data, root, how, replace(options, anyway=True), model=model)
-        _audit_model(subject, run, out, _parts(patterns), threshold, device=device, as_json=as_json)
+        _audit_model(
+            subject,
+            run,
+            out,
+            as_json=as_json,
+            shadows=shadows,
+            fit=training,
+            patterns=_parts(patterns),
+            threshold=threshold,
+            device=device,
+            n_workers=workers,
+        )
         return
+    if shadows is not None:
+        raise ConfigError(
+            "--shadows attacks a finished model; name it with --run, or leave it out: an audit of data asks "
+            "by itself who can be recognised"
+        )
     if options != ModelOptions():
         raise ConfigError(
             "--factory, --mean and the like say how a finished model is asked; name it with --run"
@@ -185,29 +211,41 @@ def _audit_model(
     subject: Subject,
     run: Path,
     out: Path | None,
+    *,
+    as_json: bool,
+    shadows: int | None,
+    fit: "Fit | None",
     patterns: list[str] | None,
     threshold: float,
-    *,
     device: str,
-    as_json: bool,
+    n_workers: int | None,
 ) -> None:
     """The questions of a finished model, on one page."""
     from spuriscope.auditing import audit_model, check_folder
-    from spuriscope.progress import audit_progress
+    from spuriscope.auditing.recognition import plan_shadows
+    from spuriscope.progress import audit_progress, duration
 
     folder = out if out is not None else Path(f"audit-{run.stem}")
     check_folder(folder)
     subject.say_mend()
+    model = subject.predict if subject.run is None else subject.run.model
+    plan = None if shadows is None else plan_shadows(model, subject.data, shadows, fit)
+    if plan is not None:
+        told = plan.told(plan.kept(folder), duration, n_workers)
+        typer.echo(f"time: {told}, and a search besides", err=True)
     with audit_progress() as on_progress:
         answers = audit_model(
-            subject.predict if subject.run is None else subject.run.model,
+            model,
             subject.data,
             name=str(run),
+            shadows=plan,
+            n_workers=n_workers,
+            on_progress=on_progress,
+            keep=folder,
+            command=_command_line(),
             patterns=patterns,
             threshold=threshold,
             device=device,
-            on_progress=on_progress,
-            command=_command_line(),
         )
     _write(answers, folder, as_json=as_json)
 

@@ -32,16 +32,20 @@ def data_list(root: RootOption = None, as_json: JsonOption = False) -> None:
     Example: spuriscope data list
     """
     from spuriscope.data import list_data
+    from spuriscope.data.added import DATA_SETS
 
     listings = list_data(root)
+    of_plugins = list(DATA_SETS)
     if as_json:
-        print_json({"data": [asdict(listing) for listing in listings]})
+        print_json({"data": [asdict(listing) for listing in listings], "of_plugins": of_plugins})
     else:
         rows = [
             [item.name, item.about, f"{item.n_train:,} + {item.n_test:,}", str(item.found or "not here")]
             for item in listings
         ]
         print_table(["name", "shows", "train + test", "found in"], rows)
+        if of_plugins:
+            typer.echo(f"of plugins: {', '.join(of_plugins)}")
 
 
 @data_app.command("verify", cls=Command)

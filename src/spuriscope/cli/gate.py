@@ -1,9 +1,11 @@
-"""The gate of the command line: no command begins with a number or a path that is none."""
+"""The gate of the command line: plugins are imported, and no number or path is none as a command begins."""
 
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from typer.core import TyperCommand
 
 from spuriscope.checks import LARGEST_SEED, check_number, check_path, check_whole
@@ -13,11 +15,15 @@ __all__ = ["Command"]
 
 
 class Command(TyperCommand):
-    """A command whose numbers and paths are checked before it runs, whether they are used or not.
+    """A command that takes plugins, and whose numbers and paths are checked before it runs, used or not.
 
     Whole numbers are counts, positions of classes, pixels and seeds: none is negative. Where a number has a
     range of its own, what it is handed to says so.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(_plugin_option())
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Parse, and refuse an empty value, as an empty variable of a shell makes it."""
@@ -41,3 +47,32 @@ class Command(TyperCommand):
                 elif isinstance(value, int) and not isinstance(value, bool):
                     check_whole(name, value, most=LARGEST_SEED)
         return super().invoke(ctx)
+
+
+def _load(modules: list[str] | None) -> None:
+    from spuriscope.registry import load_plugin
+
+    for module in modules or ():
+        load_plugin(module)
+
+
+def _takes_plugins(
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE",
+            help="Import a module that adds architectures, methods and so on; may be repeated.",
+            callback=_load,
+            is_eager=True,
+            expose_value=False,
+        ),
+    ] = None,
+) -> None:
+    """Not run: what typer makes of its option every command has."""
+
+
+@cache
+def _plugin_option() -> Any:
+    app = typer.Typer(add_completion=False)
+    app.command()(_takes_plugins)
+    return typer.main.get_command(app).params[0]

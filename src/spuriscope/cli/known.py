@@ -38,12 +38,18 @@ def patterns(
     """
     from spuriscope.errors import PatternError
     from spuriscope.measures import empirical_norm
-    from spuriscope.patterns import COVER_NAMES, PATTERN_NAMES, SHADE_NAMES, pattern as make_pattern
+    from spuriscope.patterns import (
+        ADDED_PATTERNS,
+        COVER_NAMES,
+        PATTERN_NAMES,
+        SHADE_NAMES,
+        pattern as make_pattern,
+    )
 
     image_set = read_data(data, root, chosen(image_size, unreadable, background, columns))
     norms: dict[str, float] = {}
     too_large: dict[str, str] = {}
-    for name in pattern or (*PATTERN_NAMES, *COVER_NAMES, *SHADE_NAMES):
+    for name in pattern or (*PATTERN_NAMES, *COVER_NAMES, *SHADE_NAMES, *ADDED_PATTERNS):
         try:
             made = make_pattern(name, image_set.shape, seed=seed, size=size)
         except PatternError as error:

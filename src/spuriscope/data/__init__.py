@@ -5,6 +5,7 @@ data verify` print; `prepare_contexts` decodes photographs with contexts once an
 unpickled, no archive is unpacked to disk, and a file that is damaged ends in one `DataError` that names it.
 """
 
+from spuriscope.data.added import register_data
 from spuriscope.data.catalog import FileCheck, Listing, Verification, list_data, load, read, verify
 from spuriscope.data.image_set import ImageSet, Origin, Split
 from spuriscope.reading import Reading
@@ -20,5 +21,6 @@ __all__ = [
     "list_data",
     "load",
     "read",
+    "register_data",
     "verify",
 ]

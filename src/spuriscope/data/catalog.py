@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from spuriscope.data.added import DATA_SETS, is_added, load_added
 from spuriscope.data.image_set import Contexts, ImageSet
 from spuriscope.data.published import PUBLISHED, Published, PublishedFile
 from spuriscope.errors import ConfigError, DataError
@@ -187,11 +188,10 @@ def read(
     if root is not None:
         data_root(root)  # a root that is mistyped is an error even where none is needed
     published = _by_name(source)
-    data = (
-        _read_path(source, reading)
-        if published is None
-        else _load_published(published, root, download=download)
-    )
+    if published is not None:
+        data = _load_published(published, root, download=download)
+    else:
+        data = load_added(source, root) or _read_path(source, reading)
     if reading.image_size is None or data.shape[1:] == (reading.image_size, reading.image_size):
         return data
     if data.images_file is not None and published is None:
@@ -241,7 +241,7 @@ def _read_path(source: str | Path, reading: Reading) -> ImageSet:
         from spuriscope.data.parquet import load_parquet
 
         return load_parquet(path, reading)
-    known = ", ".join((*PUBLISHED, *_ALIASES))
+    known = ", ".join((*PUBLISHED, *_ALIASES, *DATA_SETS))
     raise DataError(
         f"there is no data set {str(source)!r}; give one of {known}, or a folder of class folders, "
         "or an .npz file, a .tar, a .csv or a .parquet"
@@ -315,7 +315,7 @@ def _as_path(root: str | Path | None) -> Path | None:
 
 def is_name(source: str) -> bool:
     """Whether this means a data set known by name, and not a path."""
-    return _by_name(source) is not None
+    return _by_name(source) is not None or is_added(source)
 
 
 def _by_name(source: str | Path) -> Published | None:

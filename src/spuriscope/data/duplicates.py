@@ -7,6 +7,7 @@ sketches of a few lines may be called so that only look alike: of the 17 pairs f
 PACS, the 12 in art, cartoons and photographs are copies to the eye, the 5 in sketches guitars of one form.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 from spuriscope.checks import check_number
 from spuriscope.data.image_set import PIECE, ImageSet, in_pieces, unit_float
 
-__all__ = ["NearDuplicate", "near_duplicates", "without_copies"]
+__all__ = ["NearDuplicate", "copied_in_test", "near_duplicates", "without_copies"]
 
 SIDE = 16
 THRESHOLD = 0.97
@@ -89,6 +90,28 @@ def without_copies(images: Tensor) -> Tensor:
         earlier[first : first + PIECE] = likeness.where(torch.arange(len(rows)) < places, -1.0).amax(dim=1)
     usual = (1 - nearest).median() if len(rows) else torch.tensor(0.0)
     return 1 - earlier >= torch.minimum(torch.tensor(1 - THRESHOLD), usual / MUCH_NEARER)
+
+
+def copied_in_test(data: ImageSet) -> Tensor:
+    """Which test images (n,) are copies: near-duplicates of a training image, or of an earlier test image.
+
+    Near-duplicates are looked for in the image's own class, see `without_copies`; equal ones in all.
+    """
+    train, test = data.train, data.test
+    known = set(_digests(train.images))
+    is_copy = torch.tensor([digest in known for digest in _digests(test.images)])
+    for label in test.labels.unique():
+        of_class = test.labels == label
+        known_too = train.images[train.labels == label]
+        is_new = without_copies(torch.cat([known_too, test.images[of_class]]))
+        is_copy[of_class] |= ~is_new[len(known_too) :]
+    return is_copy
+
+
+def _digests(images: Tensor) -> Iterator[bytes]:
+    """What an image has in common with its equals alone."""
+    for image in images:
+        yield hashlib.blake2b(image.contiguous().numpy().data, digest_size=16).digest()
 
 
 def _thumbnails(images: Tensor) -> Iterator[Tensor]:

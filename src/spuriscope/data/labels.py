@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spuriscope.errors import DataError
+from spuriscope.limits import MOST_CLASSES
 
 __all__ = ["Labels", "read_labels"]
 
@@ -141,6 +142,11 @@ def _of_numbers(
     parts: dict[str, Labels], every: NDArray[Any], names: tuple[str, ...] | None, *, renumbers: bool
 ) -> tuple[list[Tensor], tuple[str, ...]]:
     low, high = (int(every.min()), int(every.max())) if every.size else (0, -1)
+    if high >= MOST_CLASSES and (names is not None or low == 0 or not renumbers):
+        raise DataError(
+            f"{' and '.join(parts)} hold the label {high}, and a classifier has at most {MOST_CLASSES:,} "
+            "classes; number them from 0, without gaps"
+        )
     if names is None and (low == 0 or not renumbers):
         names = tuple(map(str, range(high + 1)))
     if names is not None and low >= 0 and high < len(names):

@@ -27,7 +27,7 @@ from spuriscope.data.image_set import Contexts, ImageSet, Origin, Split
 from spuriscope.data.layout import Arranged, Labelled
 from spuriscope.documents import from_text
 from spuriscope.errors import ConfigError, DataError
-from spuriscope.places import check_place, move_into_place, unfinished_folder
+from spuriscope.places import check_place, delete_left, move_into_place, unfinished_folder
 from spuriscope.sealing import checksum
 
 __all__ = ["Writer", "check_pixels", "is_prepared", "load_prepared"]
@@ -86,6 +86,7 @@ class Writer:
         self.shape: tuple[int, ...] | None = None  # of an image (height, width, channels), once there is one
 
     def __enter__(self) -> Self:
+        delete_left(self.out, FILES)
         self._refuse_taken()
         self.unfinished = ExitStack()
         try:

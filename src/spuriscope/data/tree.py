@@ -125,13 +125,15 @@ def _read(folder: Path, name: str, top: Path, depth: int) -> Folder:
                 raise DataError(f"{path} is a link that leads out of {top}; put a copy in its place")
             if entry.is_dir():
                 below = (
-                    _read(path, f"{name}{entry.name}/", top, depth - 1) if depth > 0 else Folder(str(path))
+                    _read(path, f"{name}{as_text(entry.name)}/", top, depth - 1)
+                    if depth > 0
+                    else Folder(str(path))
                 )
-                found.folders[entry.name] = below
+                found.folders[as_text(entry.name)] = below
             elif not entry.is_file():
                 raise DataError(f"{path} is neither an image nor a folder; move it away")
             elif Path(entry.name).suffix.lower() in _PICTURES or _looks_like_one(path):
-                found.images.append(photo_of(path, f"{name}{entry.name}", entry.stat()))
+                found.images.append(photo_of(path, f"{name}{as_text(entry.name)}", entry.stat()))
             else:
                 found.n_others += 1
                 if Path(entry.name).suffix.lower() in TABLES:
@@ -139,6 +141,11 @@ def _read(folder: Path, name: str, top: Path, depth: int) -> Folder:
     except OSError as error:
         raise DataError(f"the folder {folder} cannot be read ({error.strerror}); check the path") from error
     return found
+
+
+def as_text(name: str) -> str:
+    """A name as text that can be written down: bytes that are none are shown as \\xe9."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def photo_of(path: Path, name: str, status: os.stat_result) -> Photo:
@@ -161,7 +168,7 @@ def read_archive(path: Path) -> Folder:
         with path.open("rb") as raw, open_tar(raw, "r:") as archive:  # read in any order
             for number, member in enumerate(archive):
                 archive.__dict__["members"] = []  # tarfile keeps each, a kilobyte of memory
-                name = PurePosixPath(member.name)
+                name = PurePosixPath(as_text(member.name))
                 _check_member(path, member, name, number, status.st_size)
                 if any(map(is_left_behind, name.parts)) or not name.parts:
                     continue

@@ -3,7 +3,14 @@
 from spuriscope.deletion.check import DeletionCheck, deletion_check
 from spuriscope.deletion.ekfac import Ekfac
 from spuriscope.deletion.influence import Influence
-from spuriscope.deletion.methods import METHODS, Method, delete, planted_indices_of, repair
+from spuriscope.deletion.methods import (
+    METHODS,
+    Method,
+    delete,
+    planted_indices_of,
+    register_deletion,
+    repair,
+)
 from spuriscope.deletion.path import PathInfluence
 from spuriscope.deletion.reconstructing import reconstruct
 from spuriscope.deletion.repairing import Repair
@@ -29,5 +36,6 @@ __all__ = [
     "oracle_cell",
     "planted_indices_of",
     "reconstruct",
+    "register_deletion",
     "repair",
 ]

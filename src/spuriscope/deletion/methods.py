@@ -1,14 +1,15 @@
 """Deletion methods by name, and the two calls of a user: delete and repair.
 
 A method is a function of a model, its data and the positions of the images to forget, that returns another
-model and leaves the old one alone. `METHODS` has ours by name; a user adds one by writing such a function.
+model and leaves the old one alone. `METHODS` has ours by name; a user adds one by writing such a function and
+registering it.
 Those that need nothing of a training fit any torch module (`OfModules`).
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, Unpack, overload, runtime_checkable
+from typing import Any, Protocol, TypeVar, Unpack, overload, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from spuriscope.deletion.solvers import Lissa
 from spuriscope.errors import DeletionError
 from spuriscope.patterns import AnyPattern
 from spuriscope.planting import Plant, draw_planted
+from spuriscope.registry import Registry
 from spuriscope.training import TrainedModel
 
 __all__ = [
@@ -38,12 +40,14 @@ __all__ = [
     "find_method",
     "method_name",
     "planted_indices_of",
+    "register_deletion",
     "repair",
 ]
 
 Method = Callable[[TrainedModel, ImageSet, Tensor], TrainedModel]
+AnyMethod = TypeVar("AnyMethod", bound=Method)
 
-METHODS: dict[str, Method] = {
+BUILT_IN: dict[str, Method] = {
     "retrain": Retrain(),
     "incremental": Incremental(),
     "influence": Influence(),
@@ -53,6 +57,24 @@ METHODS: dict[str, Method] = {
     "ascent": Ascent(),
     "repair": Repair(),
 }
+METHODS = Registry("deletion method", BUILT_IN, DeletionError)
+
+
+@checked(DeletionError)
+def register_deletion(name: str) -> Callable[[AnyMethod], AnyMethod]:
+    """A decorator: give a deletion method of your own a name, for `delete`, studies and the command line.
+
+    What it is put on is a function of a `TrainedModel`, its data and the positions (k,) of the images to
+    forget. It returns another `TrainedModel` and leaves the old one alone.
+
+    Args:
+        name: small letters, digits, dots and hyphens.
+
+    Raises:
+        ConfigError: its source cannot be read.
+        DeletionError: the name is ours, or another module has it; or what it is put on is no function.
+    """
+    return METHODS.registering(name)
 
 
 class Cue(Protocol):
@@ -270,8 +292,7 @@ def find_method(method: str | Method | OfModules) -> Method | OfModules:
     """
     if not isinstance(method, str):
         return method
-    if method not in METHODS:
-        raise DeletionError(f"there is no deletion method {method!r}; choose one of {', '.join(METHODS)}")
+    METHODS.check(method)
     return METHODS[method]
 
 

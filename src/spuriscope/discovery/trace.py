@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spuriscope.checks import check_whole
+from spuriscope.data.duplicates import without_copies
 from spuriscope.data.image_set import Split, unit_float
 from spuriscope.discovery.deviation import Deviation
 from spuriscope.discovery.group import Group, Look
@@ -172,7 +173,7 @@ class ClassTrace:
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """Images of one class.
+    """Images of one class, copies of an earlier one left out: they share everything, and no cue made them.
 
     Attributes:
         positions: (n,) int64 in the split that they come from.
@@ -188,6 +189,7 @@ class Side:
     def of(cls, split: Split, target: int, deviation: Deviation) -> "Side":
         """The images of a split that have the label `target`."""
         positions = (split.labels == target).nonzero().flatten()
+        positions = positions[without_copies(split.images[positions])]
         images = unit_float(split.images[positions]).float()
         n_coordinates = len(deviation.mean_)
         deviations = deviation.transform(images) if len(images) else np.empty((0, n_coordinates), np.float32)

@@ -1,7 +1,7 @@
 """Who was in the training set: attacks, what each may claim, and how sure that is."""
 
 from spuriscope.membership.attack import attack_game, attack_games
-from spuriscope.membership.attacks import ATTACKS, Attack, Knowledge, Rehearsal
+from spuriscope.membership.attacks import ATTACKS, Attack, Knowledge, Rehearsal, register_attack
 from spuriscope.membership.canaries import (
     OneRunAudit,
     attack_canaries,
@@ -39,4 +39,5 @@ __all__ = [
     "presence",
     "presence_statistics",
     "quarters",
+    "register_attack",
 ]

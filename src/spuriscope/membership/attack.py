@@ -7,6 +7,7 @@ from typing import Any
 from spuriscope.argument_types import checked
 from spuriscope.errors import MembershipError
 from spuriscope.measures import Predict
+from spuriscope.membership.attacks import ATTACKS, Attack
 from spuriscope.membership.evaluation import AlarmRow, Recognised, Separation
 from spuriscope.membership.game import Game, Played, judge, play, probe_images
 from spuriscope.membership.presence import PRESENCE_STATISTICS, presence, presence_statistics
@@ -101,6 +102,7 @@ def attack_game(
     *,
     n_clean: int = 10,
     asked: Mapping[str, Predict] | None = None,
+    attacks: Sequence[str] = (),
     device: str = "auto",
     n_workers: int | None = None,
     on_progress: OnProgress | None = None,
@@ -111,6 +113,7 @@ def attack_game(
         game: what to play.
         n_clean: clean twins of its models, the null of the presence attack, 1 at least.
         asked: other models, by name, to ask for the presence of the pattern.
+        attacks: names of registered attacks that try beside ours, see `register_attack`.
         device: "cpu", "cuda", or "auto".
         n_workers: processes on the CPU; as many as cores by default.
         on_progress: called after each epoch of any model.
@@ -119,7 +122,7 @@ def attack_game(
         CheckpointError, MembershipError, PlantingError, TrainingError: see `play`.
     """
     trainer = Trainer(device, n_workers, on_progress)
-    return attack_games([game], n_clean=n_clean, asked=asked, trainer=trainer)[0]
+    return attack_games([game], n_clean=n_clean, asked=asked, attacks=attacks, trainer=trainer)[0]
 
 
 def attack_games(
@@ -127,6 +130,7 @@ def attack_games(
     *,
     n_clean: int = 10,
     asked: Mapping[str, Predict] | None = None,
+    attacks: Sequence[str] = (),
     trainer: Trains[Any] | None = None,
 ) -> list[Membership]:
     """Play games on one data set, attack every model, and ask for the presence of each game's pattern.
@@ -136,6 +140,7 @@ def attack_games(
         n_clean: clean twins of each game's models, the null of its presence attack, 1 at least.
         asked: other models, by name, to ask for the presence of the patterns. They stand beside the null and
             are not compared with it: a game's models are trained on fewer images.
+        attacks: names of registered attacks that try beside ours.
         trainer: what trains; this machine by default.
 
     Raises:
@@ -143,11 +148,12 @@ def attack_games(
     """
     if n_clean < 1:
         raise MembershipError(f"presence needs models without the pattern, got n_clean {n_clean}; give 10")
+    tried = ATTACKS.ours_and(attacks)
     plays = play(games, n_clean=n_clean, trainer=trainer)
-    return [_judged(played, asked or {}) for played in plays]
+    return [_judged(played, asked or {}, tried) for played in plays]
 
 
-def _judged(played: Played, asked: Mapping[str, Predict]) -> Membership:
+def _judged(played: Played, asked: Mapping[str, Predict], attacks: Mapping[str, Attack]) -> Membership:
     game = played.game
     with_pattern, without = played.presence(), played.null()
     images = probe_images(game.data, game.target)
@@ -164,7 +170,7 @@ def _judged(played: Played, asked: Mapping[str, Predict]) -> Membership:
         n_train=int(played.pool.was_in[0].sum()),
         n_null=len(without),
         seed=game.seed,
-        attacks=tuple(Attacked(name=name, **vars(found)) for name, found in judge([played]).items()),
+        attacks=tuple(Attacked(name=name, **vars(found)) for name, found in judge([played], attacks).items()),
         presence=tuple(
             present(
                 name,

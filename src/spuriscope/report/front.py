@@ -132,8 +132,9 @@ def quality(audit: Audit) -> str:
     if found is None or found.is_near_chance:
         return ""
     right = wording.percent(found.test_accuracy.mean)
+    who = "This model gets" if audit.conditions.settings.target is None else "The models of this audit get"
     text = (
-        f"The models of this audit get {right} of the test images right; always naming the largest class "
+        f"{who} {right} of the test images right; always naming the largest class "
         f"would get {wording.percent(found.chance)}."
     )
     if found.test_accuracy.mean < MODEST:

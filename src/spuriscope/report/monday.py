@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from spuriscope.answers import Audit
+from spuriscope.membership.shadows import MOST_SHADOWS
 from spuriscope.report import wording
 from spuriscope.report.gone import NAMES, recommended
 from spuriscope.report.verdicts import ACT, FINE, NOT_KNOWN, WATCH, tiles
@@ -89,7 +90,9 @@ def _of_the_data(audit: Audit) -> Iterator[ToDo]:
 
 def _of_people(audit: Audit, words: dict[str, str]) -> Iterator[ToDo]:
     """What to do before others see the model."""
-    if words.get("recognised") == ACT:
+    if audit.recognition is not None:
+        yield from _of_this_model(words["recognised"], audit.recognition.n_shadows)
+    elif words.get("recognised") == ACT:
         yield ToDo(
             action="Do not publish the model, nor its answers to images of others' choosing, before cues are "
             "out.",
@@ -100,6 +103,29 @@ def _of_people(audit: Audit, words: dict[str, str]) -> Iterator[ToDo]:
         yield ToDo(
             action="Keep the model to yourselves if it is a secret that some image carried a cue.",
             reason="Whoever holds a cue can tell that it was there; not in whose image.",
+            who=RELEASER,
+        )
+
+
+def _of_this_model(word: str, n_shadows: int) -> Iterator[ToDo]:
+    """What to do with a finished model that gives away what it was trained on."""
+    more = min(4 * n_shadows, MOST_SHADOWS)
+    if word == ACT:
+        yield ToDo(
+            action="Do not publish the model, nor its probabilities for images of others' choosing.",
+            reason="Some of its training images can be recognised, and with them the people on them.",
+            who=RELEASER,
+        )
+    elif word == WATCH and n_shadows < MOST_SHADOWS:
+        yield ToDo(
+            action=f"Attack the model with more shadow models before it is released (--shadows {more}).",
+            reason="It gives something away about its training images; a stronger attacker may name some.",
+            who=RELEASER,
+        )
+    elif word == NOT_KNOWN:
+        yield ToDo(
+            action="Ask again with more test images before the model is released.",
+            reason="With so few it cannot be told whether its training images can be recognised.",
             who=RELEASER,
         )
 

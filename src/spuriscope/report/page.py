@@ -59,6 +59,7 @@ def _sections(audit: "Audit") -> "list[Section]":
     """A section for each question that was answered, in the order of the questions."""
     from spuriscope.report.already import already
     from spuriscope.report.gone import gone
+    from spuriscope.report.in_model import recognised_in
     from spuriscope.report.lookup import dose_of
     from spuriscope.report.noticed import noticed
     from spuriscope.report.pick_up import pattern_picture, pick_up
@@ -69,6 +70,8 @@ def _sections(audit: "Audit") -> "list[Section]":
     sections = [] if audit.already is None else [already(audit, audit.already)]
     if audit.reactions:
         sections.append(reacts(audit, audit.reactions))
+    if audit.recognition is not None:
+        sections.append(recognised_in(audit.recognition))
     planted = audit.picked_up
     if planted is None:
         return sections

@@ -1,5 +1,6 @@
 """Who can be recognised? What an attacker learns from the model about its training images."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,13 @@ from spuriscope.statistics import Interval
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["area_of", "attack_of", "is_present", "is_told", "recognised", "separation"]
+__all__ = ["area_of", "attack_of", "draw_roc", "is_present", "is_told", "recognised", "separation"]
+
+Curve = Sequence[tuple[float, float]]
 
 FALSE_ALARMS = 0.01
 STRONGEST, SIMPLEST = "lira-online", "loss"  # chosen beforehand, not for what they find
+COLOURS = {SIMPLEST: "warning", STRONGEST: "target"}  # of the palette; drawn in this order
 CHANCE = 0.5
 GROUPS = {"stamped": "stamped images", "unstamped": "others of the class"}
 
@@ -112,12 +116,21 @@ def _roc_panel(found: Membership, k: int, picture: Shown) -> Panel:
     alt = f"Members recognised against outsiders accused, {GROUPS[group]}: " + (
         "too few images." if area is None else f"LiRA is right about {wording.percent(area.mean)} of pairs."
     )
-    figure = small_figure(f"recognised-{k}", alt, partial(_draw_roc, found=found, group=group))
+    curves = [(separation(attack_of(found, name), group).roc, colour) for name, colour in COLOURS.items()]
+    n_outsiders = separation(attack_of(found, STRONGEST), group).n_outsiders
+    figure = small_figure(f"recognised-{k}", alt, partial(draw_roc, curves=curves, n_outsiders=n_outsiders))
     return Panel(title=GROUPS[group], note=note, picture=picture, figure=figure)
 
 
-def _draw_roc(axes: "Axes", *, found: Membership, group: str) -> None:
-    lowest = 0.5 / max(separation(attack_of(found, STRONGEST), group).n_outsiders, 10)
+def draw_roc(axes: "Axes", *, curves: Sequence[tuple[Curve, str]], n_outsiders: int) -> None:
+    """Members recognised against outsiders accused, on logarithmic axes, beside guessing.
+
+    Args:
+        axes: where to draw.
+        curves: false-positive and true-positive rates, each with its colour of the palette.
+        n_outsiders: how many there are; the axes begin where half of one would be.
+    """
+    lowest = 0.5 / max(n_outsiders, 10)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(lowest, 1.1)
@@ -129,8 +142,8 @@ def _draw_roc(axes: "Axes", *, found: Membership, group: str) -> None:
     axes.set_yticks(ticks, [*labels[:-1], "100 %"])
     axes.grid(visible=True)
     axes.plot([lowest, 1], [lowest, 1], color=PALETTE["twin"], lw=1.2, ls=(0, (4, 3)))
-    for name, colour in ((SIMPLEST, "warning"), (STRONGEST, "target")):
-        points = [(max(x, lowest), max(y, lowest)) for x, y in separation(attack_of(found, name), group).roc]
+    for curve, colour in curves:
+        points = [(max(x, lowest), max(y, lowest)) for x, y in curve]
         if points:
             axes.plot(*zip(*points, strict=True), color=PALETTE[colour], lw=1.6)
     below: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}

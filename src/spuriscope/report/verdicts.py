@@ -5,11 +5,12 @@ A tile's word is fine, watch, act, or not known; the rules are below, and each t
 
 from dataclasses import dataclass
 
-from spuriscope.answers import AlreadyThere, Audit, Deletion, FoundAgain, PickedUp
+from spuriscope.answers import AlreadyThere, Audit, Deletion, FoundAgain, PickedUp, Recognition
 from spuriscope.membership.attack import Membership
 from spuriscope.membership.canaries import Canaries
 from spuriscope.report import wording
 from spuriscope.report.gone import NAMES, measured, recommended
+from spuriscope.report.in_model import COMPARING, Outcome, area_ends, attack_on, named, outcome, pairs
 from spuriscope.report.lookup import entry_at, headline_dose, moved_already, paired_change, value
 from spuriscope.report.recognised import FALSE_ALARMS, STRONGEST, area_of, attack_of, is_present, is_told
 from spuriscope.report.section import QUESTIONS
@@ -65,6 +66,8 @@ def tiles(audit: Audit) -> tuple[Tile, ...]:
         found.append(_who_pays(audit.picked_up))
     if audit.membership is not None:
         found.append(_recognised(audit.membership, audit.canaries))
+    if audit.recognition is not None:
+        found.append(_recognised_in(audit.recognition))
     if audit.deletion is not None:
         found.append(_gone(audit.deletion))
     return tuple(found)
@@ -239,6 +242,37 @@ def _recognised(found: Membership, leaked: Canaries | None) -> Tile:
     is_shown = area is not None and area.n > 1 and area.high < GUESSED
     word = FINE if is_shown else NOT_KNOWN
     return _tile("recognised", "nobody, as far as seen", pairs + more, word, rule)
+
+
+def _recognised_in(found: Recognition) -> Tile:
+    """Of a finished model and its shadow models."""
+    rule = (
+        "act: an attack recognises at least twice as many training images as guessing would, at 1 % or "
+        "0.1 % false alarms, and that is no chance (1 % over all attacks); watch: hardly more are, or a "
+        "training image is told from a fresh one better than by guessing, with the whole interval; fine: "
+        "neither, and at most 60 % of pairs are told rightly, with the whole interval; not known: neither is "
+        "shown, and too little to say that it is not"
+    )
+    words: dict[Outcome, str] = {"named": ACT, "pairs": WATCH, "nobody": FINE, "not known": NOT_KNOWN}
+    result, best = outcome(found), named(found)
+    comparing = attack_on(found, COMPARING)
+    told = f"Of a training image and a fresh one, an attacker picks the right one in {pairs(comparing)}."
+    if best is not None and best.rate.value is not None:
+        chance = f"{100 * best.false_alarms:g}{wording.NBSP}%"
+        number = wording.table_percent(best.rate.value)
+        text = (
+            f"of its training images are recognised at {chance} false alarms (95{wording.NBSP}% interval "
+            f"{wording.rate_ends(best.rate)}; guessing: {chance})."
+        )
+    elif result == "pairs":
+        number = wording.percent(comparing.auc)
+        text = (
+            "is how often an attacker picks the right one of a training image and a fresh one "
+            f"({area_ends(comparing)}). No single image could be named for sure."
+        )
+    else:
+        number, text = ("nobody, as far as seen" if result == "nobody" else "cannot be told"), told
+    return _tile("recognised", number, f"{text} {found.n_shadows} shadow models.", words[result], rule)
 
 
 def _meaning(leaked: Canaries) -> str:

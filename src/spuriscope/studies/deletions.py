@@ -10,9 +10,10 @@ from dataclasses import asdict
 
 from spuriscope.contexts import Context
 from spuriscope.data.image_set import ImageSet
-from spuriscope.deletion.methods import delete, planted_indices_of
-from spuriscope.errors import DeletionError, DivergenceError
+from spuriscope.deletion.methods import METHODS, delete, planted_indices_of
+from spuriscope.errors import ConfigError, DeletionError, DivergenceError, SpuriscopeError
 from spuriscope.measures import measure
+from spuriscope.registry import told_failure
 from spuriscope.studies.store import Store
 from spuriscope.studies.study import Entry, Study
 from spuriscope.training import Cell, TrainedModel
@@ -21,8 +22,8 @@ __all__ = ["Deletions", "after"]
 
 
 def after(method: str, measure_name: str) -> str:
-    """Name of a measure of the model that a method made of a cell's."""
-    return f"after_{method}_{measure_name}"
+    """Name of a measure of the model that a method made of a cell's; of a plugin it is NAME@FINGERPRINT."""
+    return f"after_{METHODS.key(method)}_{measure_name}"
 
 
 class Deletions:
@@ -56,8 +57,21 @@ class Deletions:
             return found
         for method in self.left.get(model.cell, ()):
             with suppress(DeletionError, DivergenceError):
-                deleted = delete(model, self.data, planted_indices_of(model, self.data), method)
+                deleted = self._deleted(model, method)
                 measures = asdict(measure(deleted.predict, self.data.test, entry.pattern, entry.target))
                 measures["seconds"] = deleted.n_seconds
                 found |= {after(method, name): value for name, value in measures.items()}
         return found
+
+    def _deleted(self, model: TrainedModel, method: str) -> TrainedModel:
+        try:
+            return delete(model, self.data, planted_indices_of(model, self.data), method)
+        except SpuriscopeError:
+            raise
+        except Exception as error:
+            if not METHODS.source(method):
+                raise
+            raise ConfigError(
+                f"the deletion method {method} failed: {told_failure(error)}; mend it, and run the study "
+                "again: what is finished is kept"
+            ) from error

@@ -6,6 +6,7 @@ attacked in turn, and what is found is put beside its other measures.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from spuriscope.errors import CheckpointError
 from spuriscope.membership.attacks import ATTACKS
@@ -18,20 +19,26 @@ from spuriscope.training import Cell, TrainedModel
 __all__ = ["FALSE_ALARMS", "Games", "exposure"]
 
 FALSE_ALARMS = 0.01
-JUDGED = "auc_all_gap"  # every judged model has it
+JUDGED = "gap"  # whoever tries has an area over all images, and every judged model was tried by this
 
 
-def exposure(played: Played, target: int) -> dict[str, float]:
+def exposure(played: Played, target: int, attacks: Sequence[str] = ()) -> dict[str, float]:
     """What the attacks find out about one model of a game, as measures by name.
 
     `auc_GROUP_ATTACK` is the area under the curve of members against outsiders among stamped images,
     unstamped images of the same class, or all. `called_CELL_ATTACK` is the share of stamped members, stamped
     outsiders, unstamped members and unstamped outsiders that are called members where 1 % of all outsiders
     are accused. `notebook_all` and `notebook_stamped` are the two columns of the paper's notebook, with its
-    two faults. What there are no images for is left out.
+    two faults. What there are no images for is left out. An attack of a plugin is called NAME@FINGERPRINT.
+
+    Args:
+        played: the game.
+        target: which of its models is attacked.
+        attacks: names of registered attacks that try beside ours.
     """
     found: dict[str, float] = {}
-    for name, attack in ATTACKS.items():
+    for short, attack in ATTACKS.ours_and(attacks).items():
+        name = ATTACKS.key(short)
         judged = evaluate([played.trial(attack, target)], false_alarms=(FALSE_ALARMS,))
         for group in ("stamped", "unstamped", "all"):
             area = getattr(judged, group).auc
@@ -61,14 +68,17 @@ class Games:
 
     def __init__(self, study: Study, store: Store) -> None:
         self.store = store
-        judged = {
-            (row["cell"], row["pattern"], row["target"])
-            for row in store.query("SELECT cell, pattern, target FROM measures WHERE name = ?", (JUDGED,))
-        }
+        self.attacks = study.attacks
+        areas = [f"auc_all_{ATTACKS.key(name)}" for name in (JUDGED, *study.attacks)]
+        found = store.query("SELECT cell, pattern, target, name FROM measures WHERE name LIKE 'auc_all_%'")
+        judged = {tuple(row.values()) for row in found}
         self.left = {
             game: cells
             for game, cells in study.games.items()
-            if (cells[0].hash, game.plant.placed.fingerprint, game.target) not in judged
+            if any(
+                (cells[0].hash, game.plant.placed.fingerprint, game.target, area) not in judged
+                for area in areas
+            )
         }
         self.of_cell: dict[Cell, list[Game]] = defaultdict(list)
         for game, cells in self.left.items():
@@ -96,7 +106,7 @@ class Games:
             return False
         played = play_with(game, draw_pool(game), trained)
         self.store.add_measures(
-            (Entry(model.cell, game.plant.placed, game.target, {}), exposure(played, target))
+            (Entry(model.cell, game.plant.placed, game.target, {}), exposure(played, target, self.attacks))
             for target, model in enumerate(played.models)
         )
         del self.left[game]

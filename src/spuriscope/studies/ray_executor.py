@@ -25,7 +25,8 @@ import torch
 
 from spuriscope.checks import check_number
 from spuriscope.data.image_set import ImageSet, Split
-from spuriscope.errors import ConfigError
+from spuriscope.errors import ConfigError, SpuriscopeError
+from spuriscope.models import ARCHITECTURES
 from spuriscope.training import Cell, FailedCell, OnProgress, Progress, TrainedModel, train_many
 from spuriscope.training.cell import Parcel, pack, unpack
 from spuriscope.training.loop import check_data
@@ -85,10 +86,12 @@ class RayExecutor:
         Raises:
             CheckpointError: a cell was made for other data.
             ConfigError: Ray is not installed, the cluster does not answer, or its nodes lack spuriscope.
+            ModelError: an architecture was registered in a script or a notebook.
         """
         cells = list(cells)
         for cell in cells:
             check_data(cell, data)
+            ARCHITECTURES.plugin(cell.model)  # refuses what no node can import
         ray = self._connect()
         n_gpus = self._gpus(ray)
         return self._train(ray, cells, data, n_gpus, on_progress)
@@ -272,7 +275,10 @@ def _train_bundle(
     torch.set_num_threads(1)
     positions: dict[Cell, list[int]] = {}
     for position, parcel in enumerate(parcels):
-        positions.setdefault(unpack(parcel), []).append(position)
+        try:
+            positions.setdefault(unpack(parcel), []).append(position)
+        except SpuriscopeError as error:  # its plugin is not on this node, or another one
+            yield position, f"on node {socket.gethostname()}: {error}"
     cells = [cell for cell, places in positions.items() for _ in places]
     for result in train_many(cells, shipped.unpacked(), device=device, n_workers=1):
         answer = result.to_bytes() if isinstance(result, TrainedModel) else result.reason

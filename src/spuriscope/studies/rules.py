@@ -198,7 +198,7 @@ def rare_members_are_exposed(found: Sequence[Result]) -> Judged:
     if not few or counts[-1] <= FEW:
         return f"it takes games with up to {FEW} stamped images and with more"
     parts = []
-    for attack in ATTACKS:
+    for attack in ATTACKS.built_in:
         stamped, unstamped = f"auc_stamped_{attack}", f"auc_unstamped_{attack}"
         rare = mean_by_seed(found, stamped, n_planted=few)
         others = paired(rare, mean_by_seed(found, unstamped, n_planted=few))

@@ -9,6 +9,7 @@ from spuriscope.data.image_set import ImageSet
 from spuriscope.environment import environment
 from spuriscope.errors import CheckpointError, ConfigError
 from spuriscope.measures import measure
+from spuriscope.studies.added import AddedMeasures
 from spuriscope.studies.deletions import Deletions
 from spuriscope.studies.executors import Executor
 from spuriscope.studies.games import Games
@@ -83,23 +84,31 @@ def run_study(
     def measured(model: TrainedModel) -> list[tuple[Entry, dict[str, float]]]:
         promise = {} if model.epsilon is None else {"epsilon": model.epsilon}
         return [
-            (entry, _ask(model, entry, data) | promise | deletions.measured(model, entry))
+            (
+                entry,
+                _ask(model, entry, data)
+                | promise
+                | deletions.measured(model, entry)
+                | added.measured(model, entry),
+            )
             for entry in rows[model.cell]
         ]
 
     here = environment()
-    deletions = Deletions(study, data, store)
+    deletions, added = Deletions(study, data, store), AddedMeasures(study, data, store)
     n_measured = 0
-    for cell in dict.fromkeys([*store.missing(study), *deletions.lost()]):
+    for cell in dict.fromkeys([*store.missing(study), *deletions.lost(), *added.lost()]):
         with suppress(CheckpointError):  # damaged, or of another version: it is trained again
             model = store.load(cell)
             if model is not None:
                 store.add_measures(measured(model))
                 deletions.left.pop(cell, None)
+                added.left.pop(cell, None)
                 n_measured += 1
     games = Games(study, store)
     n_judged = games.judge()
-    missing = list(dict.fromkeys([*store.missing(study), *games.lost(), *deletions.lost()]))
+    lost = [*games.lost(), *deletions.lost(), *added.lost()]
+    missing = list(dict.fromkeys([*store.missing(study), *lost]))
     n_trained = 0
     for result in executor.run(missing, data, on_progress) if missing else ():
         if isinstance(result, FailedCell):

@@ -12,6 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, get_args
 
+from spuriscope.added_measures import MEASURES
 from spuriscope.checks import LARGEST_COUNT, check_whole, is_whole
 from spuriscope.contexts import Context, RareContext, context_names
 from spuriscope.data.image_set import ImageSet
@@ -19,9 +20,11 @@ from spuriscope.deletion.methods import METHODS
 from spuriscope.documents import from_document, parse_yaml
 from spuriscope.errors import ConfigError
 from spuriscope.limits import MOST_CELLS, MOST_REPLICATIONS
+from spuriscope.membership.attacks import ATTACKS
 from spuriscope.membership.game import N_SEEDS, Game, Pool, draw_pool
 from spuriscope.patterns import AnyPattern, pattern
 from spuriscope.planting import ALL, Placement, Plant, Relabel, could_carry
+from spuriscope.registry import Registry
 from spuriscope.training import Cell, DataKey, Recipe, Weights, paper_recipe
 
 __all__ = ["Entry", "Grid", "Study", "check_study_name", "read_grid"]
@@ -59,6 +62,8 @@ class Study:
         entries: its rows; a cell may stand in several.
         games: the membership games that its models are played with, and the cells of each.
         deletions: methods that each planted model is made to forget its planted images with.
+        attacks: of plugins, that try in its games beside ours.
+        measures: of plugins, that are taken of each row beside ours.
     """
 
     name: str
@@ -67,6 +72,8 @@ class Study:
     entries: tuple[Entry, ...] = field(repr=False)
     games: Mapping[Game, Sequence[Cell]] = field(default_factory=dict, repr=False)
     deletions: tuple[str, ...] = ()
+    attacks: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()
 
     def cells(self) -> list[Cell]:
         """Every cell once, in the order of the rows."""
@@ -97,6 +104,9 @@ class Grid:
         weights: path of a safetensors file to start from, for fine-tuning.
         deletions: names of methods, see `spuriscope.METHODS`, that each planted model is made to forget its
             planted images with.
+        attacks: names of attacks of plugins, see `spuriscope.register_attack`, that try in membership games
+            beside ours.
+        measures: names of measures of plugins, see `spuriscope.register_measure`, that are taken beside ours.
         placement: of the patterns: "fixed", or "anywhere", drawn for each image.
         size: of covers and pictures, in pixels, see `spuriscope.pattern`; None for their own.
         relabel: a class, or "all": images of it, or of every class but the target, carry the pattern and get
@@ -117,6 +127,8 @@ class Grid:
     contexts: tuple[str | int, ...] = ()
     weights: str | None = None
     deletions: tuple[str, ...] = ()
+    attacks: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()
     placement: Placement = "fixed"
     size: int | None = None
     relabel: Relabel | None = None
@@ -126,15 +138,16 @@ class Grid:
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"study {self.name}: {name} must be text, got {getattr(self, name)!r}")
         check_study_name(self.name)
-        for name in ("models", "patterns", "targets", "counts", "recipes", "contexts", "deletions"):
+        may_be_empty = ("contexts", "deletions", "attacks", "measures")
+        for name in ("models", "patterns", "targets", "counts", "recipes", *may_be_empty):
             values = getattr(self, name)
-            is_empty = not values and name not in ("contexts", "deletions")
+            is_empty = not values and name not in may_be_empty
             if isinstance(values, str) or not isinstance(values, Sequence) or is_empty:
                 raise ConfigError(
                     f"study {self.name}: {name} must be a list with something in it, got {values!r}"
                 )
             object.__setattr__(self, name, tuple(values))
-        _check_methods(self.name, self.deletions)
+        _check_names(self)
         for name in ("models", "patterns"):
             if not all(isinstance(value, str) for value in getattr(self, name)):
                 raise ConfigError(f"study {self.name}: {name} must be names, got {getattr(self, name)}")
@@ -257,7 +270,16 @@ class Grid:
                 for cell, place in zip(games[game], parts, strict=True):
                     entries[cell, plant.placed, target] = Entry(cell, plant.placed, target, place)
         rows = tuple(entries.values())
-        return Study(self.name, self.title or self.name, self.figure, rows, games, self.deletions)
+        return Study(
+            self.name,
+            self.title or self.name,
+            self.figure,
+            rows,
+            games,
+            self.deletions,
+            self.attacks,
+            self.measures,
+        )
 
     def _context_entries(self, data: ImageSet) -> Iterator[Entry]:
         """A row for each context, target, number of images that keep it, and seed."""
@@ -310,11 +332,16 @@ def check_study_name(name: str) -> None:
         )
 
 
-def _check_methods(study: str, methods: Sequence[str]) -> None:
-    for method in methods:
-        if method not in METHODS:
-            known = ", ".join(METHODS)
-            raise ConfigError(f"study {study}: there is no deletion method {method!r}; choose of {known}")
+def _check_names(grid: Grid) -> None:
+    """Refuse deletion methods, attacks and measures that there are not."""
+    asked: dict[str, Registry[Any]] = {"deletions": METHODS, "attacks": ATTACKS, "measures": MEASURES}
+    for setting, known in asked.items():
+        for name in getattr(grid, setting):
+            if name not in known:
+                choices = ", ".join(known) or "those that a plugin registers"
+                raise ConfigError(
+                    f"study {grid.name}: there is no {known.kind} {name!r}; choose of {choices}"
+                )
 
 
 def _shown(recipe: Recipe, varying: Sequence[str]) -> dict[str, Any]:

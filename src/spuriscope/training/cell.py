@@ -8,7 +8,7 @@ noise.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -21,9 +21,10 @@ from spuriscope.checks import check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.documents import from_document
 from spuriscope.errors import CheckpointError, ConfigError, ModelError, PatternError, PlantingError
-from spuriscope.models import check_model_name
+from spuriscope.models import ARCHITECTURES, check_model_name
 from spuriscope.patterns import Kind, from_arrays
 from spuriscope.planting import Plant
+from spuriscope.registry import load_plugin
 from spuriscope.training.cell_document import CellDocument
 from spuriscope.training.part import Part
 from spuriscope.training.recipe import Recipe
@@ -103,6 +104,7 @@ class Cell:
         seed: draws initial weights, batch order, input noise, augmentation and dropout, each from a
             generator of its own.
         weights: what it starts from in place of drawn weights; None draws them.
+        model_source: of the architecture of a plugin, the fingerprint of its source; empty for ours.
 
     Raises:
         ConfigError, ModelError, PatternError, PlantingError: a part does not fit the data.
@@ -115,9 +117,11 @@ class Cell:
     recipe: Recipe
     seed: int = 0
     weights: Weights | None = None
+    model_source: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_model_name(self.model)
+        object.__setattr__(self, "model_source", ARCHITECTURES.source(self.model))
         check_whole("seed", self.seed, most=LARGEST_CELL_SEED)
         for plant in self.plants:
             if plant.pattern.shape != self.data.shape:
@@ -169,7 +173,7 @@ class Cell:
                 "class_names": list(self.data.class_names),
             },
             "plants": [plant.to_json() for plant in self.plants],
-            "model": self.model,
+            "model": f"{self.model}@{self.model_source}" if self.model_source else self.model,
             "recipe": self.recipe.to_json(),
             "seed": self.seed,
         }
@@ -191,7 +195,7 @@ class Cell:
         """
         from_document(CellDocument, content, source="the cell", error=CheckpointError)
         try:
-            expected = content["part"]["fingerprint"] if "part" in content else None
+            expected = content["part"]["fingerprint"] if content.get("part") else None
             if expected != (None if part is None else part.fingerprint):
                 raise CheckpointError(
                     "the part of the training images is not the one the cell was trained on; "
@@ -206,16 +210,18 @@ class Cell:
                         "the file was changed"
                     )
                 plants.append(Plant.from_json(plant, picture))
+            model, _, source = content["model"].partition("@")
+            _check_plugin(model, source)
             return cls(
                 data=DataKey(
                     data["name"], data["fingerprint"], tuple(data["shape"]), tuple(data["class_names"])
                 ),
                 plants=tuple(plants),
                 part=part,
-                model=content["model"],
+                model=model,
                 recipe=Recipe.from_json(content["recipe"]),
                 seed=content["seed"],
-                weights=Weights.from_json(content["weights"]) if "weights" in content else None,
+                weights=Weights.from_json(content["weights"]) if content.get("weights") else None,
             )
         except (ConfigError, ModelError, PatternError, PlantingError) as error:
             raise CheckpointError(str(error)) from None
@@ -223,23 +229,51 @@ class Cell:
             raise CheckpointError(f"this is not a cell: {error}") from None
 
 
+def _check_plugin(model: str, source: str) -> None:
+    """Raise unless the architecture is the one that a cell was made with, and of the same source."""
+    if source and model not in ARCHITECTURES:
+        raise CheckpointError(
+            f"the architecture {model} is of a plugin that is not there; import its module, or name it by "
+            "--plugin"
+        )
+    if source != ARCHITECTURES.source(model):
+        found = ARCHITECTURES.source(model) or "one of ours"
+        raise CheckpointError(
+            f"the plugin of the architecture {model} was changed: the cell was made with fingerprint "
+            f"{source or 'of ours'}, here it is {found}; bring its source back, or train again"
+        )
+
+
 class Parcel(NamedTuple):
-    """A cell as it travels between processes: plain values, and arrays."""
+    """A cell as it travels between processes: plain values, arrays, and the plugin to import for it."""
 
     content: dict[str, Any]
     patterns: list[dict[str, np.ndarray]]
     positions: np.ndarray | None
+    plugin: str | None
 
 
 def pack(cell: Cell) -> Parcel:
-    """A cell, ready to be sent."""
+    """A cell, ready to be sent.
+
+    Raises:
+        ModelError: its architecture was registered in a script or a notebook.
+    """
     patterns = [{name: array.numpy() for name, array in pattern.arrays.items()} for pattern in cell.patterns]
-    return Parcel(cell.to_json(), patterns, None if cell.part is None else cell.part.positions.numpy())
+    positions = None if cell.part is None else cell.part.positions.numpy()
+    return Parcel(cell.to_json(), patterns, positions, ARCHITECTURES.plugin(cell.model))
 
 
 def unpack(parcel: Parcel) -> Cell:
-    """The cell that was sent."""
-    content, patterns, positions = parcel
+    """The cell that was sent.
+
+    Raises:
+        CheckpointError: the plugin of its architecture is of another source here.
+        ConfigError: the plugin is not here, or cannot be imported.
+    """
+    content, patterns, positions, plugin = parcel
+    if plugin is not None:
+        load_plugin(plugin)
     each = [{name: torch.tensor(array) for name, array in arrays.items()} for arrays in patterns]
     part = None if positions is None else Part(torch.tensor(positions))
     return Cell.from_json(content, patterns_of(content, each), part)

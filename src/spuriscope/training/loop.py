@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from spuriscope.argument_types import checked
 from spuriscope.data.image_set import ImageSet
-from spuriscope.errors import ConfigError, DivergenceError
-from spuriscope.models import Dropout, build_model, default_model, head_of
+from spuriscope.errors import ConfigError, DivergenceError, ModelError
+from spuriscope.models import ARCHITECTURES, Dropout, build_model, default_model, head_of
 from spuriscope.planting import Plant
 from spuriscope.training.batches import Batches
 from spuriscope.training.cell import Cell, DataKey, seeded_generator
@@ -122,6 +122,8 @@ def initial_model(cell: Cell) -> nn.Module:
         ModelError: the file is gone or does not fit the architecture.
     """
     shape, n_classes = cell.data.shape, len(cell.data.class_names)
+    if cell.model_source != ARCHITECTURES.source(cell.model):
+        raise ModelError(f"the architecture {cell.model} was changed since the cell was made; make it anew")
     module = build_model(cell.model, shape, n_classes, seed=weights_seed(cell.seed))
     if cell.weights is not None:
         cell.weights.put_into(module)

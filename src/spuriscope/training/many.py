@@ -19,6 +19,8 @@ import torch
 from spuriscope.argument_types import checked
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import ConfigError, SpuriscopeError
+from spuriscope.models import ARCHITECTURES
+from spuriscope.registry import told_failure
 from spuriscope.training.bundle import best_size, bundle_cells, train_bundle
 from spuriscope.training.cell import Cell
 from spuriscope.training.loop import check_data, resolve_device, train_cell
@@ -89,6 +91,7 @@ def train_many(
     Raises:
         CheckpointError: a cell was made for other data.
         ConfigError: the device is not there, `n_workers` is below 1, or a part is not in the data.
+        ModelError: several workers shall train an architecture that was registered in a script or a notebook.
     """
     queue = deque(cells)
     for cell in queue:
@@ -105,6 +108,8 @@ def train_many(
         return _train_in_bundles(queue, data, place, count)
     if min(n_workers, len(queue)) <= 1:
         return _train_here(queue, data, count)
+    for model in {cell.model for cell in queue}:
+        ARCHITECTURES.plugin(model)  # refuses what workers cannot import before any starts
     return _train_in_workers(queue, data, min(n_workers, len(queue)), count)
 
 
@@ -152,6 +157,10 @@ def _train_here(
             result = train_cell(cell, data, device=device, on_epoch=lambda *_, cell=cell: count.epoch(cell))
         except SpuriscopeError as error:
             result = FailedCell(cell, str(error))
+        except Exception as error:
+            if not cell.model_source:
+                raise
+            result = FailedCell(cell, told_failure(error))  # as a worker tells it
         count.model(epochs_missed=before + cell.recipe.epochs - count.epochs_done)
         yield result
 
@@ -160,7 +169,9 @@ def _train_in_bundles(
     cells: Iterable[Cell], data: ImageSet, device: torch.device, count: _Count
 ) -> Iterator[TrainedModel | FailedCell]:
     for group in bundle_cells(cells):
-        size = 1 if group[0].recipe.trains_alone else best_size(group, data, device)
+        # what a plugin's network does may not stack; alone it trains as it is
+        trains_alone = group[0].recipe.trains_alone or group[0].model_source
+        size = 1 if trains_alone else best_size(group, data, device)
         if size == 1:
             yield from _train_here(group, data, count, str(device))
             continue

@@ -22,7 +22,9 @@ import numpy as np
 import torch
 
 from spuriscope.data.image_set import ImageSet, Split
-from spuriscope.errors import SpuriscopeError, TrainingError
+from spuriscope.errors import TrainingError
+from spuriscope.processes import shielded
+from spuriscope.registry import told_failure
 from spuriscope.scratch import mark_server_folder, scratch_folder
 from spuriscope.training.cell import Cell, pack, unpack
 from spuriscope.training.loop import train_cell
@@ -111,7 +113,7 @@ class Worker:
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(theirs, shared), daemon=True)
         try:
-            with _hidden_main_module(), _shielded():
+            with _hidden_main_module(), _server_shielded():
                 self.process.start()
             theirs.close()
             self.give(cell)
@@ -130,12 +132,14 @@ class Worker:
         """Why the process is no more."""
         self.process.join(5)
         code = self.process.exitcode
-        how = (
-            f"was killed by {signal.Signals(-code).name}"
-            if code is not None and code < 0
-            else f"ended ({code})"
-        )
-        return f"its worker process {how}; if memory ran out, use fewer workers, then train the cell again"
+        if code is None or code >= 0:
+            return (
+                f"its worker process ended by itself, with code {code}; train it with one worker to see why"
+            )
+        how = f"its worker process was killed by {signal.Signals(-code).name}"
+        if -code == signal.SIGKILL:  # what the kernel sends where memory runs out
+            return f"{how}; if memory ran out, use fewer workers, then train the cell again"
+        return f"{how}, a fault in a library or in the architecture; train the cell with one worker to see it"
 
     def end(self) -> None:
         """Kill it, whatever it is doing."""
@@ -157,13 +161,16 @@ def _work(pipe: Connection, shared: SharedData) -> None:
         return  # the parent is gone, and has taken the data with it
     try:
         while True:
-            cell = unpack(pipe.recv())
+            parcel = pipe.recv()
             try:
-                model = train_cell(cell, data, device="cpu", on_epoch=lambda *_: pipe.send(EpochDone()))
-            except SpuriscopeError as error:
-                pipe.send(Failed(str(error)))
-            else:
+                model = train_cell(
+                    unpack(parcel), data, device="cpu", on_epoch=lambda *_: pipe.send(EpochDone())
+                )
                 pipe.send(model.to_bytes())
+            except ConnectionError:  # the pipe
+                raise
+            except Exception as error:  # of whatever a plugin does; its own words reach the user
+                pipe.send(Failed(told_failure(error)))
     except (EOFError, OSError):
         pass  # the parent has closed the pipe, or is gone
 
@@ -178,22 +185,13 @@ def _context() -> multiprocessing.context.BaseContext:
 
 
 @contextmanager
-def _shielded() -> Iterator[None]:
-    """Keep Ctrl-C from processes that start here, for as long as they live; this one gets it afterwards.
-
-    What starts inherits the signals that are blocked. The server would print a trace if Ctrl-C came while it
-    imports torch, and a worker before it has begun.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+def _server_shielded() -> Iterator[None]:
+    """Keep Ctrl-C from the server, which would print a trace while it imports torch, and from its workers."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        mark_server_folder()
+        resource_tracker.ensure_running()  # it would unblock what is blocked here
+    with shielded():
         yield
-        return
-    mark_server_folder()
-    resource_tracker.ensure_running()  # it would unblock what is blocked here
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
