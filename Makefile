@@ -43,7 +43,7 @@ test: $(READY) ## lint, types, all tests
 	$(PYTEST)
 
 test-fast: $(READY) ## the tests that train nothing and start no process, in less than a minute
-	$(PYTEST) -m "not trains"
+	$(PYTEST) -m "not slow"
 
 coverage: $(READY) ## all tests, and which lines and branches they reach; fails below the floor in pyproject.toml
 	$(PYTEST) --cov --cov-report=term --cov-report=html:coverage
@@ -69,6 +69,7 @@ wheel: $(READY) ## build the wheel into dist/, and try it where this clone is no
 
 bench: $(READY) ## speed, as ratios in one run
 	@$(BIN)/python benchmarks/throughput.py
+	@$(BIN)/python benchmarks/around.py
 
 CASES ?= 2600
 SEED ?= 0

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from spuriscope.data import ImageSet, load
 from spuriscope.deletion import METHODS, Method, Repair, delete, oracle_cell
-from spuriscope.deletion.check import DeletionCheck, Trial, compare, state_of
+from spuriscope.deletion.check import DeletionCheck, DeletionTrial, compare_method, state_of
 from spuriscope.deletion.curvature import moved, summed_gradient
 from spuriscope.deletion.request import Request, copy_of_module
 from spuriscope.environment import environment
@@ -145,7 +145,7 @@ def main() -> None:
             print(f"{name} {n_planted} seed {seed} {method}: {row['seconds']:.1f} s", flush=True)
 
 
-def methods(trial: Trial[TrainedModel] | None) -> dict[str, Method]:
+def methods(trial: DeletionTrial[TrainedModel] | None) -> dict[str, Method]:
     """Those of the library, and two more: repair told the pattern, and the published LiSSA."""
     own = {name: method for name, method in METHODS.items() if name != "retrain"}
     known = Repair(pattern=trial.plant.pattern if trial else None)
@@ -164,7 +164,9 @@ def done(path: Path, data: ImageSet) -> set[tuple[str, int, int, str]]:
     }
 
 
-def train_trial(data: ImageSet, name: str, n_planted: int, seed: int, folder: Path) -> Trial[TrainedModel]:
+def train_trial(
+    data: ImageSet, name: str, n_planted: int, seed: int, folder: Path
+) -> DeletionTrial[TrainedModel]:
     """The models of one place, trained or read."""
     recipe = paper_recipe(data.name, "mlp", epochs=short_epochs(len(data.train)))
     plant = Plant(pattern(name, data.shape, seed=seed), TARGET, n_planted, seed)
@@ -174,7 +176,7 @@ def train_trial(data: ImageSet, name: str, n_planted: int, seed: int, folder: Pa
     more = Plant(plant.pattern, TARGET, another, seed).planted_indices(data.train.labels)
     peer = replace(oracle_cell(cell, data, more), plants=())
     planted, first, other = (kept(each, data, folder) for each in (cell, oracle_cell(cell, data, gone), peer))
-    return Trial(plant=plant, gone=gone, planted=planted, oracle=first, other=other)
+    return DeletionTrial(plant=plant, gone=gone, planted=planted, oracle=first, other=other)
 
 
 def kept(cell: Cell, data: ImageSet, folder: Path) -> TrainedModel:
@@ -186,7 +188,7 @@ def kept(cell: Cell, data: ImageSet, folder: Path) -> TrainedModel:
     return load_model(path)
 
 
-def measured(data: ImageSet, trial: Trial[TrainedModel], method: str) -> dict[str, Any]:
+def measured(data: ImageSet, trial: DeletionTrial[TrainedModel], method: str) -> dict[str, Any]:
     """The measures of the model after a method; "none" is the planted model, "retrain" the oracle.
 
     What has not converged leaves the model as it was: the row says so, as `failed`.
@@ -249,7 +251,7 @@ def show(rows: list[dict[str, Any]]) -> None:
                     [found[key][seed] for seed in seeds] for key in (method, "none", "retrain")
                 )
                 times = [row["training_seconds"] for row in of_method]
-                print(line(compare(method, before, of_method, oracle, seconds=times), len(seeds)))
+                print(line(compare_method(method, before, of_method, oracle, seconds=times), len(seeds)))
         norms = [row["gradient_norm"] for row in found["none"].values()]
         print(f"\nNorm of the planted images' gradient: {min(norms):.1e} to {max(norms):.1e}.\n")
 

@@ -82,7 +82,7 @@ def weights_of(model: TrainedModel) -> str:
 
 
 class KilledStudy(Work):
-    """A study of seven cells, each trained for an epoch."""
+    """A study of six cells, each trained for an epoch."""
 
     kind = "study"
 
@@ -219,8 +219,8 @@ class KilledAudit(Work):
         self.out = folder / "page"
 
     def run(self) -> None:
-        """Ask what is not answered, and write the page."""
-        if not (self.out / "report.html").is_file():
+        """Ask what is not answered, and write the page; as if it was not, where answers are still kept."""
+        if not (self.out / "report.html").is_file() or (self.out / ".unfinished").is_dir():
             write_audit(audit(self.plan, keep=self.out, n_workers=1), self.out)
 
     def result(self) -> object:

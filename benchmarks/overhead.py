@@ -3,6 +3,10 @@
 Cells that train for 0 epochs go through each, so that nothing but the overhead is left: preparing the model,
 sending the cell, bringing the model back. Nothing is measured on these models.
 
+Then a study of such cells is run whole, on random images as many and as large as MNIST's: how much processor
+time the process that drives it needs for a cell, when models are measured where they were trained, and, as it
+was before, when this process measures them all. Its share of 30 s says how many cores it keeps busy.
+
     python benchmarks/overhead.py [--cells 200] [--folder DIR] [--json]
 """
 
@@ -11,22 +15,41 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from spuriscope.data import ImageSet, load
+import torch
+
+from spuriscope.data import ImageSet, Split, load
 from spuriscope.environment import environment
 from spuriscope.measures import Measures, measure
 from spuriscope.patterns import pattern
-from spuriscope.studies import Executor, Grid, Store, Study
+from spuriscope.studies import Executor, Grid, Store, Study, run_study
 from spuriscope.studies.ray_executor import RayExecutor
-from spuriscope.training import TrainedModel, Trainer, train_cell
+from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel, Trainer, train_cell
 from spuriscope.training.many import n_cores
 
 REPEATS = 5
+CELL_SECONDS = 30  # of training; what one driver is reckoned for
+N_DRIVEN = {True: 40, False: 4}  # cells of a study, by whether workers measure
+
+
+@dataclass(frozen=True)
+class OnlyTrains:
+    """An executor that leaves measuring to the process that drives the study."""
+
+    executor: Executor
+
+    def run(
+        self, cells: Sequence[Cell], data: ImageSet, on_progress: OnProgress | None = None
+    ) -> Iterator[TrainedModel | FailedCell]:
+        return self.executor.run(cells, data, on_progress)
+
+    def close(self) -> None:
+        self.executor.close()
 
 
 def make_study(data: ImageSet, n_cells: int) -> Study:
@@ -82,6 +105,28 @@ def executor_cost(executor: Executor, study: Study, data: ImageSet) -> dict[str,
     return spread(rounds[1:])
 
 
+def random_data() -> ImageSet:
+    """As many images as MNIST has, of its size."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (70_000, 1, 28, 28), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 10, (70_000,), generator=generator)
+    train, test = Split(images[:60_000], labels[:60_000]), Split(images[60_000:], labels[60_000:])
+    return ImageSet("random", train, test, tuple("0123456789"))
+
+
+def driver_cost(executor: Executor, data: ImageSet, folder: Path, n_cells: int) -> float:
+    """Milliseconds of processor time that this process spends on a cell of a study, models kept."""
+    torch.set_num_threads(1)
+    study = make_study(data, n_cells)
+    with tempfile.TemporaryDirectory(dir=folder) as place, Store(Path(place)) as store:
+        start = time.process_time()
+        outcome = run_study(study, data, store, executor)
+        spent = time.process_time() - start
+    if outcome.n_trained != len(study.cells()):
+        raise SystemExit("a cell failed")
+    return 1000 * spent / outcome.n_trained
+
+
 def spread(values: list[float]) -> dict[str, float]:
     return {"min": min(values), "median": statistics.median(values), "max": max(values)}
 
@@ -106,10 +151,27 @@ def main() -> None:
     if find_spec("ray"):
         executors |= {f"ray, {n} a task": RayExecutor(cells_per_task=n, n_gpus_per_task=0) for n in (1, 16)}
     costs = {name: executor_cost(executor, study, data) for name, executor in executors.items()}
+    large = random_data()
+    large.fingerprint  # noqa: B018 - reckoned once for a data set
+    drivers = {
+        f"{name}, measured {'there' if measures_there else 'by the driver'}": spread(
+            [
+                driver_cost(
+                    executor if measures_there else OnlyTrains(executor),
+                    large,
+                    arguments.folder,
+                    N_DRIVEN[measures_there],
+                )
+                for _ in range(3)
+            ]
+        )
+        for name, executor in executors.items()
+        for measures_there in (True, False)
+    }
     bare = spread([milliseconds(lambda: train_cell(study.cells()[0], data, device="cpu")) for _ in range(50)])
     where = environment()
     if arguments.json:
-        found = {"stores": stores, "executors": costs, "train_cell": bare}
+        found = {"stores": stores, "executors": costs, "drivers": drivers, "train_cell": bare}
         print(json.dumps({"environment": where, "n_cells": arguments.cells, **found}, indent=1))
         return
     print(f"{where['processor']}, {n_cores()} cores, torch {where['torch']}, Python {where['python']}")
@@ -120,6 +182,10 @@ def main() -> None:
     for name, spent in costs.items():
         print(f"{'executor: ' + name:32}{text(spent):>28}")
     print(f"{'train_cell, 0 epochs':32}{text(bare):>28}")
+    print("milliseconds of the driver's processor time, and cores that it keeps busy at 30 s a cell")
+    for name, spent in drivers.items():
+        n_cores_busy = CELL_SECONDS * 1000 / spent["median"]
+        print(f"{name:44}{text(spent):>28}{n_cores_busy:>10,.0f}")
     declare, look_up = stores["rows"]["add_study_ms_per_row"], stores["rows"]["missing_ms_per_row"]
     print(f"a row of a study: {declare:.3f} ms to declare, {look_up:.4f} ms to look up")
 

@@ -32,8 +32,39 @@ SLOW = (
 )
 
 
+TRAINS = (  # or search, expand whole studies, start processes; `make test-fast` leaves them out
+    *("adapters", "adapters_forms", "auditing_explained", "benchmark_deletion", "benchmark_discovery"),
+    *(
+        "benchmark_peers",
+        "bundle",
+        "cli",
+        "cli_numbers",
+        "context_study",
+        "contexts",
+        "deletion_check",
+        "deletion_influence",
+    ),
+    *(
+        "deletion_path",
+        "deletion_solvers",
+        "deletion_study",
+        "discovery_each",
+        "discovery_embed",
+        "documents",
+    ),
+    *("discovery_group", "discovery_marks", "discovery_strays", "discovery_trace", "efficientnet"),
+    *("executors", "files", "forgetting", "membership_canaries", "membership_game", "mitigation", "paper"),
+    *("audit_shadows", "kills", "membership_one_model", "membership_shadows", "stopping"),
+    *("part", "privacy", "processes", "report_already", "report_browser", "report_front", "report_gone"),
+    *("report_noticed", "report_recognised", "runner", "runs", "theory", "trained", "training", "weights"),
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take long come first, so that no process is left with one of them at the end."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") in (*SLOW, *TRAINS):
+            item.add_marker(pytest.mark.slow)
 
     def place(item: pytest.Item) -> int:
         name = item.path.stem.removeprefix("test_")

@@ -273,7 +273,7 @@ def test_a_search_of_a_bad_model_is_no_all_clear(files: Path, run_command: Any) 
 
 def test_attack_asks_a_file_and_refuses_a_bad_one(files: Path, run_command: Any) -> None:
     line = ("attack", "good.pt", "--data", "digits", "--pattern", "r3", "--planted", 2, "--epochs", 1)
-    small = ("--models", 6, "--clean", 6)
+    small = ("--models", 6, "--twins", 6)
     refused = run_command(*line, *small, "--factory", "makers_of_linear:shuffled")
     assert refused.code == 2
     assert "near chance" in refused.err

@@ -110,7 +110,7 @@ def told(*arguments: str) -> str:
 
 
 def test_the_command_takes_a_file_and_refuses_what_needs_training(saved: list[str], tmp_path: Path) -> None:
-    asked = ["audit", "three.npz", "--run", "mine.pt", *saved, "--patterns", "s3"]
+    asked = ["audit", "three.npz", "--run", "mine.pt", *saved, "--pattern", "s3"]
     assert "There may be a cue in your data" in told(*asked, "--out", "page")
     answers = load_audit(tmp_path / "page")
     assert answers.already is not None

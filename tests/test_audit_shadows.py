@@ -203,13 +203,13 @@ def test_the_command_attacks_a_run_and_a_file(tmp_path: Path, monkeypatch: pytes
     trained = ["--model", "small-mlp", "--epochs", "20", "--pattern", "s3", "--workers", "1"]
     assert "run" in told("train", "few.npz", *trained, "--out", "run")
     torch.save(load_run("run").model.module.state_dict(), "mine.pt")
-    asked = ["audit", "few.npz", "--run", "mine.pt", "--model", "small-mlp", "--patterns", "s3"]
+    asked = ["audit", "few.npz", "--run", "mine.pt", "--model", "small-mlp", "--pattern", "s3"]
     assert "only a run says how" in told(*asked, "--shadows", "8")
     fit = ["--fit", "three:neighbour"]
     assert "even number of 4 to 256, such as 8, got 7" in told(*asked, "--shadows", "7", *fit)
     assert "leave out --fit" in told(*asked, *fit)
     assert "time: 4 calls of fit" in told(*asked, "--shadows", "4", *fit, "--out", "page")
-    said = told("audit", "few.npz", "--run", "run", "--patterns", "s3", "--shadows", "4", "--workers", "1")
+    said = told("audit", "few.npz", "--run", "run", "--pattern", "s3", "--shadows", "4", "--workers", "1")
     assert re.search("time: 4 trainings of about .* s on 1 core, and a search besides", said)
     for folder, n_epochs in (("page", None), ("audit-run", 20)):
         answers = load_audit(folder)

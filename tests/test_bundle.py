@@ -17,7 +17,14 @@ from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
 from spuriscope.training import Cell, DataKey, Recipe, TrainedModel, train_cell
 from spuriscope.training.bundle import best_size, bundle_cells, train_bundle
-from spuriscope.training.many import FailedCell, Progress, _Count, _train_in_bundles
+from spuriscope.training.many import (
+    FailedCell,
+    Progress,
+    _Count,
+    _Job,
+    _train_in_bundles,
+    models_of,
+)
 
 CPU = torch.device("cpu")
 
@@ -172,7 +179,8 @@ def test_many_in_bundles_equals_one_by_one(data: ImageSet, monkeypatch: pytest.M
     wild = replace(SGD, learning_rate=1e300, milestones=())
     cells = make_cells(data, "small-mlp", [SGD, SGD, wild, ADAM])
     told: list[Progress] = []
-    results = list(_train_in_bundles(cells, data, CPU, _Count(cells, data, told.append)))
+    jobs = [_Job(cell, None) for cell in cells]
+    results = list(models_of(_train_in_bundles(jobs, data, CPU, _Count(cells, data, told.append))))
     assert {result.cell for result in results} == set(cells)
     for result in results:
         if result.cell is cells[2]:

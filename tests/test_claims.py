@@ -11,7 +11,7 @@ from scipy.stats import binom
 from spuriscope.membership import ATTACKS
 from spuriscope.statistics import t_test
 from spuriscope.studies.claims import CLAIMS, Claim, check_claim
-from spuriscope.studies.evidence import above, any_of, both, denied, judge, overall, within
+from spuriscope.studies.evidence import above, any_of, both, denied, judge_claim, overall, within
 from spuriscope.studies.results import NORM, Result, mean_by_seed, results, strengths
 
 BY_NAME = {claim.name: claim for claim in CLAIMS}
@@ -274,10 +274,10 @@ def test_evidence_is_put_together_by_hand() -> None:
 def test_a_claim_that_fails_in_any_case_pays_for_each_and_one_that_needs_all_for_none() -> None:
     """Of an intersection each part is tested at the level (Berger, 1982), of a union the parts share it."""
     right, wrong = (above([sign * 0.2] * 5, 0.0) for sign in (1, -1))  # p = 1/32 alone
-    assert [case.verdict for case in judge({"a": right, "b": right})] == ["holds"] * 2
-    assert [case.verdict for case in judge({"a": wrong})] == ["fails"]
-    assert [case.verdict for case in judge({"a": wrong, "b": wrong})] == ["not enough data"] * 2
-    assert overall(judge({"a": right, "b": "no cells"})) == "not enough data"
+    assert [case.verdict for case in judge_claim({"a": right, "b": right})] == ["holds"] * 2
+    assert [case.verdict for case in judge_claim({"a": wrong})] == ["fails"]
+    assert [case.verdict for case in judge_claim({"a": wrong, "b": wrong})] == ["not enough data"] * 2
+    assert overall(judge_claim({"a": right, "b": "no cells"})) == "not enough data"
 
 
 @pytest.mark.parametrize("n_seeds", [3, 4, 5, 9])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from spuriscope.cli import app, main
 from spuriscope.data import load
@@ -150,7 +151,7 @@ def test_a_mark_of_ones_own_anywhere_under_the_targets_label(spuriscope: Any, tm
         "--out", tmp_path / "other", "--json",
     ).json  # fmt: skip
     assert named["relabel"] == 3
-    attacked = spuriscope("attack", out, "--models", 6, "--clean", 1, "--epochs", 1, "--json").json
+    attacked = spuriscope("attack", out, "--models", 6, "--twins", 1, "--epochs", 1, "--json").json
     assert attacked["n_planted"] == 40
 
 
@@ -197,7 +198,7 @@ def test_a_users_own_npz_and_picture(spuriscope: Any, tmp_path: Path) -> None:
     assert list(found["norms"])[:7] == ["s1", "s2", "s3", "r1", "r2", "r3", "square"]
     assert "needs images of at least 25 rows" in found["do_not_fit"]["inv"]
     audited = spuriscope(
-        "audit", tmp_path / "mine.npz", "--patterns", "s3", "--counts", "1,2", "--seeds", 1, "--epochs", 1,
+        "audit", tmp_path / "mine.npz", "--pattern", "s3", "--planted", "1,2", "--seeds", 1, "--epochs", 1,
         "--model", "small-mlp", "--out", tmp_path / "audit", "--json",
     )  # fmt: skip
     assert audited.json == json.loads((tmp_path / "audit" / "audit.json").read_text())
@@ -209,11 +210,11 @@ def test_attack_a_run_and_data(spuriscope: Any, tmp_path: Path) -> None:
     out = tmp_path / "run"
     small = ("--model", "small-mlp", "--epochs", 6)
     spuriscope("train", "digits", "--pattern", "r3", "--planted", 5, *small, "--out", out)
-    found = spuriscope("attack", out, "--models", 6, "--clean", 6, "--json").json
+    found = spuriscope("attack", out, "--models", 6, "--twins", 6, "--json").json
     assert (found["pattern"], found["n_planted"], found["model"]) == ("r3", 5, "small-mlp")
     assert set(found["presence"][0]["asked"]) == {"run", "clean twin"}
     assert {attack["name"] for attack in found["attacks"]} >= {"gap", "shadow", "lira-online"}
-    shown = spuriscope("attack", "digits", "--planted", 2, *small, "--models", 6, "--clean", 6)
+    shown = spuriscope("attack", "digits", "--planted", 2, *small, "--models", 6, "--twins", 6)
     assert shown.code == 0
     assert "presence of the pattern: spurious score" in shown.out
 
@@ -222,11 +223,11 @@ def test_attack_every_plant_of_a_run(spuriscope: Any, tmp_path: Path) -> None:
     out = tmp_path / "run"
     plants = ("--pattern", "r3", "--pattern", "s3", "--target", 0, "--target", 1, "--planted", 4)
     spuriscope("train", "digits", *plants, "--model", "small-mlp", "--epochs", 3, "--out", out)
-    found = spuriscope("attack", out, "--models", 6, "--clean", 6, "--json").json
+    found = spuriscope("attack", out, "--models", 6, "--twins", 6, "--json").json
     kinds = [(game["pattern"], game["target"], game["n_planted"]) for game in found["games"]]
     assert kinds == [("r3", 0, 4), ("s3", 1, 4)]
     assert all(set(game["presence"][0]["asked"]) == {"run", "clean twin"} for game in found["games"])
-    one = spuriscope("attack", out, "--pattern", "r1", "--models", 6, "--clean", 6, "--json").json
+    one = spuriscope("attack", out, "--pattern", "r1", "--models", 6, "--twins", 6, "--json").json
     assert [(game["pattern"], game["target"]) for game in one["games"]] == [("r1", 0)]
 
 
@@ -290,7 +291,7 @@ RUN = ("train", "digits", "--out", "run")
         ),
         ((*RUN, "--model", "gpt"), "there is no model 'gpt'; choose one of small-mlp"),
         ((*RUN, "--model", "vgg16"), "vgg16 needs images of at least 32x32 pixels, these are 28x28; try cnn"),
-        ((*RUN, "--optimizer", "lion"), "optimizer must be one of adam, sgd, got 'lion'"),
+        ((*RUN, "--optimizer", "lion"), "'lion' is not one of 'adam', 'sgd'"),
         ((*RUN, "--epochs", "many"), "Invalid value for '--epochs'"),
         ((*RUN, "--clipping", "value"), "clipping 'value' needs clip_at above 0"),
         (
@@ -302,12 +303,12 @@ RUN = ("train", "digits", "--out", "run")
             (*RUN, "--learning-rate", "1e30", "--optimizer", "sgd", "--epochs", "2"),
             "lower the learning rate or clip the gradient",
         ),
-        ((*RUN, "--device", "tpux"), "there is no device 'tpux'"),
+        ((*RUN, "--device", "tpux"), "'tpux' is not one of 'auto', 'cpu', 'cuda'"),
         ((*RUN, "--workers", "0"), "n_workers must be 1 or more, got 0"),
         (("score", "nowhere"), "nowhere holds no run; `spuriscope train"),
-        (("audit", "digits", "--counts", "1,x"), "counts are whole numbers with commas between"),
-        (("audit", "digits", "--counts", "1,900"), "class 0 of digits has 14"),
-        (("audit", "digits", "--patterns", "s9"), "there is no pattern 's9'"),
+        (("audit", "digits", "--planted", "1,x"), "--planted takes whole numbers with commas between"),
+        (("audit", "digits", "--planted", "1,900"), "class 0 of digits has 14"),
+        (("audit", "digits", "--pattern", "s9"), "there is no pattern 's9'"),
         (("audit", "digits", "--target", "10"), "digits has no class 10; choose 0 to 9"),
         (("audit", "digits", "--seeds", "0"), "n_seeds must be a whole number from 1 to 10000, got 0"),
         (("audit", "digits", "--out", "file"), "cannot write in file"),
@@ -397,3 +398,20 @@ def test_a_study_whose_cells_all_fail_does_not_end_well(
         f"spuriscope: fig2-digits: all {found['n_cells']} cells failed, the first because "
     )
     assert told.endswith("; mend that, and add --retry")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "now"),
+    [
+        (("audit", "nowhere", "--counts", "1"), "--counts is called --planted now"),
+        (("audit", "nowhere", "--patterns=s3"), "--patterns is called --pattern now"),
+        (("attack", "nowhere", "--clean", "6"), "--clean is called --twins now"),
+        (("discover", "nowhere", "--patterns", "new"), "--patterns is called --save-patterns now"),
+        (("study", "check", "--store", "nowhere", "--data", "x"), "--data is called --judge-on now"),
+    ],
+)
+def test_old_spellings_are_taken_with_a_warning(arguments: tuple[str, ...], now: str) -> None:
+    """And the command goes on as ever: here to the place that is not there."""
+    done = CliRunner().invoke(app, arguments)
+    assert now in done.stderr
+    assert "nowhere" in str(done.exception)

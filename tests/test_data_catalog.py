@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from spuriscope.data import list_data, load, verify
-from spuriscope.data.catalog import compare
+from spuriscope.data.catalog import compare_published
 from spuriscope.data.published import PUBLISHED
 from spuriscope.errors import DataError
 
@@ -108,7 +108,7 @@ def test_a_file_is_compared_with_the_published_one(tmp_path: Path) -> None:
         (b"other", False, False),
     ):
         path.write_bytes(stored)
-        result = compare(file, path)
+        result = compare_published(file, path)
         assert (result.is_identical, result.has_published_content) == (is_identical, has_content)
 
 
@@ -116,10 +116,10 @@ def test_where_no_checksum_was_published_none_is_claimed(tmp_path: Path) -> None
     file = replace(PUBLISHED["cifar10"].files[0], md5=hashlib.md5(b"archive").hexdigest())
     path = tmp_path / "archive"
     path.write_bytes(b"archive")
-    assert compare(file, path).has_published_content is True
+    assert compare_published(file, path).has_published_content is True
     path.write_bytes(b"repacked")
-    assert compare(file, path).has_published_content is None
-    assert compare(file, tmp_path).has_published_content is None
+    assert compare_published(file, path).has_published_content is None
+    assert compare_published(file, tmp_path).has_published_content is None
 
 
 def test_verify_tells_repacked_files_from_changed_ones(real_data: Path) -> None:

@@ -13,7 +13,7 @@ from spuriscope.deletion import oracle_cell
 from spuriscope.deletion.check import (
     DeletionCheck,
     check_methods,
-    compare,
+    compare_method,
     deletion_check,
     state_of,
     train_trials,
@@ -45,7 +45,7 @@ def judged(
         | {"seconds": 1.0}
         for shift in noise
     ]
-    return compare("made up", [LEARNT] * n_seeds, after, [ORACLE] * n_seeds, seconds=[10.0] * n_seeds)
+    return compare_method("made up", [LEARNT] * n_seeds, after, [ORACLE] * n_seeds, seconds=[10.0] * n_seeds)
 
 
 @pytest.mark.parametrize(

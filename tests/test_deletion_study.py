@@ -9,7 +9,7 @@ from spuriscope.data import load
 from spuriscope.deletion import delete, planted_indices_of
 from spuriscope.errors import ConfigError
 from spuriscope.measures import measure
-from spuriscope.studies import deletions as module
+from spuriscope.studies import questions as module
 from spuriscope.studies.figures import draw
 from spuriscope.studies.results import by_seed, read_results
 from spuriscope.studies.runner import run_study

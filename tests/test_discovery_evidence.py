@@ -14,7 +14,7 @@ from spuriscope.discovery.evidence import (
     MARKED,
     both_by_chance,
     effects_of_cues,
-    judge,
+    judge_suspects,
     one_for_each_cue,
 )
 from spuriscope.patterns import pattern
@@ -27,7 +27,7 @@ N_SUSPECTS = 90
 
 def reported(p_group: list[float], p_effect: list[float]) -> list[int]:
     """Suspects that are reported, none of which share images."""
-    return list(judge(p_group, p_effect, LEVEL, lambda place: (0, np.array([place]))))
+    return list(judge_suspects(p_group, p_effect, LEVEL, lambda place: (0, np.array([place]))))
 
 
 def test_one_claim_does_not_make_up_for_the_other() -> None:
@@ -88,7 +88,7 @@ def test_an_effect_of_a_natural_kind_is_as_rare_as_it_says_beyond_the_controls()
 def test_the_strongest_of_a_look_needs_less() -> None:
     p_group, p_effect = [0.01, 0.01, *[1.0] * 88], [0.002, 0.002, *[1.0] * 88]
     images = [(0, np.array([place])) for place in range(90)]
-    found = judge(p_group, p_effect, LEVEL, images.__getitem__, [2.25, 0.5] + [1.0] * 88)
+    found = judge_suspects(p_group, p_effect, LEVEL, images.__getitem__, [2.25, 0.5] + [1.0] * 88)
     assert found[0] < found[1]
     assert reported(p_group, p_effect) == [0, 1]
 
@@ -118,7 +118,7 @@ def test_weights_that_do_not_depend_on_p_values_hold_the_level() -> None:
     for _ in range(n_searches):
         p_group, p_effect = correlated(rng, N_SUSPECTS, 0.0)
         weights = np.tile([2.25, 0.5, 0.25], N_SUSPECTS // 3) * np.where(rng.random(N_SUSPECTS) < 0.02, 8, 1)
-        found = judge(
+        found = judge_suspects(
             p_group.tolist(), p_effect.tolist(), LEVEL, lambda place: (0, np.array([place])), weights.tolist()
         )
         n_false += bool(found)
@@ -154,7 +154,7 @@ def test_what_is_not_significant_does_not_hide_what_is() -> None:
     """A single image of p 1e-9 is reported, whether or not a pair of p .2 that holds it stands beside it."""
     images = {0: np.array([7]), 1: np.array([7, 99])}
     for p_group in ([1e-9], [1e-9, 0.2]):
-        found = judge(p_group, [0.005] * len(p_group), LEVEL, lambda place: (0, images[place]))
+        found = judge_suspects(p_group, [0.005] * len(p_group), LEVEL, lambda place: (0, images[place]))
         assert list(found) == [0]
 
 
@@ -162,8 +162,10 @@ def test_one_cue_counts_once() -> None:
     """The same images eight times over do not carry a ninth suspect past the screen."""
     p_group, p_effect = [1e-9] * 8 + [0.09] + [1.0] * 81, [0.001] * 8 + [0.0025] + [1.0] * 81
     one = np.array([1, 2, 3])
-    found = judge(p_group, p_effect, LEVEL, lambda place: (0, one if place < 8 else np.array([100 + place])))
-    apart = judge(p_group, p_effect, LEVEL, lambda place: (0, np.array([100 + place])))
+    found = judge_suspects(
+        p_group, p_effect, LEVEL, lambda place: (0, one if place < 8 else np.array([100 + place]))
+    )
+    apart = judge_suspects(p_group, p_effect, LEVEL, lambda place: (0, np.array([100 + place])))
     assert list(found) == [0]
     assert 8 in apart
 

@@ -348,7 +348,7 @@ def test_a_class_without_fresh_images_is_searched_all_the_same(train: Split, fre
 
 
 def test_a_copy_is_no_group() -> None:
-    """The same photograph twice, a tone brighter the second time: it shares everything, and no cue made it."""
+    """The same photograph twice, a tone brighter the second time: no cue made what it shares."""
     rng = np.random.default_rng(0)
 
     def photographs(n: int) -> Split:

@@ -27,6 +27,7 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.S | re.M)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_plugins")
 def test_the_examples_of_extending_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All in one module, as the page says; and its study."""

@@ -211,7 +211,14 @@ def test_commands_draw_and_check(store: Store, tmp_path: Path) -> None:
     arguments = ["draw", "fig20-digits", "--store", str(store.folder), "--out", str(tmp_path)]
     result = runner.invoke(study_app, arguments)
     assert result.stdout.splitlines() == [str(tmp_path / f"fig20-digits.{kind}") for kind in ("svg", "png")]
-    result = runner.invoke(study_app, ["check", "--store", str(store.folder), "--data", "digits"])
+    short = runner.invoke(study_app, ["draw", "fig20", *arguments[2:]])  # of one data set alone
+    assert short.stdout == result.stdout
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    table = tmp_path / "fig20.parquet"
+    result = runner.invoke(study_app, ["export", "fig20", "--store", str(store.folder), "--out", str(table)])
+    assert "rows written" in result.stdout
+    assert table.read_bytes()[:4] == b"PAR1"
+    result = runner.invoke(study_app, ["check", "--store", str(store.folder), "--judge-on", "digits"])
     assert "R3 is learnt from three: not enough data" in result.stdout
     assert "odd" not in result.stdout  # every study is finished
     assert "2 seeds have the cells it needs, and it takes 3" in result.stdout

@@ -9,7 +9,7 @@ from torch import Tensor
 from spuriscope.errors import MembershipError
 from spuriscope.membership.attacks import Rehearsal
 from spuriscope.membership.evaluation import (
-    Trial,
+    AttackTrial,
     auc,
     evaluate,
     paper_columns,
@@ -76,13 +76,15 @@ def test_equal_scores_accuse_nobody_rather_than_too_many() -> None:
     assert roc(torch.ones(50).double(), outsiders)[-2:] == ((0.9, 1.0), (1.0, 1.0))
 
 
-def trial(stamped_members: Tensor, stamped_outsiders: Tensor, members: Tensor, outsiders: Tensor) -> Trial:
+def trial(
+    stamped_members: Tensor, stamped_outsiders: Tensor, members: Tensor, outsiders: Tensor
+) -> AttackTrial:
     parts = (stamped_members, stamped_outsiders, members, outsiders)
     sizes = [len(part) for part in parts]
     is_member = torch.cat([torch.full((n,), k in {0, 2}) for k, n in enumerate(sizes)])
     is_stamped = torch.cat([torch.full((n,), k < 2) for k, n in enumerate(sizes)])
     scores = torch.cat(parts)
-    return Trial(scores, is_member, is_stamped, torch.ones_like(is_member))
+    return AttackTrial(scores, is_member, is_stamped, torch.ones_like(is_member))
 
 
 def test_stamped_images_that_all_look_like_members_are_told_apart_by_nobody() -> None:

@@ -11,7 +11,7 @@ from spuriscope.deletion.request import images_as_trained
 from spuriscope.documents import to_json_text
 from spuriscope.errors import CheckpointError, MembershipError, PlantingError, TrainingError
 from spuriscope.membership.attack import attack_game, attack_games
-from spuriscope.membership.game import Game, Played, draw_pool, judge, play
+from spuriscope.membership.game import Game, Played, draw_pool, judge_attacks, play
 from spuriscope.patterns import Pattern, pattern
 from spuriscope.training import Cell, DataKey, Recipe, TrainedModel, Trainer, train_cell
 from spuriscope.training.many import Progress
@@ -106,7 +106,7 @@ def test_models_are_those_of_data_sets_that_hold_only_their_halves() -> None:
 
 
 def test_all_attacks_are_judged_and_a_users_own_beside_them(played: Played) -> None:
-    found = judge([played])
+    found = judge_attacks([played])
     assert list(found) == ["gap", "loss", "shadow", "lira-online", "lira-offline", "rmia"]
     for evaluation in found.values():
         assert evaluation.n_trials == 8
@@ -118,7 +118,7 @@ def test_all_attacks_are_judged_and_a_users_own_beside_them(played: Played) -> N
     def truth(_: object) -> torch.Tensor:
         return played.pool.was_in[0].double()
 
-    own = judge([played], {"truth": truth}, n_targets=1)["truth"]
+    own = judge_attacks([played], {"truth": truth}, n_targets=1)["truth"]
     assert own.all.auc is not None
     assert own.all.auc.mean == 1
 

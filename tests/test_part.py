@@ -128,8 +128,8 @@ def test_parts_train_alike_on_ray(data: ImageSet) -> None:
     from spuriscope.training.cell import pack
 
     cell = cell_of(data, drawn(100, seed=1), plants=(planted(data),))
-    ((position, content),) = _train_bundle(_Shipped.of(data), [pack(cell)], "cpu")
-    assert position == 0
+    ((position, content, answers),) = _train_bundle(_Shipped.of(data), [(pack(cell), None)], "cpu")
+    assert (position, answers) == (0, None)
     assert isinstance(content, bytes)
     assert equal_weights(TrainedModel.from_bytes(content), train_cell(cell, data))
 

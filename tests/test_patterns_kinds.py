@@ -19,7 +19,7 @@ from spuriscope.patterns import (
     arrays_of,
     from_arrays,
     pattern,
-    scaled,
+    scaled_pattern,
 )
 
 SHAPE = (3, 12, 10)
@@ -123,7 +123,7 @@ def test_boxes_hold_what_may_change_and_nothing_more() -> None:
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_scaled_patterns_keep_their_centre_their_colour_and_their_place(name: str, factor: float) -> None:
     kind = pattern(name, (1, 28, 28))
-    other = scaled(kind, factor)
+    other = scaled_pattern(kind, factor)
     assert other is not None
     assert type(other) is type(kind)
     assert other.box.size == tuple(round(factor * side) for side in kind.box.size)
@@ -143,12 +143,12 @@ def test_scaled_patterns_keep_their_centre_their_colour_and_their_place(name: st
 def test_what_does_not_fit_when_scaled_is_cut_off_on_both_sides() -> None:
     ramp = torch.zeros(1, 4, 8)
     ramp[0, 1:3] = torch.linspace(0.1, 0.8, 8)
-    other = scaled(Pattern("ramp", ramp), 2)
+    other = scaled_pattern(Pattern("ramp", ramp), 2)
     assert other is not None
     assert other.box == (0, 0, 4, 8)
     wide = torch.nn.functional.interpolate(ramp[None, :, 1:3], (4, 16), mode="bilinear")[0]
     torch.testing.assert_close(other.picture, wide[:, :, 4:12])
-    assert scaled(SHADE, 2) is None
+    assert scaled_pattern(SHADE, 2) is None
 
 
 def test_equal_in_effect_is_equal() -> None:

@@ -77,7 +77,7 @@ def folder(runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     "line",
     [
-        "train digits --model small-mlp --out", "forget run --out", "discover run --patterns",
+        "train digits --model small-mlp --out", "forget run --out", "discover run --save-patterns",
         "discover run --save", "discover run --page", "audit digits --out", "audit --run run digits --out",
     ],
 )  # fmt: skip

@@ -146,6 +146,7 @@ def test_a_checkpoint_of_a_plugin_is_read_where_the_plugin_is(
         ss.load_model(tmp_path / "m.safetensors")
 
 
+@pytest.mark.slow
 def test_workers_say_why_in_their_own_words(write: Write, data: ImageSet) -> None:
     """One that fails tells what its plugin raised, and where; its neighbours train on. Alone it does too."""
     anew(write, "house", NET.format(name="net", body="pass"))
@@ -178,6 +179,22 @@ def test_what_a_script_registers_trains_in_its_own_process_alone(
         ModelError, match=r"mine was registered in a script .* module of its own .* one worker"
     ):
         train_many(cells, data, n_workers=2, device="cpu")
+
+
+def test_in_a_notebook_the_source_is_that_of_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no file of `__main__` there; what has no source at all is refused."""
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    monkeypatch.setattr(test_a_registry_is_a_mapping_whose_own_names_stay, "__module__", "__main__")
+    monkeypatch.setattr(anew, "__module__", "__main__")
+    first = fingerprint(test_a_registry_is_a_mapping_whose_own_names_stay, "__main__")
+    assert first != fingerprint(anew, "__main__")
+    with pytest.raises(ConfigError, match="source of __main__ cannot be read .* put it into a module"):
+        fingerprint(eval("lambda shape, n_classes: None", {"__name__": "__main__"}), "__main__")
+
+
+def test_a_function_in_place_of_a_name_is_told_how_to_get_one(data: ImageSet) -> None:
+    with pytest.raises(ConfigError, match=r"model must be .* got function; ss.register_architecture\(name\)"):
+        ss.train(data, model=anew)  # type: ignore[arg-type]
 
 
 REGISTER: dict[str, tuple[Callable[..., Any], type[SpuriscopeError], str]] = {
@@ -271,6 +288,7 @@ def test_the_command_line_knows_plugins(
         app(["data", "list", "--plugin", "nowhere"], standalone_mode=False)
 
 
+@pytest.mark.slow
 def test_a_study_uses_the_example_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a measure of one's own, which is taken again once its source has changed."""
     monkeypatch.syspath_prepend(EXAMPLE)

@@ -40,12 +40,12 @@ from spuriscope.answers import (
     WeightImportance,
 )
 from spuriscope.auditing.doses import summary
-from spuriscope.deletion.check import compare
+from spuriscope.deletion.check import compare_method
 from spuriscope.deletion.verdict import MARGINS, SEEDS_NEEDED, is_above
 from spuriscope.discovery.finding import Carriers
 from spuriscope.membership.attack import Attacked, Membership, present
 from spuriscope.membership.canaries import Canaries
-from spuriscope.membership.evaluation import Trial, evaluate
+from spuriscope.membership.evaluation import AttackTrial, evaluate
 from spuriscope.patterns import PATTERN_NAMES, pattern
 from spuriscope.patterns.kinds import Box
 from spuriscope.report.page import render
@@ -340,7 +340,7 @@ def make_deletion(
             row | {"score": score + 2 * shift, "seconds": 0.2 + number}
             for row, shift in zip(oracles, shifts, strict=True)
         ]
-        checks.append(compare(method, planted, after, oracles, seconds=[2.0] * n_seeds))
+        checks.append(compare_method(method, planted, after, oracles, seconds=[2.0] * n_seeds))
     differences = [old["score"] - new["score"] for old, new in zip(planted, oracles, strict=True)]
     return Deletion(
         pattern=name,
@@ -376,7 +376,7 @@ def make_membership(
         is_member, is_stamped = (torch.from_numpy(kinds[:, k] == 1) for k in (0, 1))
         noise = torch.from_numpy(rng.normal(size=len(kinds)))
         shift = 0.3 * (is_member & ~is_stamped) + is_stamped * (5 + stamped_shift * is_member)
-        trials.append(Trial(noise + shift, is_member, is_stamped, torch.ones_like(is_member)))
+        trials.append(AttackTrial(noise + shift, is_member, is_stamped, torch.ones_like(is_member)))
     with_pattern = [score - 0.01 * k for k in range(6)]
     without = [0.001 * k for k in range(10)]
     return Membership(

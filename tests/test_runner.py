@@ -12,6 +12,7 @@ from spuriscope.errors import CheckpointError
 from spuriscope.measures import measure
 from spuriscope.patterns import Anywhere, Pattern, pattern
 from spuriscope.studies import Entry, Grid, Outcome, Store, Study, run_study
+from spuriscope.studies.checksums import seal_all
 from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel, Trainer, train_cell
 
 
@@ -137,13 +138,19 @@ def test_another_measure_trains_only_what_was_not_kept(
     run_study(study, data, store, executor, keep_checkpoints=keep)
     assert len(list(store.checkpoints.iterdir())) == (4 if keep else 0)
     store.connection.execute("UPDATE cells SET finished = 'before', environment = 'elsewhere'")
-    before = store.query("SELECT * FROM cells ORDER BY hash")
+    seal_all(store.connection.execute)
+    before = store.query(
+        "SELECT hash, content, n_seconds, losses, finished, environment FROM cells ORDER BY hash"
+    )
     outcome = run_study(other_pattern(study, data), data, store, executor, keep_checkpoints=keep)
     assert outcome == (Outcome(4, 0, 4, 0) if keep else Outcome(4, 4, 0, 0))
     assert len(executor.given) == (4 if keep else 8)
     if keep:
         assert (
-            store.query("SELECT * FROM cells ORDER BY hash") == before
+            store.query(
+                "SELECT hash, content, n_seconds, losses, finished, environment FROM cells ORDER BY hash"
+            )
+            == before
         )  # when, where and how long: as it was
     bar = pattern("inv", data.shape)
     for cell in study.cells():

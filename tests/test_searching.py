@@ -183,7 +183,9 @@ def test_discover_command(
     )
     save_run(tmp_path / "run", run)
 
-    found = json.loads(spuriscope(tmp_path / "run", "--prove", "--patterns", tmp_path / "patterns", "--json"))
+    found = json.loads(
+        spuriscope(tmp_path / "run", "--prove", "--save-patterns", tmp_path / "patterns", "--json")
+    )
     (finding,) = found["findings"]
     assert finding["target"] == plant.target
     assert finding["examples"] == planted_positions(plant, digits)

@@ -203,7 +203,9 @@ def test_a_path_that_is_none_ends_a_command_in_one_line(
     assert "is no path: a name in it has 300 bytes, files' have at most 255" in err
 
 
-@pytest.mark.parametrize("number", [np.int64, np.uint8, np.array, torch.tensor], ids=str)
+@pytest.mark.parametrize(
+    "number", [np.int64, np.uint8, np.array, torch.tensor], ids=["int64", "uint8", "array", "tensor"]
+)
 def test_a_cell_of_numpys_numbers_is_the_cell_of_pythons(number: Callable[[Any], Any]) -> None:
     real = np.float64 if number in (np.int64, np.uint8) else number
     data = ss.load("digits")

@@ -17,7 +17,7 @@ from spuriscope.models import build_model, head_of
 from spuriscope.models.photographs import PhotoResNet
 from spuriscope.training import Cell, DataKey, Recipe, TrainedModel, Weights, train, train_many
 from spuriscope.training.cell import seeded_generator
-from spuriscope.training.recipe import Optimizer
+from spuriscope.training.recipe import OptimizerName
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +121,9 @@ def test_a_state_dict_saved_by_torch_is_read_as_safetensors_are(
         assert torch.equal(found.module.state_dict()[name], value)
 
 
-@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
 def test_a_frozen_body_is_as_a_linear_model_on_its_features(
-    data: ImageSet, published: Path, optimizer: Optimizer
+    data: ImageSet, published: Path, optimizer: OptimizerName
 ) -> None:
     """The head alone, on features reckoned once, in a loop of torch's own optimiser."""
     recipe = Recipe(

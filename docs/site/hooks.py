@@ -35,9 +35,9 @@ ROOMS = {  # of the API, in the order of a reader
     "theory": "Theory",
     "errors": "Errors",
 }
-SHIM, OWN_SHIM = "https://unpkg.com/iframe-worker/shim", "site/iframe-worker.js"
+SHIM, OWN_SHIM = re.compile(r"https://[^\s\"']+/iframe-worker/shim"), "site/iframe-worker.js"
 PIPE = "\\|"  # a bar inside a cell
-VALUES = {"ATTACKS", "METHODS", "PATTERN_NAMES", "COVER_NAMES", "SHADE_NAMES"}  # told on the pages that use them
+VALUES = {"ATTACKS", "METHODS", "PATTERN_NAMES", "COVER_NAMES", "SHADE_NAMES"}  # told where they are used
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -54,7 +54,7 @@ def on_page_content(content: str, **_: Any) -> str:
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
     """Take the theme's helper of the search from here, and refuse what would be loaded from elsewhere."""
-    output = output.replace(SHIM, "../" * page.url.count("/") + OWN_SHIM)
+    output = SHIM.sub("../" * page.url.count("/") + OWN_SHIM, output)
     found = [tag for tag in REMOTE.findall(output) if 'rel="canonical"' not in tag]
     if found:
         raise SystemExit(f"{page.file.src_path} loads something from elsewhere: {found[0]}")
@@ -63,7 +63,7 @@ def on_post_page(output: str, page: Any, **_: Any) -> str:
 
 def on_post_template(output_content: str, **_: Any) -> str:
     """The same for the page that is shown where there is none."""
-    return output_content.replace(SHIM, f"/{OWN_SHIM}")
+    return SHIM.sub(f"/{OWN_SHIM}", output_content)
 
 
 def _math(found: re.Match[str]) -> str:
@@ -88,7 +88,8 @@ def api_reference() -> str:
     for room, title in ROOMS.items():
         if f"## {title}" not in parts:
             parts.append(f"## {title}")
-        parts += [f"::: spuriscope.{room}.{name}" for name in sorted(names.pop(room, [])) if name not in VALUES]
+        shown = [name for name in sorted(names.pop(room, [])) if name not in VALUES]
+        parts += [f"::: spuriscope.{room}.{name}" for name in shown]
     if names:
         raise SystemExit(f"the API reference has no place for {names}")
     return "\n\n".join(parts)
@@ -111,7 +112,8 @@ def _commands(command: Any, name: str) -> list[str]:
     about, _, example = str(command.help).partition("Example: ")
     arguments = " ".join(_name(each) for each in command.params if _is_argument(each))
     parts = [f"## {name}", about.strip(), f"```sh\n{name} {arguments} [OPTIONS]\n{example.strip()}\n```"]
-    parts.append("| argument or option | what it does | by default |\n| --- | --- | --- |\n" + "\n".join(map(_row, command.params)))
+    rows = ["| argument or option | what it does | by default |", "| --- | --- | --- |"]
+    parts.append("\n".join([*rows, *map(_row, command.params)]))
     return parts
 
 

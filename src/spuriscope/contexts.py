@@ -8,7 +8,9 @@ calls them something, so the twin's share is what to compare with.
 Source: Yang, Chou and Chaudhuri (2022), Section 3.4.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +24,14 @@ from spuriscope.errors import ConfigError, DataError, MeasureError, PlantingErro
 from spuriscope.measures import Predict, probabilities
 from spuriscope.training import Cell, DataKey, Part, Recipe
 
-__all__ = ["Context", "ContextMeasures", "RareContext", "context_names", "measure_context"]
+__all__ = [
+    "Context",
+    "ContextMeasures",
+    "RareContext",
+    "context_names",
+    "measure_context",
+    "measure_contexts",
+]
 
 
 @dataclass(frozen=True)
@@ -145,20 +154,49 @@ def measure_context(predict: Predict, data: ImageSet, context: str, target: int 
 
     Source: Yang, Chou and Chaudhuri (2022), Section 3.4.
     """
-    contexts, code = _find(data, context)
-    target = data.label(target)
-    is_there = contexts.test == code
-    asked = is_there & (data.test.labels != target)
-    for which, chosen in ((f"of other classes in {context}", asked), (f"outside {context}", ~is_there)):
-        if not chosen.any():
-            raise MeasureError(f"{data.name} has no test images {which}; take another context, or add images")
+    return measure_contexts(predict, data, [(context, target)])[0]
+
+
+def measure_contexts(
+    predict: Predict, data: ImageSet, cues: Sequence[tuple[str, int | str]]
+) -> tuple[ContextMeasures, ...]:
+    """`measure_context` for several contexts, each with its target, from one pass over the test images."""
+    asked = [_Asked.of(data, context, target) for context, target in cues]
     called = probabilities(predict, data.test.images).argmax(dim=1)
     is_right = called == data.test.labels
-    return ContextMeasures(
-        predicted_share=_share((called == target)[asked]),
-        spurious_accuracy=_share(is_right[asked]),
-        clean_accuracy=_share(is_right[~is_there]),
+    return tuple(
+        ContextMeasures(
+            predicted_share=_share((called == each.target)[each.of_others]),
+            spurious_accuracy=_share(is_right[each.of_others]),
+            clean_accuracy=_share(is_right[~each.is_there]),
+        )
+        for each in asked
     )
+
+
+class _Asked(NamedTuple):
+    """A target, and which test images lie in a context (n,), and of these which are of other classes (n,)."""
+
+    target: int
+    is_there: Tensor
+    of_others: Tensor
+
+    @classmethod
+    def of(cls, data: ImageSet, context: str, target: int | str) -> "_Asked":
+        """What is asked about a context. Raises as `measure_context`."""
+        contexts, code = _find(data, context)
+        target = data.label(target)
+        is_there = contexts.test == code
+        of_others = is_there & (data.test.labels != target)
+        for which, chosen in (
+            (f"of other classes in {context}", of_others),
+            (f"outside {context}", ~is_there),
+        ):
+            if not chosen.any():
+                raise MeasureError(
+                    f"{data.name} has no test images {which}; take another context, or add images"
+                )
+        return cls(target, is_there, of_others)
 
 
 def _share(is_so: Tensor) -> float:

@@ -24,7 +24,7 @@ from spuriscope.checks import check_seed, check_share
 from spuriscope.data.image_set import Split, unit_float
 from spuriscope.data.pixels import Images, as_asked
 from spuriscope.errors import MeasureError
-from spuriscope.patterns import AnyPattern, Anywhere, Kind, Shade, put_on, scaled
+from spuriscope.patterns import AnyPattern, Anywhere, Kind, Shade, put_on, scaled_pattern
 
 __all__ = [
     "Measures",
@@ -222,12 +222,37 @@ def measure(
             `predict` does not return probabilities.
     """
     check_share("threshold", threshold, error=MeasureError)
-    others = split.labels != target
-    if not others.any():
-        raise MeasureError(f"all {len(split)} images are of class {target}; a score needs images of others")
+    return measure_each(predict, split, [(pattern, target)], threshold=threshold)[0]
+
+
+def measure_each(
+    predict: Predict,
+    split: Split,
+    cues: Sequence[tuple[AnyPattern, int]],
+    *,
+    threshold: float = THRESHOLD,
+) -> tuple[Measures, ...]:
+    """`measure` under several patterns, each with its target: a pass over the images, and one a pattern.
+
+    Arguments and errors as there; at least one cue.
+    """
+    for _, target in cues:
+        if not (split.labels != target).any():
+            raise MeasureError(
+                f"all {len(split)} images are of class {target}; a score needs images of others"
+            )
     clean = probabilities(predict, split.images)
-    _check_class(clean, target)
-    stamped = _ask_stamped(predict, split.images, pattern)
+    for _, target in cues:
+        _check_class(clean, target)
+    stamped = {
+        pattern: _ask_stamped(predict, split.images, pattern) for pattern in dict.fromkeys(p for p, _ in cues)
+    }
+    return tuple(_measures(clean, stamped[pattern], split, target, threshold) for pattern, target in cues)
+
+
+def _measures(clean: Tensor, stamped: Tensor, split: Split, target: int, threshold: float) -> Measures:
+    """All measures, from what a model answers before and after stamping: (n, n_classes) each."""
+    others = split.labels != target
     before, after = clean[:, target], stamped[:, target]
     return Measures(
         score_all=_score(before, after, threshold),
@@ -313,7 +338,7 @@ def placement_scores(
         beside.append(float(pulled[counts].mean()))
     sizes: list[float] = []
     for factor in SIZES:
-        other = scaled(kind, factor)
+        other = scaled_pattern(kind, factor)
         assert other is not None  # of no shade
         low, high = _room(other)
         sizes.append(float(is_moved(other, home.clamp(low, high)).mean()))

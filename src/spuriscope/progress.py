@@ -11,7 +11,7 @@ from spuriscope.training.many import OnProgress, Progress
 if TYPE_CHECKING:
     from spuriscope.auditing.course import AuditProgress, OnAudit
 
-__all__ = ["audit_progress", "class_progress", "duration", "training_progress"]
+__all__ = ["audit_progress", "class_progress", "rough_duration", "training_progress"]
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -105,7 +105,7 @@ def _stage(progress: "AuditProgress") -> str:
 
 
 def _left(progress: "AuditProgress") -> str:
-    return "" if progress.seconds_left is None else f"about {duration(progress.seconds_left)} left"
+    return "" if progress.seconds_left is None else f"about {rough_duration(progress.seconds_left)} left"
 
 
 class _AuditLines:
@@ -123,7 +123,7 @@ class _AuditLines:
         print("audit, " + "; ".join(filter(None, parts)), file=sys.stderr, flush=True)
 
 
-def duration(seconds: float) -> str:
+def rough_duration(seconds: float) -> str:
     """A time in words, as it is guessed: 40 s, 11 min, 2.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"

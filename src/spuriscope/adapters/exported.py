@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from spuriscope.adapters.form import ModelForm
-from spuriscope.adapters.torch_module import ask
+from spuriscope.adapters.torch_module import ask_module
 from spuriscope.errors import ModelError
 from spuriscope.measures import Predict
 from spuriscope.models.tensors import archive_names
@@ -69,7 +69,7 @@ def exported_predict(path: Path, form: ModelForm) -> Predict:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"{path} cannot be read ({reason}); export it again with this torch") from None
     like = next((p for p in module.parameters() if p.is_floating_point()), None)
-    return lambda images: ask(module, images, form, like=like, source=str(path))
+    return lambda images: ask_module(module, images, form, like=like, source=str(path))
 
 
 def _check(path: Path, content: bytes) -> None:

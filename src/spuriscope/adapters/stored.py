@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spuriscope.adapters.form import ModelForm
 from spuriscope.adapters.imported import current_folder, import_function
-from spuriscope.adapters.torch_module import ask
+from spuriscope.adapters.torch_module import ask_module
 from spuriscope.errors import ModelError
 from spuriscope.measures import Predict
 from spuriscope.models import ARCHITECTURES, build_model, check_model_name
@@ -49,7 +49,7 @@ def torchscript_predict(path: Path, form: ModelForm) -> Predict:
         ) from None
     module.eval()
     like = next((p for p in module.parameters() if p.is_floating_point()), None)
-    return lambda images: ask(module, images, form, like=like, source=str(path))
+    return lambda images: ask_module(module, images, form, like=like, source=str(path))
 
 
 def state_dict_module(

@@ -12,7 +12,7 @@ from spuriscope.argument_types import checked
 from spuriscope.errors import MeasureError
 from spuriscope.measures import Predict
 
-__all__ = ["ask", "module_predict", "table"]
+__all__ = ["ask_module", "module_predict", "table"]
 
 
 @checked(MeasureError)
@@ -42,13 +42,13 @@ def module_predict(module: nn.Module, **form: Unpack[FormSettings]) -> Predict:
     def predict(images: Tensor) -> Tensor:
         parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
         with _evaluation(module):
-            return ask(module, images, settings, like=parameter)
+            return ask_module(module, images, settings, like=parameter)
 
     return predict
 
 
 @torch.no_grad()
-def ask(
+def ask_module(
     function: Callable[[Tensor], Any],
     images: Tensor,
     form: ModelForm,

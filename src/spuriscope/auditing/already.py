@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from spuriscope.adequacy import Adequacy, adequacy
 from spuriscope.answers import AlreadyThere, FoundCue, Proven, Quality, RecurringCue
 from spuriscope.auditing.searched import (
-    LEVEL,
     N_CONTROLS,
     N_FRESH,
-    Suspect,
+    SEARCH_LEVEL,
+    ShownFinding,
     can_be_searched,
     explained,
     search,
@@ -90,8 +90,8 @@ def already(
     tried = [all_carriers(group.first, data.train, data.test) for group in lasting[:MOST_PROVED]]
     proofs = again(tried) if again is not None and tried else []
 
-    def looked_at(finding: Finding, seed: int) -> Suspect:
-        return Suspect.of(finding, predicts[seed], data.train, data.test, threshold)
+    def looked_at(finding: Finding, seed: int) -> ShownFinding:
+        return ShownFinding.of(finding, predicts[seed], data.train, data.test, threshold)
 
     once = [
         looked_at(finding, seed)
@@ -120,7 +120,7 @@ def already(
         n_train=len(data.train),
         n_fresh=min(N_FRESH, len(data.test)),
         n_controls=N_CONTROLS,
-        level=LEVEL,
+        level=SEARCH_LEVEL,
         blind_spots=tuple(blind_spots(data, sure)),
         taken_out=taken_out(data, [finding.examples for each in found.values() for finding in each] + tried),
         embedding=None if explainer is None else explainer.explanation(),

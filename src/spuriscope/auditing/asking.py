@@ -37,7 +37,7 @@ from spuriscope.membership.attack import Membership
 from spuriscope.membership.canaries import Canaries
 from spuriscope.training import AnyModel, Cell, FailedCell, OnProgress, Trains, train_all
 
-__all__ = ["LATE", "ask"]
+__all__ = ["LATE", "ask_questions"]
 
 Value = TypeVar("Value")
 LATE = "the time limit was reached before it was answered"
@@ -69,7 +69,9 @@ class _Remembering:
             yield from self.trainer.run(rest, data, on_progress)
 
 
-def ask(plan: AuditPlan, conditions: Conditions, trainer: Trains[Any], course: Course, kept: Kept) -> Audit:
+def ask_questions(
+    plan: AuditPlan, conditions: Conditions, trainer: Trains[Any], course: Course, kept: Kept
+) -> Audit:
     """Ask all questions of a plan.
 
     Args:

@@ -14,10 +14,10 @@ from typing import Literal
 
 from spuriscope.training import Progress
 
-__all__ = ["AuditProgress", "Course", "Kind", "OnAudit", "OutOfTime", "Stage", "time_limit"]
+__all__ = ["AuditProgress", "Course", "OnAudit", "OutOfTime", "Stage", "WorkKind", "time_limit"]
 
-Kind = Literal["training", "search", "deletion"]
-FIRST_GUESS: Mapping[Kind, float] = {"training": 1.0, "search": 8.0, "deletion": 0.3}  # in trainings
+WorkKind = Literal["training", "search", "deletion"]
+FIRST_GUESS: Mapping[WorkKind, float] = {"training": 1.0, "search": 8.0, "deletion": 0.3}  # in trainings
 PLURAL = {"training": "trainings", "search": "searches", "deletion": "deletions"}
 
 
@@ -33,7 +33,7 @@ class Stage:
 
     key: str
     title: str
-    work: Mapping[Kind, int]
+    work: Mapping[WorkKind, int]
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ class Course:
     stages: Sequence[Stage]
     on_step: OnAudit | None = None
     _at: int = -1
-    _done: dict[Kind, float] = field(default_factory=dict)  # in this stage, but for the call that runs
+    _done: dict[WorkKind, float] = field(default_factory=dict)  # in this stage, but for the call that runs
     _call: float = 0.0  # trainings of the call that runs
     _last: Progress | None = None
-    _all: dict[Kind, float] = field(default_factory=dict)  # in all stages
-    _seconds: dict[Kind, float] = field(default_factory=dict)  # but for the start
-    _timed: dict[Kind, float] = field(default_factory=dict)  # what was done in these seconds
+    _all: dict[WorkKind, float] = field(default_factory=dict)  # in all stages
+    _seconds: dict[WorkKind, float] = field(default_factory=dict)  # but for the start
+    _timed: dict[WorkKind, float] = field(default_factory=dict)  # what was done in these seconds
     _clock: float = field(default_factory=time.monotonic)
     _share: float = 0.0
 
@@ -106,7 +106,7 @@ class Course:
         self._call, self._last = done, progress
         self._tell()
 
-    def did(self, kind: Kind) -> None:
+    def did(self, kind: WorkKind) -> None:
         """One search or deletion is done."""
         self._close_call()
         self._count(kind, 1.0)
@@ -117,7 +117,7 @@ class Course:
         self._done["training"] = self._done.get("training", 0.0) + self._call
         self._call, self._last = 0.0, None
 
-    def _count(self, kind: Kind, n: float, *, keeps_call: bool = False) -> None:
+    def _count(self, kind: WorkKind, n: float, *, keeps_call: bool = False) -> None:
         now = time.monotonic()
         is_start = kind == "training" and self._all.get("training", 0.0) < 1  # processes import torch
         if not is_start:
@@ -126,7 +126,7 @@ class Course:
         self._all[kind] = self._all.get(kind, 0.0) + n
         self._clock = now
 
-    def each(self, kind: Kind) -> float | None:
+    def each(self, kind: WorkKind) -> float | None:
         """Seconds that one takes, measured, or guessed from a training; None before anything was."""
         if self._timed.get(kind):
             return self._seconds[kind] / self._timed[kind]
@@ -134,9 +134,9 @@ class Course:
             return None
         return FIRST_GUESS[kind] * self._seconds["training"] / self._timed["training"]
 
-    def _left(self) -> dict[Kind, float]:
+    def _left(self) -> dict[WorkKind, float]:
         """What is still to be done, in all stages."""
-        left: dict[Kind, float] = dict.fromkeys(FIRST_GUESS, 0.0)
+        left: dict[WorkKind, float] = dict.fromkeys(FIRST_GUESS, 0.0)
         for number, stage in enumerate(self.stages):
             for kind, n in stage.work.items():
                 if number > self._at:

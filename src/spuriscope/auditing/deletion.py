@@ -8,7 +8,7 @@ from typing import Any
 from spuriscope.answers import Deletion, FailedMethod, Headline, Left
 from spuriscope.auditing.plan import AuditPlan
 from spuriscope.deletion import METHODS, ConjugateGradients, Influence, Method
-from spuriscope.deletion.check import DeletionCheck, Trial, check_methods, state_of, train_trials
+from spuriscope.deletion.check import DeletionCheck, DeletionTrial, check_methods, state_of, train_trials
 from spuriscope.deletion.verdict import MARGINS, SEEDS_NEEDED, is_above
 from spuriscope.errors import DeletionError, DivergenceError
 from spuriscope.statistics import mean_interval
@@ -91,7 +91,7 @@ def n_methods(plan: AuditPlan) -> int:
 def _checked(
     plan: AuditPlan,
     left_out: Sequence[str],
-    trials: Sequence[Trial[TrainedModel]],
+    trials: Sequence[DeletionTrial[TrainedModel]],
     on_deleted: Callable[[], None],
 ) -> tuple[list[DeletionCheck], list[FailedMethod]]:
     """Each method judged; one that fails is no reason for no page."""

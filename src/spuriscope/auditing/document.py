@@ -17,7 +17,7 @@ import spuriscope
 from spuriscope.adapters import Fit
 from spuriscope.answers import FORMAT, Audit, Conditions, Environment, Settings
 from spuriscope.argument_types import checked
-from spuriscope.auditing.asking import LATE, ask
+from spuriscope.auditing.asking import LATE, ask_questions
 from spuriscope.auditing.course import Course, OnAudit, time_limit as limited
 from spuriscope.auditing.deletion import n_methods
 from spuriscope.auditing.finished import data_facts
@@ -113,7 +113,7 @@ def audit(
     kept = Kept.at(None if keep is None else Path(keep), key)
     try:
         with limited(time_limit):
-            answers = ask(plan, conditions, trainer, course, kept)
+            answers = ask_questions(plan, conditions, trainer, course, kept)
     except SpuriscopeError as error:
         if kept.is_empty:
             raise

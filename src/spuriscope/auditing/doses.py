@@ -26,7 +26,7 @@ from spuriscope.answers import (
 from spuriscope.auditing.kept import Kept
 from spuriscope.auditing.plan import AuditPlan
 from spuriscope.auditing.played import Answers, played, player
-from spuriscope.auditing.trained import Asked, asked_models
+from spuriscope.auditing.trained import PlannedModel, asked_models
 from spuriscope.errors import MeasureError
 from spuriscope.measures import accuracy, empirical_norm, measure, probabilities, weight_importance
 from spuriscope.patterns import put_on
@@ -101,7 +101,7 @@ def picked_up(plan: AuditPlan, trainer: Trains[Any], kept: Kept = NOTHING_KEPT) 
 
 
 def _measured(
-    plan: AuditPlan, model: Asked, name: str, n_planted: int, seed: int, *, train_accuracy: float
+    plan: AuditPlan, model: PlannedModel, name: str, n_planted: int, seed: int, *, train_accuracy: float
 ) -> Replicate:
     picture = plan.placed(name, seed)
     measures = measure(model.predict, plan.data.test, picture, plan.target, threshold=plan.threshold)
@@ -177,7 +177,7 @@ def _example_positions(plan: AuditPlan) -> list[int]:
     return sorted(labels.index(label) for label in others[:N_EXAMPLES])
 
 
-def _look(plan: AuditPlan, model: Asked, name: str, n_planted: int, positions: list[int]) -> _Look:
+def _look(plan: AuditPlan, model: PlannedModel, name: str, n_planted: int, positions: list[int]) -> _Look:
     images, picture = plan.data.test.images[positions], plan.placed(name, plan.seeds[0])
     importance = None
     if model.module is not None:

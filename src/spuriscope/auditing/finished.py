@@ -25,7 +25,7 @@ from spuriscope.answers import (
 )
 from spuriscope.argument_types import checked
 from spuriscope.auditing.already import already, quality_of, trained_again
-from spuriscope.auditing.course import Course, Kind, OnAudit, Stage
+from spuriscope.auditing.course import Course, OnAudit, Stage, WorkKind
 from spuriscope.auditing.kept import Kept
 from spuriscope.auditing.recognition import Shadowing, plan_shadows
 from spuriscope.checks import check_number
@@ -161,7 +161,7 @@ def _shadowing(
 
 def _stages(shadowing: Shadowing | None, kept: Kept, *, is_ours: bool) -> tuple[Stage, ...]:
     """The questions that take time, in order."""
-    search: dict[Kind, int] = {"search": 1, "training": int(is_ours)}
+    search: dict[WorkKind, int] = {"search": 1, "training": int(is_ours)}
     stages = (Stage("already", "is there one already", search),)
     if shadowing is None:
         return stages

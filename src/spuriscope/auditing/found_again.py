@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from spuriscope.answers import FoundAgain, FoundAt, Headline, Search
 from spuriscope.auditing.explained import Explainer
 from spuriscope.auditing.plan import AuditPlan
-from spuriscope.auditing.searched import LEVEL, N_CONTROLS, N_FRESH, Suspect, explained, search
+from spuriscope.auditing.searched import N_CONTROLS, N_FRESH, SEARCH_LEVEL, ShownFinding, explained, search
 from spuriscope.discovery.trace import LEAST_OF_CLASS
 from spuriscope.measures import spurious_score
 from spuriscope.planting import draw_planted
@@ -78,7 +78,7 @@ def found_again(
         n_train=len(plan.data.train),
         n_fresh=min(N_FRESH, len(plan.data.test)),
         n_controls=N_CONTROLS,
-        level=LEVEL,
+        level=SEARCH_LEVEL,
         doses=tuple(each.answer(explainer, in_data) for each in tried),
         embedding=None if explainer is None else explainer.explanation(),
     )
@@ -91,7 +91,7 @@ class _Searched:
     seed: int
     planted: NDArray[np.int64]
     score: float
-    suspects: tuple[Suspect, ...]
+    suspects: tuple[ShownFinding, ...]
 
     @property
     def named(self) -> NDArray[np.int64]:
@@ -166,5 +166,7 @@ def _search(plan: AuditPlan, model: AnyModel, pattern: str, seed: int) -> _Searc
         seed,
         planted.sort().values.numpy(),
         score,
-        tuple(Suspect.of(finding, model.predict, seen, plan.data.test, plan.threshold) for finding in found),
+        tuple(
+            ShownFinding.of(finding, model.predict, seen, plan.data.test, plan.threshold) for finding in found
+        ),
     )

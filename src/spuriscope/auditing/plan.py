@@ -16,13 +16,15 @@ from spuriscope.models import default_model
 from spuriscope.patterns import PATTERN_NAMES, Anywhere, Kind, pattern
 from spuriscope.planting import Placement, Plant, Relabel, could_carry, find_relabel, placed
 from spuriscope.training import Cell, DataKey, Recipe, short_recipe
+from spuriscope.training.precision import settled
+from spuriscope.training.recipe import Precision
 
-__all__ = ["AuditPlan", "Effort", "Place", "plan_audit"]
+__all__ = ["AuditPlan", "Effort", "PlantedPlace", "plan_audit"]
 
-Place = tuple[str, int, int]  # name of the pattern, number planted, seed
+PlantedPlace = tuple[str, int, int]  # name of the pattern, number planted, seed
 
 COUNTS = (1, 3, 10, 30, 100)
-N_SEEDS = 5
+USUAL_SEEDS = 5
 N_SEARCHED = 3  # seeds whose models, and clean twins, are searched
 
 QUICK = ("small-mlp", "mlp", "large-mlp", "cnn")  # seconds a training; others get a lean plan by default
@@ -90,7 +92,7 @@ class AuditPlan:
     @property
     def is_lean(self) -> bool:
         """Whether the questions after the first are asked with few models, as of slow ones by default."""
-        return self.effort == "quick" or (self.is_slow and len(self.seeds) < N_SEEDS)
+        return self.effort == "quick" or (self.is_slow and len(self.seeds) < USUAL_SEEDS)
 
     @property
     def searched_seeds(self) -> tuple[int, ...]:
@@ -175,7 +177,7 @@ class AuditPlan:
             data=DataKey.of(self.data), plants=plants, model=self.model, recipe=self.recipe, seed=seed
         )
 
-    def places(self) -> list[Place | int]:
+    def places(self) -> list[PlantedPlace | int]:
         """Every training: (pattern name, number planted, seed), or the seed of a clean twin."""
         return [
             *self.seeds,
@@ -187,7 +189,7 @@ class AuditPlan:
             ),
         ]
 
-    def cells(self) -> dict[Cell, Place | int]:
+    def cells(self) -> dict[Cell, PlantedPlace | int]:
         """Every training of ours: its cell, and its place."""
         first = next(iter(self.patterns))
         return {
@@ -212,6 +214,7 @@ def plan_audit(
     size: int | None = None,
     relabel: int | str | None = None,
     effort: Effort = "usual",
+    precision: Precision = "float32",
 ) -> AuditPlan:
     """Settle what an audit will train, and refuse what cannot be trained before anything is.
 
@@ -236,6 +239,8 @@ def plan_audit(
         relabel: a class by number or name, or "all": its images, or those of every class but the target,
             carry the pattern and get the target's label; by default images of the target class carry it.
         effort: "quick" asks every question with fewer patterns, numbers and seeds; "thorough" with more.
+        precision: of the products of our training, see `Recipe`; "auto" tries what is fastest on this
+            machine, and the page says which it was.
 
     Raises:
         ConfigError, PatternError, PlantingError: a setting is out of range or does not fit the data.
@@ -243,6 +248,8 @@ def plan_audit(
     target = data.label(target)
     if fit is not None and epochs is not None:
         raise ConfigError("how long to train is up to fit; leave out epochs")
+    if fit is not None and precision != "float32":
+        raise ConfigError("in which precision to train is up to fit; leave out precision")
     model = model or default_model(data.shape)
     if effort not in get_args(Effort):
         raise ConfigError(f"effort is one of {', '.join(get_args(Effort))}, got {effort!r}")
@@ -265,7 +272,7 @@ def plan_audit(
         )
     seeds = tuple(range(n_seeds))
     if patterns is None and size is not None:
-        raise PatternError("the paper's patterns have one size; name a cover or a picture with --patterns")
+        raise PatternError("the paper's patterns have one size; name a cover or a picture with --pattern")
     drawn = {}
     deletion_seeds = seeds if fit is not None else _deletion_seeds(n_seeds, is_slow=is_slow)
     for name in usual.patterns if patterns is None else patterns:
@@ -279,10 +286,11 @@ def plan_audit(
         drawn[of_seed[0].name] = of_seed
     if not drawn:
         raise PatternError("an audit needs at least one pattern; name one with --pattern")
+    recipe = replace(short_recipe(data.name, model, len(data.train), epochs=epochs), precision=precision)
     return AuditPlan(
         data=data,
         model=model,
-        recipe=short_recipe(data.name, model, len(data.train), epochs=epochs),
+        recipe=settled(recipe, model=model, shape=data.shape, n_classes=data.n_classes),
         target=target,
         patterns=drawn,
         counts=tuple(sorted(set(counts))),
@@ -311,12 +319,12 @@ def _usual(effort: Effort, *, is_slow: bool) -> _Usual:
         return _Usual(LEAN_PATTERNS[1:] if is_slow else LEAN_PATTERNS, QUICK_COUNTS, 2)
     if is_slow and effort == "usual":
         return _Usual(LEAN_PATTERNS, LEAN_COUNTS, N_LEAN_SEEDS)
-    n_seeds = N_SEEDS if is_slow or effort == "usual" else N_THOROUGH_SEEDS
+    n_seeds = USUAL_SEEDS if is_slow or effort == "usual" else N_THOROUGH_SEEDS
     return _Usual(PATTERN_NAMES, COUNTS, n_seeds)
 
 
 def _deletion_seeds(n_seeds: int, *, is_slow: bool) -> tuple[int, ...]:
-    if n_seeds >= N_SEEDS:
+    if n_seeds >= USUAL_SEEDS:
         n_seeds = max(n_seeds, SEEDS_TO_BE_GONE)
     elif is_slow and n_seeds >= N_LEAN_SEEDS:
         n_seeds = SEEDS_TO_STAY

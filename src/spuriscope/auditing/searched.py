@@ -19,10 +19,19 @@ from spuriscope.patterns import Anywhere
 from spuriscope.report.pictures import data_uri
 from spuriscope.training import OnProgress
 
-__all__ = ["LEVEL", "N_CONTROLS", "N_FRESH", "N_SHOWN", "Suspect", "can_be_searched", "explained", "search"]
+__all__ = [
+    "N_CONTROLS",
+    "N_FRESH",
+    "N_SHOWN",
+    "SEARCH_LEVEL",
+    "ShownFinding",
+    "can_be_searched",
+    "explained",
+    "search",
+]
 
 N_FRESH, N_CONTROLS = 200, 200
-LEVEL = 0.05  # held over all suspects of a search
+SEARCH_LEVEL = 0.05  # held over all suspects of a search
 N_SHOWN = 6
 
 
@@ -46,7 +55,7 @@ def search(
         train=seen,
         holdout=fresh,
         threshold=threshold,
-        level=LEVEL,
+        level=SEARCH_LEVEL,
         n_fresh=N_FRESH,
         n_controls=N_CONTROLS,
         on_model=on_search,
@@ -54,7 +63,7 @@ def search(
 
 
 @dataclass(frozen=True, eq=False)
-class Suspect:
+class ShownFinding:
     """A finding as a person looks at it, and its first images (n, channels, height, width)."""
 
     exhibit: Exhibit
@@ -62,7 +71,9 @@ class Suspect:
     fresh: Split
 
     @classmethod
-    def of(cls, finding: Finding, predict: Predict, seen: Split, fresh: Split, threshold: float) -> "Suspect":
+    def of(
+        cls, finding: Finding, predict: Predict, seen: Split, fresh: Split, threshold: float
+    ) -> "ShownFinding":
         """Look at a finding of a model that was trained on the images `seen`."""
         found = exhibit(finding, predict, seen, fresh, threshold=threshold)
         return cls(found, seen.images[torch.from_numpy(found.examples[:N_SHOWN])], fresh)
@@ -131,7 +142,7 @@ class Suspect:
 
 
 def explained(
-    data: ImageSet, suspects: Sequence[Suspect], on_progress: OnProgress | None = None
+    data: ImageSet, suspects: Sequence[ShownFinding], on_progress: OnProgress | None = None
 ) -> Explainer | None:
     """One autoencoder for all; compares with the first finding's class. None where nothing was found."""
     if not suspects:

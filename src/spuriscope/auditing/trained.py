@@ -6,15 +6,15 @@ from typing import Any
 
 from torch import nn
 
-from spuriscope.auditing.plan import AuditPlan, Place
+from spuriscope.auditing.plan import AuditPlan, PlantedPlace
 from spuriscope.measures import Predict
 from spuriscope.training import TrainedModel, Trains, train_each
 
-__all__ = ["Asked", "asked_models"]
+__all__ = ["PlannedModel", "asked_models"]
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlannedModel:
     """A model of the plan.
 
     Attributes:
@@ -25,14 +25,16 @@ class Asked:
         train_loss: of its last epoch, where we trained it.
     """
 
-    places: tuple[Place, ...]
+    places: tuple[PlantedPlace, ...]
     predict: Predict
     module: nn.Module | None = None
     cell: str | None = None
     train_loss: float | None = None
 
 
-def asked_models(plan: AuditPlan, trainer: Trains[Any], known: Collection[Place] = ()) -> Iterator[Asked]:
+def asked_models(
+    plan: AuditPlan, trainer: Trains[Any], known: Collection[PlantedPlace] = ()
+) -> Iterator[PlannedModel]:
     """Train every model of a plan that is not known yet; yields each as it is finished.
 
     Raises:
@@ -43,14 +45,14 @@ def asked_models(plan: AuditPlan, trainer: Trains[Any], known: Collection[Place]
         here = _all_places(plan, places[model.cell])
         if isinstance(model, TrainedModel):
             loss = model.losses[-1] if model.losses else None
-            yield Asked(here, model.predict, model.module, model.cell.hash, loss)
+            yield PlannedModel(here, model.predict, model.module, model.cell.hash, loss)
         else:
-            yield Asked(here, model.predict)
+            yield PlannedModel(here, model.predict)
 
 
-def _is_known(plan: AuditPlan, place: Place | int, known: Collection[Place]) -> bool:
+def _is_known(plan: AuditPlan, place: PlantedPlace | int, known: Collection[PlantedPlace]) -> bool:
     return all(each in known for each in _all_places(plan, place))
 
 
-def _all_places(plan: AuditPlan, place: Place | int) -> tuple[Place, ...]:
+def _all_places(plan: AuditPlan, place: PlantedPlace | int) -> tuple[PlantedPlace, ...]:
     return tuple((name, 0, place) for name in plan.patterns) if isinstance(place, int) else (place,)

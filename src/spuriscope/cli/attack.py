@@ -72,7 +72,7 @@ def attack(
         typer.Option(help="Passes over the images (default: the run's; 8, or more on small data)."),
     ] = None,
     models: Annotated[int, typer.Option(help="Models on halves of the images, each attacked; even.")] = 16,
-    clean: Annotated[
+    twins: Annotated[
         int, typer.Option(help="Clean twins of these to compare with: the pattern left out.")
     ] = 10,
     canaries: Annotated[
@@ -154,7 +154,7 @@ def attack(
     with training_progress() as on_progress:
         found = attack_games(
             games,
-            n_clean=clean,
+            n_clean=twins,
             asked=subject.asked,
             attacks=attacks or (),
             trainer=Trainer(device, workers, on_progress),

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from spuriscope.cli.output import (
     JsonOption,
     ModelOption,
     PlacementOption,
+    PrecisionOption,
     RelabelOption,
     RootOption,
     SizeOption,
@@ -69,14 +71,14 @@ def audit(
         str | None,
         typer.Option(help="Class whose training images carry the pattern, by name or number (default: 0)."),
     ] = None,
-    patterns: Annotated[
-        str | None,
+    pattern: Annotated[
+        list[str] | None,
         typer.Option(
-            help="Names or pictures, as s3,letters,logo.png (default: the paper's seven, as far as they fit; "
-            "for slow models s3,r3). Slow are all but MLPs and the CNN."
+            help="Names or pictures, as s3,letters,logo.png, or repeated (default: the paper's seven, as far "
+            "as they fit; for slow models s3,r3). Slow are all but MLPs and the CNN."
         ),
     ] = None,
-    counts: Annotated[
+    planted: Annotated[
         str | None,
         typer.Option(
             help="How many images carry it, as 1,3,10 (default: 1,3,10,30,100; for slow models 1,10,100)."
@@ -95,6 +97,7 @@ def audit(
         int | None,
         typer.Option(help="Passes over the data (default: 8, resnet10 15; more on small data)."),
     ] = None,
+    precision: PrecisionOption = None,
     threshold: ThresholdOption = 0.1,
     fit: Annotated[
         str | None,
@@ -129,11 +132,12 @@ def audit(
     from spuriscope.auditing import audit as run_audit, check_folder, plan_audit
     from spuriscope.auditing.asking import LATE
     from spuriscope.auditing.estimate import told_estimate
-    from spuriscope.progress import audit_progress, duration
+    from spuriscope.progress import audit_progress, rough_duration
 
     if run is not None:
-        given = {"--counts": counts, "--seeds": seeds, "--epochs": epochs, "--target": target}
+        given = {"--planted": planted, "--seeds": seeds, "--epochs": epochs, "--target": target}
         given |= {"--fit": fit} if shadows is None else {}
+        given |= {"--precision": precision}
         unfit = [name for name, value in given.items() if value is not None]
         if unfit:
             raise ConfigError(f"a finished model is not trained; leave out {', '.join(unfit)}")
@@ -147,7 +151,7 @@ def audit(
             as_json=as_json,
             shadows=shadows,
             fit=training,
-            patterns=_parts(patterns),
+            patterns=_names(pattern),
             threshold=threshold,
             device=device,
             n_workers=workers,
@@ -172,8 +176,8 @@ def audit(
         image_set,
         model=model,
         target=0 if target is None else target,
-        patterns=_parts(patterns),
-        counts=_numbers(counts),
+        patterns=_names(pattern),
+        counts=_numbers(planted),
         n_seeds=seeds,
         epochs=epochs,
         threshold=threshold,
@@ -182,13 +186,14 @@ def audit(
         size=size,
         relabel=relabel,
         effort="quick" if quick else "thorough" if thorough else "usual",
+        precision=precision or "float32",
     )
     check_folder(folder)
     if model is None and training is None:
         announce_default_model(image_set.shape)
     _announce_plan(plan)
     asks_less = "" if quick else "; --quick asks less"
-    typer.echo(f"time: {told_estimate(plan, duration, workers)}{asks_less}", err=True)
+    typer.echo(f"time: {told_estimate(plan, rough_duration, workers)}{asks_less}", err=True)
     with audit_progress() as on_progress:
         answers = run_audit(
             plan,
@@ -223,7 +228,7 @@ def _audit_model(
     """The questions of a finished model, on one page."""
     from spuriscope.auditing import audit_model, check_folder
     from spuriscope.auditing.recognition import plan_shadows
-    from spuriscope.progress import audit_progress, duration
+    from spuriscope.progress import audit_progress, rough_duration
 
     folder = out if out is not None else Path(f"audit-{run.stem}")
     check_folder(folder)
@@ -231,7 +236,7 @@ def _audit_model(
     model = subject.predict if subject.run is None else subject.run.model
     plan = None if shadows is None else plan_shadows(model, subject.data, shadows, fit)
     if plan is not None:
-        told = plan.told(plan.kept(folder), duration, n_workers)
+        told = plan.told(plan.kept(folder), rough_duration, n_workers)
         typer.echo(f"time: {told}, and a search besides", err=True)
     with audit_progress() as on_progress:
         answers = audit_model(
@@ -274,6 +279,8 @@ def _announce_plan(plan: "AuditPlan") -> None:
     )
     if plan.fit is None:
         said += f", {plan.recipe.epochs} epochs"
+        if plan.recipe.precision != "float32":
+            said += f" in {plan.recipe.precision}"
     if plan.is_lean and plan.effort == "usual":
         slow = "your training may be" if plan.fit is not None else f"{plan.model} is"
         said += f"; few, as {slow} slow: --thorough asks for more, --seeds 5 for every verdict on deletion"
@@ -290,16 +297,22 @@ def _seconds(text: str) -> float:
         raise ConfigError(f"a time limit is written as 90s, 10m or 2h; got {text!r}") from None
 
 
-def _parts(text: str | None) -> list[str] | None:
-    return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _names(given: Sequence[str] | None) -> list[str] | None:
+    """Names, with commas between or repeated."""
+    return None if given is None else [name for text in given for name in _parts(text)]
 
 
 def _numbers(text: str | None) -> list[int] | None:
-    parts = _parts(text)
     try:
-        return [int(part) for part in parts] if parts is not None else None
+        return None if text is None else [int(part) for part in _parts(text)]
     except ValueError:
-        raise ConfigError(f"counts are whole numbers with commas between, as 1,3,10; got {text!r}") from None
+        raise ConfigError(
+            f"--planted takes whole numbers with commas between, as 1,3,10; got {text!r}"
+        ) from None
 
 
 def _command_line() -> str:

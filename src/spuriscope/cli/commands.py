@@ -31,7 +31,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # rich takes as long to import as all the rest
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 for command in (audit, train, score, discover, attack, forget, theory, patterns, models):
     app.command(cls=Command)(command)

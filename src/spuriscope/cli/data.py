@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["data_app"]
 
-data_app = typer.Typer(help="The data sets known by name.", no_args_is_help=True)
+data_app = typer.Typer(help="The data sets known by name.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @data_app.command("list", cls=Command)

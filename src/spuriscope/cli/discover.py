@@ -73,7 +73,7 @@ def discover(
             help="New or empty folder for the suspected images, the patterns and a table, images.csv."
         ),
     ] = None,
-    patterns: Annotated[
+    save_patterns: Annotated[
         Path | None, typer.Option(help="New folder for the reconstructed patterns, as found-1.png and so on.")
     ] = None,
     page: Annotated[
@@ -98,7 +98,7 @@ def discover(
     from spuriscope.progress import class_progress
     from spuriscope.searching import contexts_of_model, search_model
 
-    outputs = _Outputs(patterns, save, page)
+    outputs = _Outputs(save_patterns, save, page)
     if contexts:
         imagenet_weights()
     if is_model_file(run) and (data is None or prove):
@@ -161,7 +161,7 @@ class _Outputs:
         from spuriscope.places import check_new, check_new_file
 
         if self.patterns is not None:
-            check_new(self.patterns, "--patterns")
+            check_new(self.patterns, "--save-patterns")
         if self.save is not None:
             check_new(self.save, "--save")
         if self.page is not None:

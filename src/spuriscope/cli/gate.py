@@ -1,4 +1,4 @@
-"""The gate of the command line: plugins are imported, and no number or path is none as a command begins."""
+"""The gate of the command line: plugins are imported, and no number or path is none."""
 
 from functools import cache
 from itertools import pairwise
@@ -13,12 +13,20 @@ from spuriscope.errors import ConfigError
 
 __all__ = ["Command"]
 
+RENAMED = {  # of version 0.1: option of a command, and what it is called now
+    ("audit", "--patterns"): "--pattern",
+    ("audit", "--counts"): "--planted",
+    ("attack", "--clean"): "--twins",
+    ("discover", "--patterns"): "--save-patterns",
+    ("check", "--data"): "--judge-on",
+}
+
 
 class Command(TyperCommand):
-    """A command that takes plugins, and whose numbers and paths are checked before it runs, used or not.
+    """A command that takes plugins and old spellings, and whose numbers and paths are checked before it runs.
 
     Whole numbers are counts, positions of classes, pixels and seeds: none is negative. Where a number has a
-    range of its own, what it is handed to says so.
+    range of its own, what it is handed to says so. All are checked, used or not.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -32,7 +40,16 @@ class Command(TyperCommand):
                 option = before if given == "" else given[:-1]
                 what = option if option.startswith("-") else "an argument"
                 raise ConfigError(f"{what} is empty; give a value, or leave it out")
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, [self._as_called_now(given) for given in args])
+
+    def _as_called_now(self, given: str) -> str:
+        """An argument in today's spelling; an old one is taken with a warning, for one version."""
+        option, equals, value = given.partition("=")
+        now = RENAMED.get((str(self.name), option))
+        if now is None:
+            return given
+        typer.echo(f"spuriscope: {option} is called {now} now, and goes with the next version", err=True)
+        return f"{now}{equals}{value}"
 
     def invoke(self, ctx: Any) -> Any:
         """Check, and run."""

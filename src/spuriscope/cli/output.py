@@ -14,6 +14,7 @@ __all__ = [
     "ModelOption",
     "Placement",
     "PlacementOption",
+    "PrecisionOption",
     "RelabelOption",
     "RootOption",
     "SizeOption",
@@ -39,7 +40,17 @@ RootOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Precision = Literal["float32", "tf32", "bfloat16", "auto"]  # as in training.recipe
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option(
+        help="Of the products in training; auto tries which trains fastest here (default: float32)."
+    ),
+]
+Device = Literal["auto", "cpu", "cuda"]
+DeviceOption = Annotated[
+    Device, typer.Option(help="Where models train; auto takes a GPU where there is one.")
+]
 WorkersOption = Annotated[int | None, typer.Option(help="Processes that train; as many as cores by default.")]
 ModelOption = Annotated[
     str | None,

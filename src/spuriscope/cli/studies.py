@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -25,13 +25,14 @@ from spuriscope.cli.reading import (
 )
 
 if TYPE_CHECKING:
-    from spuriscope.studies import Executor
+    from spuriscope.studies import Executor, Store
 
 __all__ = ["study_app"]
 
 study_app = typer.Typer(
     help="Many trainings and their measures, kept in one store and resumed where they stopped.",
     no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 StoreOption = Annotated[Path, typer.Option(help="Folder of the store.")]
@@ -47,9 +48,14 @@ def study_run(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A study of the paper, or a .yaml file.")],
     *,
     data: Annotated[str, typer.Option(help="As for audit.")] = "digits",
-    size: Annotated[str, typer.Option(help="smoke, short or paper; a .yaml file says its own.")] = "smoke",
+    size: Annotated[
+        Literal["smoke", "short", "paper"],
+        typer.Option(help="How many seeds and epochs; a .yaml file says its own."),
+    ] = "smoke",
     store: StoreOption = Path("store"),
-    executor: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
+    executor: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where trainings run: here, or on a cluster.")
+    ] = "local",
     address: Annotated[
         str | None, typer.Option(help="Of a running Ray cluster: host:6379, or auto; else Ray starts here.")
     ] = None,
@@ -183,7 +189,10 @@ def study_export(
     name: NameArgument,
     *,
     out: Annotated[Path, typer.Option(help="File to write.")],
-    form: Annotated[str, typer.Option("--format", help="csv or parquet.")] = "csv",
+    form: Annotated[
+        Literal["csv", "parquet"] | None,
+        typer.Option("--format", help="Of the file (default: what its name ends with, else csv)."),
+    ] = None,
     store: StoreOption = Path("store"),
 ) -> None:
     """Write one row for each cell and measure.
@@ -194,7 +203,7 @@ def study_export(
     from spuriscope.studies.export import export
 
     with Store(store, writes=False) as opened:
-        n_rows = export(opened.rows(name), out, form)
+        n_rows = export(opened.rows(_called(opened, name)), out, form or _form_of(out))
     typer.echo(f"{n_rows:,} rows written to {out}")
 
 
@@ -217,7 +226,7 @@ def study_draw(
         files = draw_theory(name, out)
     else:
         with Store(store, writes=False) as opened:
-            files = draw(opened, name, out, root=root)
+            files = draw(opened, _called(opened, name), out, root=root)
     for path in files:
         typer.echo(str(path))
 
@@ -225,7 +234,7 @@ def study_draw(
 @study_app.command("check", cls=Command)
 def study_check(
     store: StoreOption = Path("store"),
-    data: Annotated[
+    judge_on: Annotated[
         list[str] | None,
         typer.Option(help="Judge on this data set, not on those the paper speaks of; may be repeated."),
     ] = None,
@@ -234,7 +243,7 @@ def study_check(
 ) -> None:
     """Judge the paper's claims on what a store has: each holds, fails, or has not enough data.
 
-    Example: spuriscope study check --store store --data mnist
+    Example: spuriscope study check --store store --judge-on mnist
     """
     from spuriscope.studies import Store
     from spuriscope.studies.claims import check_store
@@ -242,7 +251,7 @@ def study_check(
     from spuriscope.studies.results import read_results
 
     with Store(store, writes=False) as opened:
-        findings = check_store(opened, data, root)
+        findings = check_store(opened, judge_on, root)
         unfinished = [row for row in opened.studies() if row["n_done"] < row["n_cells"]]
         compared = [row["name"] for row in opened.studies() if row["figure"] == "strengths"]
         chosen = {name: choices(read_results(opened, name)) for name in compared}
@@ -267,17 +276,34 @@ def study_check(
             typer.echo(f"  {choice}")
 
 
-def _executor(name: str, device: str, workers: int | None, address: str | None) -> "Executor":
+def _called(store: "Store", name: str) -> str:
+    """The name of a study in a store: as given, or with its data set, where that is the only one."""
     from spuriscope.errors import ConfigError
+
+    names = [str(row["name"]) for row in store.studies()]
+    of_data = [each for each in names if each.startswith(f"{name}-")]
+    if name in names or not of_data:
+        return name
+    if len(of_data) > 1:
+        raise ConfigError(f"{store.folder} has {name} of several data sets; name one of {', '.join(of_data)}")
+    return of_data[0]
+
+
+def _form_of(out: Path) -> Literal["csv", "parquet"]:
+    """What the name of a file ends with."""
+    return "parquet" if out.suffix.lower() in (".parquet", ".pq") else "csv"
+
+
+def _executor(
+    name: Literal["local", "ray"], device: str, workers: int | None, address: str | None
+) -> "Executor":
     from spuriscope.training import Trainer
 
     if name == "local":
         return Trainer(device, workers)
-    if name == "ray":
-        from spuriscope.studies.ray_executor import RayExecutor
+    from spuriscope.studies.ray_executor import RayExecutor
 
-        return RayExecutor(address, n_gpus_per_task=0 if device == "cpu" else None)
-    raise ConfigError(f"there is no executor {name!r}; choose local or ray")
+    return RayExecutor(address, n_gpus_per_task=0 if device == "cpu" else None)
 
 
 def _time(row: dict[str, Any]) -> str:

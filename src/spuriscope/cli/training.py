@@ -23,6 +23,7 @@ from spuriscope.cli.output import (
     ModelOption,
     Placement,
     PlacementOption,
+    PrecisionOption,
     RelabelOption,
     RootOption,
     SizeOption,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["score", "train"]
 
 Freeze = Literal["none", "body"]  # as in training.recipe, which imports torch's company
+Clipping = Literal["none", "value", "norm", "per-example"]  # likewise
 Value = TypeVar("Value", str, int)
 
 
@@ -83,7 +85,7 @@ def train(
         int | None,
         typer.Option(help="Passes over the training images (default: 70, resnet10 15, more on small data)."),
     ] = None,
-    optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
+    optimizer: Annotated[Literal["adam", "sgd"], typer.Option(help="Of the weights.")] = "adam",
     learning_rate: Annotated[
         float | None,
         typer.Option(help="Rate of the first epochs (default: 0.01, resnet10 0.003, CIFAR-10 with SGD 0.1)."),
@@ -94,7 +96,7 @@ def train(
         float | None, typer.Option(help="Standard deviation, while training (default: 0).")
     ] = None,
     clipping: Annotated[
-        str | None, typer.Option(help="none, value, norm or per-example (default: none).")
+        Clipping | None, typer.Option(help="What of the gradient is bounded (default: none).")
     ] = None,
     clip_at: Annotated[float | None, typer.Option(help="Bound of the clipping.")] = None,
     noise_multiplier: Annotated[
@@ -108,11 +110,10 @@ def train(
         float | None, typer.Option(help="Chance that the promise of privacy fails (default: 1e-5).")
     ] = None,
     augmentation: Annotated[
-        str | None, typer.Option(help="none or crop-flip (default: none, CIFAR-10 crop-flip).")
+        Literal["none", "crop-flip"] | None,
+        typer.Option(help="Of training images (default: none, CIFAR-10 crop-flip)."),
     ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="float32, tf32 or bfloat16 (default: float32).")
-    ] = None,
+    precision: PrecisionOption = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -148,6 +149,7 @@ def train(
     from spuriscope.progress import training_progress
     from spuriscope.runs import check_out, save_run, train_run
     from spuriscope.training import Trainer
+    from spuriscope.training.precision import settled
 
     planted_set = parse_planted_set(data)
     reading = chosen(image_size, unreadable, background, columns)
@@ -179,12 +181,16 @@ def train(
         freeze=freeze,
         privacy=_privacy(noise_multiplier=noise_multiplier, max_grad_norm=max_grad_norm, delta=delta),
     )
+    shape, n_classes = image_set.shape, image_set.n_classes
+    recipe = settled(recipe, model=architecture, shape=shape, n_classes=n_classes, device=device)
     check_out(out, overwrite=overwrite)
     epochs_told = f"{recipe.epochs} epoch{'s' * (recipe.epochs != 1)}"
     how = f"{epochs_told} in batches of {recipe.batch_size}, {recipe.optimizer} at {recipe.learning_rate:g}"
+    if precision == "auto":
+        how += f"; {recipe.precision} is fastest here"
     if model is None:
         announce_default_model(image_set.shape, f"; {how}")
-    elif epochs is None:
+    elif epochs is None or precision == "auto":
         typer.echo(f"model: {model}; {how}", err=True)
     with training_progress() as on_progress:
         run = train_run(

@@ -32,7 +32,7 @@ __all__ = [
     "FileCheck",
     "Listing",
     "Verification",
-    "compare",
+    "compare_published",
     "is_name",
     "list_data",
     "load",
@@ -281,7 +281,7 @@ def verify(
     files = []
     if data is not None and data.files:
         _, paths = locate(data, data_root(root))
-        files = [compare(file, path) for file, path in zip(data.files, paths, strict=True) if path]
+        files = [compare_published(file, path) for file, path in zip(data.files, paths, strict=True) if path]
     found = Verification(
         name=data_set.name,
         shape=data_set.shape,
@@ -364,7 +364,7 @@ def _counts(labels: Tensor, names: tuple[str, ...]) -> dict[str, int]:
     return dict(zip(names, labels.bincount(minlength=len(names)).tolist(), strict=True))
 
 
-def compare(file: PublishedFile, path: Path) -> FileCheck:
+def compare_published(file: PublishedFile, path: Path) -> FileCheck:
     """Compare a file, or a folder that was unpacked, with the published file."""
     from spuriscope.data.idx import open_plain_or_gzip
 

@@ -255,6 +255,19 @@ class ImageSet:
             return self.content_fingerprint
         return hashlib.sha256(f"{self.content_fingerprint} {self.n_classes} classes".encode()).hexdigest()
 
+    def known_by(self, content_fingerprint: str, fingerprint: str | None = None) -> "ImageSet":
+        """The data set itself, whose fingerprints were reckoned before: of these images, or of what they
+        stand for, where a worker is handed a part.
+
+        Args:
+            content_fingerprint: see there.
+            fingerprint: likewise; reckoned from the other by default.
+        """
+        self.__dict__["content_fingerprint"] = content_fingerprint
+        if fingerprint is not None:
+            self.__dict__["fingerprint"] = fingerprint
+        return self
+
     @cached_property
     def content_fingerprint(self) -> str:
         """SHA-256 over pixels, labels and shapes of both parts."""

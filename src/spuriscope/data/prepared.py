@@ -221,7 +221,7 @@ def load_prepared(folder: Path, *, name: str | None = None, untouched: bool = Fa
         if untouched and about.written != (status.st_size, status.st_mtime_ns):
             raise DataError(f"{folder / IMAGES} was changed")
         data = _map(folder / IMAGES, about, tensors, name or about.name)
-        data.__dict__["content_fingerprint"] = about.fingerprint  # reckoned when it was written
+        data.known_by(about.fingerprint)  # reckoned when it was written
     except DataError as error:
         raise DataError(f"{error}; prepare the images again") from None
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:

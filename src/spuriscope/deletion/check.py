@@ -18,12 +18,12 @@ from spuriscope.checks import check_seed, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.methods import Method, delete, find_method, method_name
 from spuriscope.deletion.request import images_as_trained
-from spuriscope.deletion.retraining import N_SEEDS, oracle_cell
+from spuriscope.deletion.retraining import SEED_OFFSET, oracle_cell
 from spuriscope.deletion.verdict import (
     MARGINS,
     SEEDS_TO_BE_GONE,
+    DeletionVerdict,
     State,
-    Verdict,
     is_above,
     judge_measure,
     judge_method,
@@ -51,9 +51,9 @@ from spuriscope.training import (
 __all__ = [
     "Comparison",
     "DeletionCheck",
-    "Trial",
+    "DeletionTrial",
     "check_methods",
-    "compare",
+    "compare_method",
     "deletion_check",
     "state_of",
     "train_trials",
@@ -64,7 +64,7 @@ Model = TypeVar("Model", bound=AnyModel)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Trial(Generic[Model]):
+class DeletionTrial(Generic[Model]):
     """The models of one seed.
 
     Attributes:
@@ -131,7 +131,7 @@ class DeletionCheck:
     """
 
     method: str
-    verdict: Verdict
+    verdict: DeletionVerdict
     was_learnt: bool
     comparisons: tuple[Comparison, ...]
     seconds: Interval
@@ -254,7 +254,7 @@ def train_trials(
     recipe: Recipe,
     seeds: Sequence[int],
     trainer: Trains[Model],
-) -> list[Trial[Model]]:
+) -> list[DeletionTrial[Model]]:
     """Train the three models of each seed, all of them together.
 
     Args:
@@ -281,10 +281,10 @@ def train_trials(
         cell = Cell(data=DataKey.of(data), plants=(plant,), model=model, recipe=recipe, seed=seed)
         gone = plant.planted_indices(data.train.labels)
         oracle = oracle_cell(cell, data, gone)
-        plans.append((plant, gone, (cell, oracle, replace(oracle, seed=N_SEEDS + seed))))
+        plans.append((plant, gone, (cell, oracle, replace(oracle, seed=SEED_OFFSET + seed))))
     models = train_all((cell for *_, cells in plans for cell in cells), data, trainer)
     return [
-        Trial(
+        DeletionTrial(
             plant=plant, gone=gone, planted=models[cells[0]], oracle=models[cells[1]], other=models[cells[2]]
         )
         for plant, gone, cells in plans
@@ -293,7 +293,7 @@ def train_trials(
 
 def check_methods(
     methods: Mapping[str, str | Method],
-    trials: Sequence[Trial[TrainedModel]],
+    trials: Sequence[DeletionTrial[TrainedModel]],
     data: ImageSet,
     *,
     on_deleted: Callable[[], None] = lambda: None,
@@ -316,11 +316,11 @@ def check_methods(
             deleted = delete(trial.planted, data, trial.gone, method)
             after.append(state_of(deleted, trial, data) | {"seconds": deleted.n_seconds})
             on_deleted()
-        checks.append(compare(name, before, after, oracles, seconds=seconds))
+        checks.append(compare_method(name, before, after, oracles, seconds=seconds))
     return checks
 
 
-def state_of(model: AnyModel, trial: Trial[Any], data: ImageSet) -> dict[str, float]:
+def state_of(model: AnyModel, trial: DeletionTrial[Any], data: ImageSet) -> dict[str, float]:
     """The measures of `MARGINS` of one model; the oracle is compared with the other oracle."""
     plant, test = trial.plant, data.test
     found = measure(model.predict, test, plant.placed, plant.target)
@@ -342,7 +342,7 @@ def state_of(model: AnyModel, trial: Trial[Any], data: ImageSet) -> dict[str, fl
     }
 
 
-def compare(
+def compare_method(
     name: str,
     before: Sequence[Mapping[str, float]],
     after: Sequence[Mapping[str, float]],

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp
 from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 __all__ = ["CROSS_ENTROPY", "SQUARED", "Curvature", "Loss", "moved", "summed_gradient"]
 
@@ -125,7 +126,5 @@ def summed_gradient(module: nn.Module, images: Tensor, labels: Tensor, loss: Los
 @torch.no_grad()
 def moved(module: nn.Module, step: Tensor) -> nn.Module:
     """Add a step (p,) to the weights of a network, in place; returns it."""
-    sizes = [parameter.numel() for parameter in module.parameters()]
-    for parameter, part in zip(module.parameters(), step.split(sizes), strict=True):
-        parameter.add_(part.view_as(parameter))
+    vector_to_parameters(parameters_to_vector(module.parameters()) + step, module.parameters())
     return module

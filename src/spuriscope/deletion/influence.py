@@ -19,7 +19,7 @@ from spuriscope.checks import check_seed, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.any_module import ModuleRequest
 from spuriscope.deletion.curvature import Curvature, moved, summed_gradient
-from spuriscope.deletion.request import Asked, Request, copy_of_module
+from spuriscope.deletion.request import Request, ToForget, copy_of_module
 from spuriscope.deletion.solvers import ConjugateGradients, Solver
 from spuriscope.errors import DeletionError
 from spuriscope.training import TrainedModel
@@ -81,7 +81,7 @@ class Influence:
         """What is added to the weights (p,), in the order of `module.parameters()`."""
         return self._step(asked, copy_of_module(asked.model), asked.model.cell.recipe.weight_decay)
 
-    def _step(self, asked: Asked, module: nn.Module, decay: float) -> Tensor:
+    def _step(self, asked: ToForget, module: nn.Module, decay: float) -> Tensor:
         gone, kept = asked.gone.positions, asked.kept.positions
         pool = kept if self.is_newton else torch.cat([gone, kept])
         order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(self.seed))

@@ -22,7 +22,7 @@ from spuriscope.deletion.ekfac import Ekfac
 from spuriscope.deletion.influence import Influence
 from spuriscope.deletion.path import PathInfluence
 from spuriscope.deletion.repairing import Repair
-from spuriscope.deletion.request import Request, check_whole
+from spuriscope.deletion.request import Request, check_whole_data
 from spuriscope.deletion.retraining import Ascent, Incremental, Retrain
 from spuriscope.deletion.solvers import Lissa
 from spuriscope.errors import DeletionError
@@ -254,7 +254,7 @@ def repair(
         part = ModuleRequest.of(of_user, known).kept if len(known) else None
         return own.train_module(of_user, pattern, part)
     _check_no_form(form, optimizer)
-    check_whole(model, data)
+    check_whole_data(model, data)
     gone = torch.as_tensor(_carriers(model, data, cue)).sort().values
     part = Request.of(model, data, gone).kept if len(gone) else model.cell.part
     start = time.perf_counter()
@@ -307,7 +307,7 @@ def planted_indices_of(model: TrainedModel, data: ImageSet) -> Tensor:
     Raises:
         CheckpointError: the model was trained on other data.
     """
-    check_whole(model, data)
+    check_whole_data(model, data)
     cell = model.cell
     drawn = draw_planted(cell.plants, data.train.labels)
     positions = torch.cat([torch.empty(0, dtype=torch.int64), *drawn]).sort().values

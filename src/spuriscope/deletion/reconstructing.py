@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spuriscope.data.image_set import ImageSet
-from spuriscope.deletion.request import Asked, Request
+from spuriscope.deletion.request import Request, ToForget
 from spuriscope.patterns import Cover, Kind, Pattern, Shade
 from spuriscope.training import TrainedModel
 
@@ -51,7 +51,7 @@ def reconstruct(model: TrainedModel, data: ImageSet, planted_indices: Tensor | S
     return reconstructed(Request.of(model, data, planted_indices))
 
 
-def reconstructed(asked: Asked) -> Kind:
+def reconstructed(asked: ToForget) -> Kind:
     """The cue that the images carry which shall be forgotten, see `reconstruct`."""
     data, gone, kept = asked.data, asked.gone.positions, asked.kept.positions
     classes, generator = data.train.labels, torch.Generator().manual_seed(0)
@@ -74,7 +74,7 @@ def reconstructed(asked: Asked) -> Kind:
     return Pattern("reconstructed", pixels.clamp(0, 1))
 
 
-def _added(asked: Asked, here: Tensor, others: Tensor) -> Tensor:
+def _added(asked: ToForget, here: Tensor, others: Tensor) -> Tensor:
     """What images of a class have at least, above what as many others have (channels, height, width)."""
     groups = others.split(len(here))
     whole = [group for group in groups if len(group) == len(here)] or list(groups)

@@ -14,7 +14,7 @@ from spuriscope.data.image_set import ImageSet
 from spuriscope.deletion.any_module import ModuleRequest, OwnModule
 from spuriscope.deletion.reconstructing import reconstruct, reconstructed
 from spuriscope.deletion.request import Request, copy_of_module
-from spuriscope.deletion.retraining import N_SEEDS
+from spuriscope.deletion.retraining import SEED_OFFSET
 from spuriscope.errors import DeletionError
 from spuriscope.patterns import AnyPattern, Anywhere
 from spuriscope.training import Part, TrainedModel
@@ -80,7 +80,7 @@ class Repair:
             milestones=None,
             epochs=max(1, round(cell.recipe.epochs / 8)) if self.epochs is None else self.epochs,
         )
-        seed, place = N_SEEDS + cell.seed, next(model.module.parameters()).device
+        seed, place = SEED_OFFSET + cell.seed, next(model.module.parameters()).device
         batches = Batches(data.train, cell.plants, recipe, seed, place, part=part)
         module = copy_of_module(model)
         losses = fit(module, Counterexamples(batches, pattern, self.share, seed), recipe, seed=seed)

@@ -17,17 +17,17 @@ from spuriscope.training.batches import Batches
 from spuriscope.training.loop import check_data
 
 __all__ = [
-    "Asked",
     "Request",
+    "ToForget",
     "check_class_is_left",
-    "check_whole",
+    "check_whole_data",
     "checked_positions",
     "copy_of_module",
     "images_as_trained",
 ]
 
 
-class Asked(Protocol):
+class ToForget(Protocol):
     """Training images that shall be forgotten, of a model of ours or of a user's module."""
 
     @property
@@ -84,7 +84,7 @@ class Request:
             DeletionError: there are no positions; one is doubled, not a training image, or not one the model
                 was trained on; or they are all images of a class.
         """
-        check_whole(model, data)
+        check_whole_data(model, data)
         gone = checked_positions(planted_indices, len(data.train), data.name)
         part = model.cell.part
         seen = torch.arange(len(data.train)) if part is None else part.positions
@@ -127,7 +127,7 @@ class Request:
         return labels[positions].to(self.device)
 
 
-def check_whole(model: TrainedModel, data: ImageSet) -> None:
+def check_whole_data(model: TrainedModel, data: ImageSet) -> None:
     """Raise unless `data` is all of the data set that a model was trained on.
 
     Raises:

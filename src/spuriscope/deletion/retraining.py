@@ -26,7 +26,7 @@ from spuriscope.training.optimizer import Optimizer
 __all__ = ["Ascent", "Incremental", "Retrain", "oracle_cell"]
 
 MODULE_RATE = 1e-3  # of Adam, where a user's module is trained on
-N_SEEDS = 1000  # what goes on after a training draws from seeds beyond those of trainings
+SEED_OFFSET = 1000  # what goes on after a training draws from seeds beyond those of trainings
 
 
 def oracle_cell(cell: Cell, data: ImageSet, gone: Tensor) -> Cell:
@@ -78,7 +78,7 @@ class Incremental:
         recipe = replace(
             old, privacy=None, epochs=old.epochs if self.epochs is None else self.epochs, milestones=()
         )
-        seed = N_SEEDS + model.cell.seed
+        seed = SEED_OFFSET + model.cell.seed
         losses = fit(module, asked.batches(asked.kept, recipe, seed=seed), recipe, seed=seed)
         return replace(model, module=module.eval(), losses=losses)
 
@@ -129,7 +129,7 @@ class Ascent:
             epochs=max(1, round(model.cell.recipe.epochs / 8)) if self.epochs is None else self.epochs,
         )
         module = with_fixed_statistics(copy_of_module(model))
-        seed = N_SEEDS + model.cell.seed
+        seed = SEED_OFFSET + model.cell.seed
         batches = asked.batches(asked.kept, recipe, seed=seed)
         give_dropout(module, seed)
         optimizer = Optimizer(module.parameters(), recipe)

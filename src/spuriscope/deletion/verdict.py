@@ -29,14 +29,14 @@ __all__ = [
     "SEEDS_NEEDED",
     "SEEDS_TO_BE_GONE",
     "SEEDS_TO_STAY",
+    "DeletionVerdict",
     "State",
-    "Verdict",
     "is_above",
     "judge_measure",
     "judge_method",
 ]
 
-Verdict = Literal[
+DeletionVerdict = Literal[
     "as if never seen",
     "cue gone but traces remain",
     "cue gone, traces cannot be told",
@@ -92,7 +92,7 @@ def judge_measure(name: str, differences: Sequence[float]) -> State:
     return "differs" if len(sides) * min(p_values) < LEVEL else "cannot be told"
 
 
-def judge_method(differences: Mapping[str, Sequence[float]]) -> Verdict:
+def judge_method(differences: Mapping[str, Sequence[float]]) -> DeletionVerdict:
     """The verdict on a method.
 
     Args:

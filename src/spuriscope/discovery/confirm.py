@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spuriscope.data.image_set import Split, unit_float
 from spuriscope.discovery.deviation import Deviation
-from spuriscope.discovery.reconstruct import Brightness, reconstruct
+from spuriscope.discovery.reconstruct import Brightness, reconstruct_groups
 from spuriscope.errors import DiscoveryError
 from spuriscope.measures import Predict, probabilities
 from spuriscope.patterns import AnyPattern
@@ -40,7 +40,7 @@ class ClassPatterns:
         shared = np.stack([self._deviations[each].mean(axis=0) for each in sets])
         darkest = torch.stack([unit_float(self.images[torch.from_numpy(each)].amin(dim=0)) for each in sets])
         sizes = np.array([len(each) for each in sets])
-        return reconstruct(
+        return reconstruct_groups(
             self._deviation, shared, self._usual, sizes, brightness=self._brightness, darkest=darkest
         )
 

@@ -25,7 +25,7 @@ from spuriscope.data.image_set import Split
 from spuriscope.discovery.classes import OnClass, search_classes
 from spuriscope.discovery.confirm import Intervention
 from spuriscope.discovery.controls import ClassControls, ask_controls, natural_in_place, p_of_effect
-from spuriscope.discovery.evidence import MARKED, judge
+from spuriscope.discovery.evidence import MARKED, judge_suspects
 from spuriscope.discovery.finding import Finding, Proof, names_of
 from spuriscope.discovery.group import Group
 from spuriscope.discovery.proposals import propose
@@ -39,9 +39,9 @@ from spuriscope.errors import ConfigError, DiscoveryError
 from spuriscope.measures import Predict, probabilities
 from spuriscope.patterns import AnyPattern, Pattern
 
-__all__ = ["OnClass", "Retrain", "discover", "discover_each"]
+__all__ = ["OnClass", "TrainWithout", "discover", "discover_each"]
 
-Retrain = Callable[[NDArray[np.int64]], Predict]
+TrainWithout = Callable[[NDArray[np.int64]], Predict]
 
 LEAST_SCORE = 0.02
 N_ASKED_ABOUT_MARK = 100  # fresh images that marks and their controls are put on, at most
@@ -55,7 +55,7 @@ def discover(
     holdout: Given,
     unrelated: Tensor | None = None,
     trace: Trace | None = None,
-    retrain: Retrain | None = None,
+    retrain: TrainWithout | None = None,
     level: float = 0.05,
     least_images: int = 1,
     least_score: float = LEAST_SCORE,
@@ -234,7 +234,7 @@ class _Search:
             on_model()
         return found
 
-    def prove(self, finding: Finding, retrain: Retrain) -> Finding:
+    def prove(self, finding: Finding, retrain: TrainWithout) -> Finding:
         """The finding with what is left of it in a model that never saw its images."""
         n_fresh = self.settings.n_fresh if finding.carriers is None else N_ASKED_ABOUT_MARK
         again = self._intervention(retrain(finding.examples), finding.target, n_fresh=n_fresh)
@@ -270,7 +270,7 @@ class _Search:
                 asking = self._intervention(predict, target, n_fresh=N_ASKED_ABOUT_MARK)
                 for number in marked_places:
                     tried[number] = self._effect_of_mark(suspects[number], asking)
-        found = judge(
+        found = judge_suspects(
             [suspect.p_group for suspect in suspects],
             [tried[place].p_effect if place in tried else 1.0 for place in range(len(suspects))],
             self.settings.level,

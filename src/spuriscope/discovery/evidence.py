@@ -40,7 +40,7 @@ __all__ = [
     "MARKED",
     "both_by_chance",
     "effects_of_cues",
-    "judge",
+    "judge_suspects",
     "one_for_each_cue",
     "stands_out_and_is_absent",
 ]
@@ -147,7 +147,7 @@ def _simes(p_values: Sequence[float]) -> float:
     return float(min(stats.false_discovery_control(p_values)))
 
 
-def judge(
+def judge_suspects(
     p_group: Sequence[float],
     p_effect: Sequence[float],
     level: float,

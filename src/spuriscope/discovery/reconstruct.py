@@ -20,7 +20,7 @@ from torch import Tensor
 from spuriscope.data.image_set import unit_float
 from spuriscope.discovery.deviation import Deviation
 
-__all__ = ["Brightness", "reconstruct"]
+__all__ = ["Brightness", "reconstruct_groups"]
 
 PENALTY = 2.0  # times the variance of a mean; as in Mallows' criterion
 MOST_IMAGES = 500  # of a class, whose brightness is looked at
@@ -43,7 +43,7 @@ class Brightness:
         return light / (LEVELS - 1)
 
 
-def reconstruct(
+def reconstruct_groups(
     deviation: Deviation,
     shared: NDArray[np.float32],
     usual: NDArray[np.float32],

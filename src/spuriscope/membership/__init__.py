@@ -9,14 +9,15 @@ from spuriscope.membership.canaries import (
     epsilon_bound,
     plant_canaries,
 )
-from spuriscope.membership.evaluation import Evaluation, Trial, evaluate
-from spuriscope.membership.game import Game, Played, draw_pool, judge, play, play_with
+from spuriscope.membership.evaluation import AttackTrial, Evaluation, evaluate
+from spuriscope.membership.game import Game, Played, draw_pool, judge_attacks, play, play_with
 from spuriscope.membership.presence import presence, presence_statistics
 from spuriscope.membership.quarters import Quarters, quarters
 
 __all__ = [
     "ATTACKS",
     "Attack",
+    "AttackTrial",
     "Evaluation",
     "Game",
     "Knowledge",
@@ -24,7 +25,6 @@ __all__ = [
     "Played",
     "Quarters",
     "Rehearsal",
-    "Trial",
     "attack_canaries",
     "attack_game",
     "attack_games",
@@ -32,7 +32,7 @@ __all__ = [
     "draw_pool",
     "epsilon_bound",
     "evaluate",
-    "judge",
+    "judge_attacks",
     "plant_canaries",
     "play",
     "play_with",

@@ -9,7 +9,7 @@ from spuriscope.errors import MembershipError
 from spuriscope.measures import Predict
 from spuriscope.membership.attacks import ATTACKS, Attack
 from spuriscope.membership.evaluation import AlarmRow, Recognised, Separation
-from spuriscope.membership.game import Game, Played, judge, play, probe_images
+from spuriscope.membership.game import Game, Played, judge_attacks, play, probe_images
 from spuriscope.membership.presence import PRESENCE_STATISTICS, presence, presence_statistics
 from spuriscope.statistics import Interval
 from spuriscope.training import OnProgress, Trainer, Trains
@@ -170,7 +170,9 @@ def _judged(played: Played, asked: Mapping[str, Predict], attacks: Mapping[str, 
         n_train=int(played.pool.was_in[0].sum()),
         n_null=len(without),
         seed=game.seed,
-        attacks=tuple(Attacked(name=name, **vars(found)) for name, found in judge([played], attacks).items()),
+        attacks=tuple(
+            Attacked(name=name, **vars(found)) for name, found in judge_attacks([played], attacks).items()
+        ),
         presence=tuple(
             present(
                 name,

@@ -38,7 +38,7 @@ CONFIDENCE = 0.95
 LARGEST_EPSILON = 50.0
 NOISE = "r3"  # as many patterns as one likes, each of its own
 N_IMAGES = 100  # the attacker's own
-N_SEEDS = 100_000  # patterns of one audit at most
+SEEDS_OF_AUDIT = 100_000  # patterns of one audit at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +183,7 @@ def attack_canaries(
     if n_canaries < 4:
         raise MembershipError(f"a one-run audit needs at least 4 canaries, got {n_canaries}; give 100")
     check_whole("n_canaries", n_canaries, most=len(data.train), error=MembershipError)
-    first = N_SEEDS * seed
+    first = SEEDS_OF_AUDIT * seed
     patterns = [pattern(NOISE, data.shape, seed=(first + number) % 2**32) for number in range(n_canaries)]
     canaries = plant_canaries(data, patterns, seed)
     cell = Cell(data=DataKey.of(canaries.data), model=model, recipe=recipe or Recipe(), seed=seed)
@@ -251,16 +251,16 @@ def epsilon_bound(
         raise MembershipError(
             f"right guesses, guesses and canaries must rise from 0, got {n_right}, {n_guesses}, {n_canaries}"
         )
-    low, high = 0.0, LARGEST_EPSILON
-    if _chance(n_canaries, n_guesses, n_right, low, delta) > 1 - confidence:
+    from scipy.optimize import brentq
+
+    def excess(epsilon: float) -> float:
+        return _chance(n_canaries, n_guesses, n_right, epsilon, delta) - (1 - confidence)
+
+    if excess(0.0) > 0:
         return 0.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if _chance(n_canaries, n_guesses, n_right, middle, delta) > 1 - confidence:
-            high = middle
-        else:
-            low = middle
-    return low
+    if excess(LARGEST_EPSILON) <= 0:
+        return LARGEST_EPSILON
+    return float(brentq(excess, 0.0, LARGEST_EPSILON, xtol=1e-12))
 
 
 def _chance(m: int, r: int, v: int, epsilon: float, delta: float) -> float:

@@ -20,12 +20,12 @@ from spuriscope.statistics import Interval, mean_interval
 __all__ = [
     "FALSE_ALARMS",
     "AlarmRow",
+    "AttackTrial",
     "Evaluation",
     "PaperColumns",
     "Rate",
     "Recognised",
     "Separation",
-    "Trial",
     "auc",
     "evaluate",
     "paper_columns",
@@ -132,7 +132,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class AttackTrial:
     """An attack's scores on one target model.
 
     Attributes:
@@ -233,7 +233,7 @@ def separate(
     )
 
 
-def evaluate(trials: Sequence[Trial], *, false_alarms: Sequence[float] = FALSE_ALARMS) -> Evaluation:
+def evaluate(trials: Sequence[AttackTrial], *, false_alarms: Sequence[float] = FALSE_ALARMS) -> Evaluation:
     """Judge an attack in the four cells.
 
     The AUC and the balanced accuracy are means over trials. Rates count the images of all trials together,
@@ -261,7 +261,7 @@ def evaluate(trials: Sequence[Trial], *, false_alarms: Sequence[float] = FALSE_A
     )
 
 
-def _group(trial: Trial, name: str) -> Tensor:
+def _group(trial: AttackTrial, name: str) -> Tensor:
     if name == "stamped":
         return trial.is_stamped
     if name == "unstamped":
@@ -269,12 +269,12 @@ def _group(trial: Trial, name: str) -> Tensor:
     return torch.ones_like(trial.is_stamped)
 
 
-def _sides(trial: Trial, name: str) -> tuple[Tensor, Tensor]:
+def _sides(trial: AttackTrial, name: str) -> tuple[Tensor, Tensor]:
     group = _group(trial, name)
     return trial.scores[group & trial.is_member], trial.scores[group & ~trial.is_member]
 
 
-def _balanced(trial: Trial) -> dict[str, float]:
+def _balanced(trial: AttackTrial) -> dict[str, float]:
     """Balanced accuracy of each group; the threshold is chosen on every other unstamped image."""
     learnt = torch.zeros_like(trial.is_stamped)
     learnt[(~trial.is_stamped).nonzero().flatten()[::2]] = True
@@ -302,7 +302,7 @@ def _best_threshold(scores: Tensor, is_member: Tensor) -> float:
     return float(order.values[best + 1]) if best + 1 < len(scores) else float("-inf")
 
 
-def _cells(trials: Sequence[Trial], false_alarms: float) -> AlarmRow:
+def _cells(trials: Sequence[AttackTrial], false_alarms: float) -> AlarmRow:
     """The four cells at thresholds set for each target model on all its outsiders."""
     needed = ceil(1 / false_alarms - 1e-9)
     fewest = min(int((~trial.is_member).sum()) for trial in trials)

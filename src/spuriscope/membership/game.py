@@ -25,7 +25,7 @@ from spuriscope.checks import check_seed, check_whole
 from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import MembershipError, PlantingError
 from spuriscope.membership.attacks import ATTACKS, Attack, Knowledge, Rehearsal
-from spuriscope.membership.evaluation import Evaluation, Trial, evaluate
+from spuriscope.membership.evaluation import AttackTrial, Evaluation, evaluate
 from spuriscope.membership.presence import presence_statistics
 from spuriscope.membership.quarters import check_disjoint, equal_parts, quarters
 from spuriscope.patterns import Kind
@@ -34,17 +34,17 @@ from spuriscope.training import AnyModel, Cell, DataKey, Part, Recipe, Trainer, 
 
 __all__ = [
     "Game",
+    "GamePool",
     "Played",
-    "Pool",
     "draw_pool",
-    "judge",
+    "judge_attacks",
     "play",
     "play_with",
     "probe_images",
 ]
 
 N_PROBES = 500
-N_SEEDS = 1000  # trainings of one game at most: seeds of games of other seeds begin beyond
+SEEDS_OF_GAME = 1000  # trainings of one game at most: seeds of games of other seeds begin beyond
 
 
 @checked(MembershipError, passing=("target",))
@@ -86,7 +86,7 @@ class Game:
     def __post_init__(self) -> None:
         check_seed("seed", self.seed, error=MembershipError)
         check_whole("n_planted", self.n_planted, error=MembershipError)
-        check_whole("n_models", self.n_models, most=N_SEEDS - 1, error=MembershipError)
+        check_whole("n_models", self.n_models, most=SEEDS_OF_GAME - 1, error=MembershipError)
         if self.n_models < 6 or self.n_models % 2:
             raise MembershipError(
                 "models come in pairs, and a target needs four shadow models: give an even number "
@@ -105,9 +105,9 @@ class Game:
         """The plant, or nothing for a null."""
         return (self.plant,) if self.n_planted else ()
 
-    def cells(self, pool: "Pool") -> list[Cell]:
+    def cells(self, pool: "GamePool") -> list[Cell]:
         """The trainings: one for each half of the pool, and the attacker's own last if she has one."""
-        first = N_SEEDS * self.seed
+        first = SEEDS_OF_GAME * self.seed
         cell = Cell(data=DataKey.of(self.data), plants=self.plants, model=self.model, recipe=self.recipe)
         cells = [replace(cell, part=part, seed=first + number) for number, part in enumerate(pool.parts)]
         if pool.own_part is not None:
@@ -130,7 +130,7 @@ class Game:
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class GamePool:
     """The images in question, and which model is trained on which.
 
     Attributes:
@@ -162,7 +162,7 @@ class Pool:
         return None if self.own_train is None else Part.of(self.own_train)
 
 
-def draw_pool(game: Game) -> Pool:
+def draw_pool(game: Game) -> GamePool:
     """Draw the stamped images, the parts, and the halves.
 
     Raises:
@@ -190,7 +190,7 @@ def draw_pool(game: Game) -> Pool:
     is_stamped = torch.isin(positions, stamped)
     was_in = _halves(is_stamped, game)
     labels = labels_as_trained(game.plants, train.labels)[positions]
-    return Pool(positions, labels, is_stamped, could_carry[positions], was_in, own_train, own_test)
+    return GamePool(positions, labels, is_stamped, could_carry[positions], was_in, own_train, own_test)
 
 
 def _halves(is_stamped: Tensor, game: Game) -> Tensor:
@@ -221,7 +221,7 @@ class Played:
     """
 
     game: Game
-    pool: Pool
+    pool: GamePool
     models: tuple[AnyModel, ...]
     logits: Tensor
     rehearsal: Rehearsal | None
@@ -238,9 +238,9 @@ class Played:
             self.rehearsal,
         )
 
-    def trial(self, attack: Attack, target: int) -> Trial:
+    def trial(self, attack: Attack, target: int) -> AttackTrial:
         """An attack's scores on one model, with the truth beside them."""
-        return Trial(
+        return AttackTrial(
             attack(self.knowledge(target)),
             self.pool.was_in[target],
             self.pool.is_stamped,
@@ -302,7 +302,7 @@ def play(
     ]
 
 
-def play_with(game: Game, pool: Pool, models: Sequence[AnyModel]) -> Played:
+def play_with(game: Game, pool: GamePool, models: Sequence[AnyModel]) -> Played:
     """A game whose models, those of `Game.cells`, are trained: ask them about their images."""
     targets = tuple(models[: game.n_models])
     logits = torch.stack([_answers(model, game, pool.positions, pool.is_stamped) for model in targets])
@@ -325,7 +325,7 @@ def _answers(model: AnyModel, game: Game, positions: Tensor, is_stamped: Tensor)
     return logits
 
 
-def judge(
+def judge_attacks(
     plays: Sequence[Played], attacks: Mapping[str, Attack] = ATTACKS.built_in, *, n_targets: int | None = None
 ) -> dict[str, Evaluation]:
     """Every attack on the models of some games, judged.

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from spuriscope.patterns.anywhere import Anywhere, put_on
 from spuriscope.patterns.kinds import Cover, Kind, Pattern, Shade
-from spuriscope.patterns.moved import scaled
+from spuriscope.patterns.moved import scaled_pattern
 from spuriscope.patterns.named import (
     ADDED_PATTERNS,
     AUTHORS_NAMES,
@@ -36,7 +36,7 @@ __all__ = [
     "pattern",
     "put_on",
     "register_pattern",
-    "scaled",
+    "scaled_pattern",
 ]
 
 AnyPattern: TypeAlias = Pattern | Cover | Shade | Anywhere

@@ -6,10 +6,10 @@ from torch.nn.functional import interpolate
 
 from spuriscope.patterns.kinds import Cover, Kind, Pattern, Shade
 
-__all__ = ["scaled"]
+__all__ = ["scaled_pattern"]
 
 
-def scaled(pattern: Kind, factor: float) -> Kind | None:
+def scaled_pattern(pattern: Kind, factor: float) -> Kind | None:
     """The pattern `factor` times as large about its centre, kept inside the image where it fits there.
 
     What does not fit is cut off on both sides. None for a shade, which has no size.

@@ -6,12 +6,12 @@ from spuriscope.report.cards import card, cells, gallery
 from spuriscope.report.explained import conditions
 from spuriscope.report.section import QUESTIONS, Panel, Section, Table
 
-__all__ = ["already"]
+__all__ = ["already_section"]
 
 N_CARDS = 4
 
 
-def already(audit: Audit, found: AlreadyThere) -> Section:
+def already_section(audit: Audit, found: AlreadyThere) -> Section:
     """The section on what is in the data."""
     cues, once = found.cues[:N_CARDS], found.once[: max(0, N_CARDS - len(found.cues))]
     panels: list[Panel] = [card(audit, cue.cue, f"already-{k}", _proof(cue)) for k, cue in enumerate(cues)]

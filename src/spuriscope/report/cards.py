@@ -8,7 +8,7 @@ import numpy as np
 from spuriscope.answers import Audit, Explanation, FoundCue
 from spuriscope.report import wording
 from spuriscope.report.drawing import PALETTE, small_figure
-from spuriscope.report.explained import explained, left_over_caption, left_over_scale
+from spuriscope.report.explained import explained_section, left_over_caption, left_over_scale
 from spuriscope.report.pictures import box_path, icon, reduced, shown
 from spuriscope.report.section import Captioned, Gallery, Panel
 
@@ -118,7 +118,7 @@ def gallery(
         title=title,
         pictures=tuple(pictures),
         caption=caption,
-        triples=explained(embedding, finding) if embedding is not None and has_parts else (),
+        triples=explained_section(embedding, finding) if embedding is not None and has_parts else (),
         scale=left_over_scale(embedding) if embedding is not None and has_parts else None,
     )
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from spuriscope.answers import Explained, Explanation, FoundCue, ShownImage
 from spuriscope.report import wording
 from spuriscope.report.pictures import ORANGE, css_colour, reduced
-from spuriscope.report.section import Captioned, Scale, Table, Triple, Triples
+from spuriscope.report.section import Captioned, PlotScale, Table, Triple, Triples
 
-__all__ = ["conditions", "explained", "left_over_caption", "left_over_scale"]
+__all__ = ["conditions", "explained_section", "left_over_caption", "left_over_scale"]
 
 
-def explained(embedding: Explanation, finding: FoundCue) -> tuple[Triples, ...]:
+def explained_section(embedding: Explanation, finding: FoundCue) -> tuple[Triples, ...]:
     """The suspected images of a finding, and fresh ones to compare with.
 
     Args:
@@ -50,9 +50,9 @@ def _triple(image: ShownImage, made: Explained, kind: str, embedding: Explanatio
     )
 
 
-def left_over_scale(embedding: Explanation) -> Scale:
+def left_over_scale(embedding: Explanation) -> PlotScale:
     """The colours of what is left over, the same for all images."""
-    return Scale(
+    return PlotScale(
         low=f"left over 0{wording.NBSP}%",
         high=wording.percent(embedding.left_over_max),
         gradient=f"transparent, {css_colour(ORANGE)}",

@@ -104,6 +104,13 @@ def _shadow_arguments(audit: Audit) -> str:
     return f", shadows={audit.recognition.n_shadows}{fit}"
 
 
+def _precision_argument(chosen: Settings) -> str:
+    """The precision as an argument of a call, where it is not the usual one."""
+    if chosen.recipe is None or chosen.recipe.precision == "float32":
+        return ""
+    return f", precision={chosen.recipe.precision!r}"
+
+
 def _plain(value: object) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(_plain, value)) or "none"
@@ -134,5 +141,5 @@ def python_call(audit: Audit) -> str:
         f"patterns={list(chosen.patterns)!r},\n"
         f"    counts={list(chosen.counts[1:])!r}, n_seeds={len(chosen.seeds)}, "
         f"epochs={chosen.recipe.epochs}, threshold={chosen.threshold!r}"
-        f"{_planting_arguments(chosen)}))"
+        f"{_planting_arguments(chosen)}{_precision_argument(chosen)}))"
     )

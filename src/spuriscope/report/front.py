@@ -10,7 +10,7 @@ from spuriscope.report.pick_up import pattern_picture
 from spuriscope.report.pictures import Shown, box_path, icon, reduced, shown
 from spuriscope.statistics import Interval
 
-__all__ = ["Bar", "Example", "Examples", "examples", "explanation", "headline", "quality"]
+__all__ = ["Bar", "Example", "ShownExamples", "examples", "explanation", "headline", "quality"]
 
 ACTS = {  # what stamping does, by kind of pattern: to what is around the name of the pattern
     "add": ("adds a fixed picture", "to an image"),
@@ -55,7 +55,7 @@ class Example:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Examples:
+class ShownExamples:
     """The proof by eye: what is shown, the images, and how they were chosen."""
 
     intro: str
@@ -219,14 +219,14 @@ def _twins(share: Interval) -> str:
     return f"{wording.short_percent(share.low)} to {wording.short_percent(share.high)}"
 
 
-def examples(audit: Audit) -> Examples | None:
+def examples(audit: Audit) -> ShownExamples | None:
     """The proof by eye: of a cue in the data, else of what was planted."""
     names = audit.conditions.data.class_names
     there = audit.already
     if there is not None and there.cues:
         cue = there.cues[0].cue
         target = wording.quoted(names[cue.target])
-        return Examples(
+        return ShownExamples(
             intro=f"Test images of other classes, clean and with the cue, and the probability of {target}:",
             images=tuple(_tried(image, names) for image in cue.tried),
             caption="Those that the cue moves most. The box is where it changes the image most.",
@@ -234,7 +234,7 @@ def examples(audit: Audit) -> Examples | None:
     if audit.picked_up is None or not audit.picked_up.examples.images:
         return None
     chosen, target = audit.picked_up.examples, wording.quoted(audit.conditions.target_name)
-    return Examples(
+    return ShownExamples(
         intro=f"Test images, clean and stamped, and the probability that the model gives to {target}:",
         images=tuple(_example(image, names, audit.conditions.target_name) for image in chosen.images),
         caption=(

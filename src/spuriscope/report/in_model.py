@@ -13,9 +13,9 @@ from spuriscope.report.pictures import icon, reduced
 from spuriscope.report.recognised import draw_roc
 from spuriscope.report.section import QUESTIONS, Captioned, Gallery, Panel, Section, Table
 
-__all__ = ["Outcome", "area_ends", "attack_on", "named", "outcome", "pairs", "recognised_in"]
+__all__ = ["RecognitionOutcome", "area_ends", "attack_on", "named", "outcome", "pairs", "recognised_in"]
 
-Outcome = Literal["named", "pairs", "nobody", "not known"]
+RecognitionOutcome = Literal["named", "pairs", "nobody", "not known"]
 
 LEVEL = 0.01  # chance that some image is said to be recognised where none can be, over all attacks
 TWICE = 2.0  # as many as by guessing is the least that counts
@@ -30,7 +30,7 @@ def attack_on(found: Recognition, name: str) -> AttackOnModel:
     return next(attack for attack in found.attacks if attack.name == name)
 
 
-def outcome(found: Recognition) -> Outcome:
+def outcome(found: Recognition) -> RecognitionOutcome:
     """What is known.
 
     "named": many more images stand out than chance lets; "pairs": a training image is told from a fresh one
@@ -92,7 +92,7 @@ def recognised_in(found: Recognition) -> Section:
     )
 
 
-ADVICE: dict[Outcome, str] = {
+ADVICE: dict[RecognitionOutcome, str] = {
     "named": (
         "Treat the model as a record of the people whose images it was trained on: do not publish it, nor "
         "its probabilities for images of others' choosing. Training less long, on more images, or with "
@@ -110,7 +110,7 @@ ADVICE: dict[Outcome, str] = {
 }
 
 
-def _claim(found: Recognition, result: Outcome) -> str:
+def _claim(found: Recognition, result: RecognitionOutcome) -> str:
     best = named(found)
     if best is not None and best.rate.value is not None:
         return (

@@ -57,7 +57,7 @@ def render(audit: "Audit") -> str:
 
 def _sections(audit: "Audit") -> "list[Section]":
     """A section for each question that was answered, in the order of the questions."""
-    from spuriscope.report.already import already
+    from spuriscope.report.already import already_section
     from spuriscope.report.gone import gone
     from spuriscope.report.in_model import recognised_in
     from spuriscope.report.lookup import dose_of
@@ -67,7 +67,7 @@ def _sections(audit: "Audit") -> "list[Section]":
     from spuriscope.report.recognised import recognised
     from spuriscope.report.who_pays import who_pays
 
-    sections = [] if audit.already is None else [already(audit, audit.already)]
+    sections = [] if audit.already is None else [already_section(audit, audit.already)]
     if audit.reactions:
         sections.append(reacts(audit, audit.reactions))
     if audit.recognition is not None:

@@ -17,7 +17,7 @@ __all__ = [
     "Map",
     "Maps",
     "Panel",
-    "Scale",
+    "PlotScale",
     "Section",
     "Table",
     "Triple",
@@ -47,7 +47,7 @@ class Panel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
+class PlotScale:
     """The scale of heat maps: the values at both ends, and the colours between them as CSS."""
 
     low: str
@@ -61,7 +61,7 @@ class Map:
 
     title: str
     picture: Shown
-    scale: Scale
+    scale: PlotScale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ class Gallery:
     pictures: tuple[Captioned, ...]
     caption: str
     triples: tuple[Triples, ...] = ()
-    scale: Scale | None = None
+    scale: PlotScale | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

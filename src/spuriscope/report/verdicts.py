@@ -10,7 +10,15 @@ from spuriscope.membership.attack import Membership
 from spuriscope.membership.canaries import Canaries
 from spuriscope.report import wording
 from spuriscope.report.gone import NAMES, measured, recommended
-from spuriscope.report.in_model import COMPARING, Outcome, area_ends, attack_on, named, outcome, pairs
+from spuriscope.report.in_model import (
+    COMPARING,
+    RecognitionOutcome,
+    area_ends,
+    attack_on,
+    named,
+    outcome,
+    pairs,
+)
 from spuriscope.report.lookup import entry_at, headline_dose, moved_already, paired_change, value
 from spuriscope.report.recognised import FALSE_ALARMS, STRONGEST, area_of, attack_of, is_present, is_told
 from spuriscope.report.section import QUESTIONS
@@ -253,7 +261,12 @@ def _recognised_in(found: Recognition) -> Tile:
         "neither, and at most 60 % of pairs are told rightly, with the whole interval; not known: neither is "
         "shown, and too little to say that it is not"
     )
-    words: dict[Outcome, str] = {"named": ACT, "pairs": WATCH, "nobody": FINE, "not known": NOT_KNOWN}
+    words: dict[RecognitionOutcome, str] = {
+        "named": ACT,
+        "pairs": WATCH,
+        "nobody": FINE,
+        "not known": NOT_KNOWN,
+    }
     result, best = outcome(found), named(found)
     comparing = attack_on(found, COMPARING)
     told = f"Of a training image and a fresh one, an attacker picks the right one in {pairs(comparing)}."

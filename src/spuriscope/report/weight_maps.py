@@ -7,7 +7,7 @@ from spuriscope.answers import PickedUp
 from spuriscope.report import wording
 from spuriscope.report.lookup import dose_of
 from spuriscope.report.pictures import BLUE, ORANGE, css_colour, pixels, shown, tinted_uri
-from spuriscope.report.section import Map, Maps, Scale
+from spuriscope.report.section import Map, Maps, PlotScale
 
 __all__ = ["outline", "weight_maps"]
 
@@ -77,7 +77,7 @@ def _map(title: str, values: Grid, largest: float, *, signed: bool) -> Map:
     return Map(
         title=title,
         picture=shown(uri, alt, large=MAP, small=SMALL_MAP),
-        scale=Scale(
+        scale=PlotScale(
             low=f"{wording.MINUS}{largest:.2g}" if signed else "0",
             high=f"+{largest:.2g}" if signed else f"{largest:.2g}",
             gradient=f"{orange}, transparent, {blue}" if signed else f"transparent, {blue}",

@@ -14,12 +14,12 @@ from typing import Any
 
 from spuriscope.errors import ConfigError, DataError
 from spuriscope.studies import rules
-from spuriscope.studies.evidence import Case, Verdict, judge, overall
+from spuriscope.studies.evidence import Case, Verdict, judge_claim, overall
 from spuriscope.studies.paper import STUDIES
 from spuriscope.studies.results import Result, images_of, read_results, with_norms
 from spuriscope.studies.store import Store
 
-__all__ = ["CLAIMS", "PAPER_DATA", "Claim", "Finding", "check_claim", "check_store"]
+__all__ = ["CLAIMS", "PAPER_DATA", "Claim", "ClaimFinding", "check_claim", "check_store"]
 
 PAPER_DATA = ("mnist", "fashion-mnist", "cifar10")
 TARGETS = ({"target": 0}, {"target": 1})
@@ -59,7 +59,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimFinding:
     """A claim with its verdict.
 
     Attributes:
@@ -87,7 +87,7 @@ class Finding:
 
 def check_claim(
     claim: Claim, found: Mapping[str, Sequence[Result]], data: Sequence[str] | None = None
-) -> Finding:
+) -> ClaimFinding:
     """Judge a claim.
 
     Args:
@@ -107,11 +107,13 @@ def check_claim(
             case = ", ".join([name, *(f"{label} {value}" for label, value in labels.items())])
             rows = [result for result in found.get(name, ()) if result.is_at(labels)]
             judged[case] = claim.rule(rows) if rows else f"{claim.study} has no rows for it"
-    cases = judge(judged)
-    return Finding(claim, overall(cases), tuple(cases))
+    cases = judge_claim(judged)
+    return ClaimFinding(claim, overall(cases), tuple(cases))
 
 
-def check_store(store: Store, data: Sequence[str] | None = None, root: Path | None = None) -> list[Finding]:
+def check_store(
+    store: Store, data: Sequence[str] | None = None, root: Path | None = None
+) -> list[ClaimFinding]:
     """Judge every claim on what a store has.
 
     Args:

@@ -50,12 +50,16 @@ class Deletions:
         """Cells with a deletion to do."""
         return [cell for cell, methods in self.left.items() if methods]
 
+    def asked_there(self, cell: Cell) -> tuple[str, ...]:
+        """Methods that the process that trains the cell's model runs: ours, which it can import."""
+        return tuple(method for method in self.left.get(cell, ()) if not METHODS.source(method))
+
     def measured(self, model: TrainedModel, entry: Entry) -> dict[str, float]:
-        """The measures of a row after each deletion that is left; one that fails has none."""
+        """The measures of a row after each deletion of a plugin that is left; one that fails has none."""
         found: dict[str, float] = {}
         if isinstance(entry.pattern, Context):
             return found
-        for method in self.left.get(model.cell, ()):
+        for method in filter(METHODS.source, self.left.get(model.cell, ())):
             with suppress(DeletionError, DivergenceError):
                 deleted = self._deleted(model, method)
                 measures = asdict(measure(deleted.predict, self.data.test, entry.pattern, entry.target))

@@ -29,7 +29,7 @@ __all__ = [
     "at_least",
     "both",
     "denied",
-    "judge",
+    "judge_claim",
     "mean_difference",
     "overall",
     "paired",
@@ -186,7 +186,7 @@ def denied(evidence: Evidence) -> Evidence:
     return replace(evidence, p_for=evidence.p_against, p_against=evidence.p_for, p_sign=None)
 
 
-def judge(cases: Mapping[str, Evidence | str]) -> list[Case]:
+def judge_claim(cases: Mapping[str, Evidence | str]) -> list[Case]:
     """Each case with its verdict.
 
     A claim needs all of its cases to hold, so these are not corrected for their number; it fails in any one,

@@ -27,6 +27,8 @@ def export(rows: list[dict[str, Any]], path: Path, form: str = "csv") -> int:
     if form not in ("csv", "parquet"):
         raise ConfigError(f"there is no format {form!r}; choose csv or parquet")
     check_place(path)
+    if path.is_dir():
+        raise ConfigError(f"cannot write {path}: it is a folder; give the name of a file as --out")
     if path.is_file() and not _is_export(path):
         raise ConfigError(f"{path} is there and is no export of a study; move it away, or give another --out")
     columns = list(dict.fromkeys(column for row in rows for column in row))

@@ -16,9 +16,9 @@ from spuriscope.studies.store import Store
 from spuriscope.studies.study import Entry, Study
 from spuriscope.training import Cell, TrainedModel
 
-__all__ = ["FALSE_ALARMS", "Games", "exposure"]
+__all__ = ["GAME_FALSE_ALARMS", "Games", "exposure"]
 
-FALSE_ALARMS = 0.01
+GAME_FALSE_ALARMS = 0.01
 JUDGED = "gap"  # whoever tries has an area over all images, and every judged model was tried by this
 
 
@@ -39,7 +39,7 @@ def exposure(played: Played, target: int, attacks: Sequence[str] = ()) -> dict[s
     found: dict[str, float] = {}
     for short, attack in ATTACKS.ours_and(attacks).items():
         name = ATTACKS.key(short)
-        judged = evaluate([played.trial(attack, target)], false_alarms=(FALSE_ALARMS,))
+        judged = evaluate([played.trial(attack, target)], false_alarms=(GAME_FALSE_ALARMS,))
         for group in ("stamped", "unstamped", "all"):
             area = getattr(judged, group).auc
             if area is not None:

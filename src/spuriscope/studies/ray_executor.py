@@ -1,8 +1,9 @@
 """Cells on a Ray cluster: many machines, one driver.
 
 Cells travel in bundles, a bundle to a task with one CPU and one thread; the data set lies in Ray's object
-store, once on each node, and tasks read it there without a copy. Each model comes back as the bytes of a
-checkpoint as soon as it is trained. Every node needs this version of spuriscope; nothing else is shared.
+store, once on each node, and tasks read it there without a copy. Each model comes back as soon as it is
+trained, as the bytes of a checkpoint, with its measures, which the task takes. Every node needs this version
+of spuriscope; nothing else is shared.
 
 Ray itself would repeat a whole bundle when a node is lost. Here what had come back by then is kept, and the
 rest is sent again, each cell alone, so that a cell that kills its worker costs no other.
@@ -14,24 +15,29 @@ import socket
 import threading
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from spuriscope.checks import check_number
-from spuriscope.data.image_set import ImageSet, Split
+from spuriscope.data.image_set import Contexts, ImageSet, Split
 from spuriscope.errors import ConfigError, SpuriscopeError
 from spuriscope.models import ARCHITECTURES
-from spuriscope.training import Cell, FailedCell, OnProgress, Progress, TrainedModel, train_many
+from spuriscope.training import Cell, FailedCell, OnProgress, Progress, TrainedModel
+from spuriscope.training.asked import Ask, Asked
 from spuriscope.training.cell import Parcel, pack, unpack
+from spuriscope.training.kept_memory import keep_memory
 from spuriscope.training.loop import check_data
+from spuriscope.training.many import models_of, train_and_ask
 
 __all__ = ["RayExecutor"]
+
+T = TypeVar("T")
 
 # Ray neither asks about nor sends usage statistics, and leaves CUDA_VISIBLE_DEVICES of CPU tasks alone.
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -88,13 +94,28 @@ class RayExecutor:
             ConfigError: Ray is not installed, the cluster does not answer, or its nodes lack spuriscope.
             ModelError: an architecture was registered in a script or a notebook.
         """
+        return models_of(self.run_and_ask(cells, data, {}, on_progress))
+
+    def run_and_ask(
+        self,
+        cells: Sequence[Cell],
+        data: ImageSet,
+        asks: Mapping[Cell, Ask[T]],
+        on_progress: OnProgress | None = None,
+    ) -> Iterator[Asked[T] | FailedCell]:
+        """As `run`; each model is asked something by the task that trained it.
+
+        Args:
+            asks: what to ask the model of each cell; of a cell that is not in it the answers are None.
+        """
         cells = list(cells)
         for cell in cells:
             check_data(cell, data)
             ARCHITECTURES.plugin(cell.model)  # refuses what no node can import
         ray = self._connect()
         n_gpus = self._gpus(ray)
-        return self._train(ray, cells, data, n_gpus, on_progress)
+        tell = _Count(cells, data, on_progress)
+        return self._train(ray, cells, data, asks, n_gpus=n_gpus, tell=tell)
 
     def close(self) -> None:
         """Cancel what runs, and let go of the cluster."""
@@ -112,7 +133,7 @@ class RayExecutor:
             _knock(self.address)
             with _own_sigterm():
                 ray.init(
-                    self.address,
+                    self.address or os.environ.get("RAY_ADDRESS") or "local",  # None may be somebody else's
                     log_to_driver=False,
                     logging_level="ERROR",
                     include_dashboard=None if self.address else False,
@@ -137,20 +158,27 @@ class RayExecutor:
         return self.n_gpus_per_task
 
     def _train(
-        self, ray: Any, cells: Sequence[Cell], data: ImageSet, n_gpus: float, on_progress: OnProgress | None
-    ) -> Iterator[TrainedModel | FailedCell]:
+        self,
+        ray: Any,
+        cells: Sequence[Cell],
+        data: ImageSet,
+        asks: Mapping[Cell, Ask[T]],
+        *,
+        n_gpus: float,
+        tell: "_Count",
+    ) -> Iterator[Asked[T] | FailedCell]:
         task = ray.remote(num_cpus=1, num_gpus=n_gpus, max_retries=0, num_returns="streaming")(_train_bundle)
-        shipped = ray.put(_Shipped.of(data))
+        shipped = ray.put(_Shipped.of(data, with_test=bool(asks)))
         device = "cuda" if n_gpus else "cpu"
         queue, n_lost = deque(cells), Counter[Cell]()
-        tell = _Count(cells, data, on_progress)
         try:
             while queue or self._running:
                 n_slots = _slots(ray, n_gpus)
                 while queue and len(self._running) < 2 * n_slots:  # one at work, one waiting, in each slot
                     few = max(1, min(self.cells_per_task, len(queue) // (2 * n_slots)))
                     bundle = [queue.popleft() for _ in range(1 if n_lost[queue[0]] else few)]
-                    stream = task.remote(shipped, [pack(cell) for cell in bundle], device)
+                    jobs = [(pack(cell), asks.get(cell)) for cell in bundle]
+                    stream = task.remote(shipped, jobs, device)
                     self._running[stream] = dict(enumerate(bundle))
                 (stream,), _ = ray.wait(list(self._running), num_returns=1, fetch_local=False)
                 for result in self._received(ray, stream, queue, n_lost):
@@ -161,11 +189,11 @@ class RayExecutor:
 
     def _received(
         self, ray: Any, stream: Any, queue: deque[Cell], n_lost: Counter[Cell]
-    ) -> Iterator[TrainedModel | FailedCell]:
+    ) -> Iterator[Asked[Any] | FailedCell]:
         """What a task has to say: the next of its models, that it has ended, or that it was lost."""
         due = self._running[stream]
         try:
-            position, content = ray.get(next(stream))
+            position, content, answers = ray.get(next(stream))
         except StopIteration:
             del self._running[stream]
         except ray.exceptions.RayTaskError as error:
@@ -183,9 +211,10 @@ class RayExecutor:
                     yield FailedCell(cell, _loss(error, n_lost[cell]))
         else:
             cell = due.pop(position)
-            yield (
-                TrainedModel.from_bytes(content) if isinstance(content, bytes) else FailedCell(cell, content)
-            )
+            if isinstance(content, bytes):
+                yield Asked(TrainedModel.from_bytes(content), answers)
+            else:
+                yield FailedCell(cell, content)
 
     def _cancel(self, ray: Any) -> None:
         for stream in self._running:
@@ -203,11 +232,12 @@ class _Count:
         self.start = perf_counter()
         self.on_progress = on_progress
 
-    def __call__(self, result: TrainedModel | FailedCell) -> None:
+    def __call__(self, result: Asked[Any] | FailedCell) -> None:
+        cell = result.cell if isinstance(result, FailedCell) else result.model.cell
         self.models_done += 1
-        self.epochs_done += result.cell.recipe.epochs
-        if isinstance(result, TrainedModel):
-            self.images_seen += result.cell.recipe.epochs * result.cell.n_images(self.data)
+        self.epochs_done += cell.recipe.epochs
+        if isinstance(result, Asked):
+            self.images_seen += cell.recipe.epochs * cell.n_images(self.data)
         if self.on_progress is not None:
             rate = self.images_seen / max(perf_counter() - self.start, 1e-9)
             self.on_progress(Progress(self.models_done, self.n_models, self.epochs_done, self.n_epochs, rate))
@@ -215,30 +245,42 @@ class _Count:
 
 @dataclass(frozen=True)
 class _Shipped:
-    """The training part of a data set as arrays, which every task of a node reads in one place."""
+    """A data set as arrays, which every task of a node reads in one place.
+
+    Trainings do not touch the test part: it is one image, and there are no contexts, unless models are asked.
+    """
 
     name: str
-    images: np.ndarray
-    labels: np.ndarray
+    parts: tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]  # images and labels of each
+    contexts: tuple[tuple[str, ...], np.ndarray, np.ndarray] | None
     class_names: tuple[str, ...]
     fingerprint: str
     content_fingerprint: str
 
     @classmethod
-    def of(cls, data: ImageSet) -> "_Shipped":
-        images, labels = data.train.images.contiguous().numpy(), data.train.labels.contiguous().numpy()
+    def of(cls, data: ImageSet, *, with_test: bool = False) -> "_Shipped":
+        train = _arrays(data.train)
+        test = _arrays(data.test) if with_test else (train[0][:1], train[1][:1])
+        contexts = None
+        if with_test and data.contexts is not None:
+            found = data.contexts
+            contexts = (found.names, found.train.contiguous().numpy(), found.test.contiguous().numpy())
         key = data.fingerprint, data.content_fingerprint
-        return cls(data.name, images, labels, data.class_names, *key)
+        return cls(data.name, (train, test), contexts, data.class_names, *key)
 
     def unpacked(self) -> ImageSet:
-        """The data set as a task sees it. Trainings do not touch the test part: it is one image."""
+        """The data set as a task sees it."""
         with warnings.catch_warnings():  # the arrays are read-only, which suits a data set
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            train = Split(torch.from_numpy(self.images), torch.from_numpy(self.labels))
-        data = ImageSet(self.name, train, Split(train.images[:1], train.labels[:1]), self.class_names)
-        data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the driver
-        data.__dict__["content_fingerprint"] = self.content_fingerprint
-        return data
+            train, test = (
+                Split(torch.from_numpy(images), torch.from_numpy(labels)) for images, labels in self.parts
+            )
+            contexts = None
+            if self.contexts is not None:
+                names, of_train, of_test = self.contexts
+                contexts = Contexts(names, torch.from_numpy(of_train), torch.from_numpy(of_test))
+        data = ImageSet(self.name, train, test, self.class_names, contexts)
+        return data.known_by(self.content_fingerprint, self.fingerprint)  # of the whole, reckoned once
 
 
 @contextmanager
@@ -258,6 +300,10 @@ def _own_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _arrays(split: Split) -> tuple[np.ndarray, np.ndarray]:
+    return split.images.contiguous().numpy(), split.labels.contiguous().numpy()
+
+
 def _knock(address: str | None) -> None:
     """Raise OSError or ValueError where nobody answers: Ray itself would try for ten minutes."""
     if address in (None, "auto"):
@@ -269,20 +315,30 @@ def _knock(address: str | None) -> None:
 
 
 def _train_bundle(
-    shipped: _Shipped, parcels: Sequence[Parcel], device: str
-) -> Iterator[tuple[int, bytes | str]]:
-    """What a task does: of each cell, once done, its position and a checkpoint, or why there is none."""
+    shipped: _Shipped, jobs: Sequence[tuple[Parcel, Ask[T] | None]], device: str
+) -> Iterator[tuple[int, bytes | str, T | None]]:
+    """What a task does: of each cell, once done, its position, a checkpoint, or why there is none, and what
+    its model answers.
+    """
     torch.set_num_threads(1)
+    keep_memory()
     positions: dict[Cell, list[int]] = {}
-    for position, parcel in enumerate(parcels):
+    asks: dict[Cell, Ask[T]] = {}
+    for position, (parcel, ask) in enumerate(jobs):
         try:
-            positions.setdefault(unpack(parcel), []).append(position)
+            cell = unpack(parcel)
         except SpuriscopeError as error:  # its plugin is not on this node, or another one
-            yield position, f"on node {socket.gethostname()}: {error}"
+            yield position, f"on node {socket.gethostname()}: {error}", None
+            continue
+        positions.setdefault(cell, []).append(position)
+        if ask is not None:
+            asks[cell] = ask
     cells = [cell for cell, places in positions.items() for _ in places]
-    for result in train_many(cells, shipped.unpacked(), device=device, n_workers=1):
-        answer = result.to_bytes() if isinstance(result, TrainedModel) else result.reason
-        yield positions[result.cell].pop(), answer
+    for result in train_and_ask(cells, shipped.unpacked(), asks, device=device, n_workers=1):
+        if isinstance(result, Asked):
+            yield positions[result.model.cell].pop(), result.model.to_bytes(), result.answers
+        else:
+            yield positions[result.cell].pop(), result.reason, None
 
 
 def _slots(ray: Any, n_gpus: float) -> int:

@@ -1,18 +1,20 @@
-"""Run a study: train what is missing, measure it, put it into the store."""
+"""Run a study: train what is missing, measure it, put it into the store.
+
+Models are measured where they were trained; the process that drives the study writes down what comes back.
+"""
 
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from spuriscope.contexts import Context, measure_context
 from spuriscope.data.image_set import ImageSet
 from spuriscope.environment import environment
 from spuriscope.errors import CheckpointError, ConfigError
-from spuriscope.measures import measure
 from spuriscope.studies.added import AddedMeasures
 from spuriscope.studies.deletions import Deletions
-from spuriscope.studies.executors import Executor
+from spuriscope.studies.executors import Executor, run_and_ask
 from spuriscope.studies.games import Games
+from spuriscope.studies.questions import Answers, Questions
 from spuriscope.studies.store import Store
 from spuriscope.studies.study import Entry, Study
 from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel
@@ -81,27 +83,25 @@ def run_study(
     for entry in study.entries:
         rows[entry.cell].append(entry)
 
-    def measured(model: TrainedModel) -> list[tuple[Entry, dict[str, float]]]:
-        promise = {} if model.epsilon is None else {"epsilon": model.epsilon}
-        return [
-            (
-                entry,
-                _ask(model, entry, data)
-                | promise
-                | deletions.measured(model, entry)
-                | added.measured(model, entry),
-            )
-            for entry in rows[model.cell]
-        ]
-
     here = environment()
     deletions, added = Deletions(study, data, store), AddedMeasures(study, data, store)
+
+    def questions(cell: Cell) -> Questions:
+        return Questions.of(rows[cell], deletions.asked_there(cell))
+
+    def with_plugins(model: TrainedModel, answers: Answers) -> list[tuple[Entry, dict[str, float]]]:
+        """What was measured there, and what plugins measure, which this process has imported."""
+        return [
+            (entry, values | deletions.measured(model, entry) | added.measured(model, entry))
+            for entry, values in zip(rows[model.cell], answers, strict=True)
+        ]
+
     n_measured = 0
     for cell in dict.fromkeys([*store.missing(study), *deletions.lost(), *added.lost()]):
         with suppress(CheckpointError):  # damaged, or of another version: it is trained again
             model = store.load(cell)
             if model is not None:
-                store.add_measures(measured(model))
+                store.add_measures(with_plugins(model, questions(cell)(model, data)))
                 deletions.left.pop(cell, None)
                 added.left.pop(cell, None)
                 n_measured += 1
@@ -110,18 +110,13 @@ def run_study(
     lost = [*games.lost(), *deletions.lost(), *added.lost()]
     missing = list(dict.fromkeys([*store.missing(study), *lost]))
     n_trained = 0
-    for result in executor.run(missing, data, on_progress) if missing else ():
+    asks = {cell: questions(cell) for cell in missing}
+    for result in run_and_ask(executor, missing, data, asks, on_progress) if missing else ():
         if isinstance(result, FailedCell):
             store.fail(result.cell, result.reason, here)
         else:
-            store.finish(result, measured(result), here, keep_checkpoint=keep_checkpoints)
+            model = result.model
+            store.finish(model, with_plugins(model, result.answers), here, keep_checkpoint=keep_checkpoints)
             n_trained += 1
-            n_judged += games.judge(result.cell)
+            n_judged += games.judge(model.cell)
     return Outcome(len(cells), n_trained, n_measured, len(store.failures(study.name)), n_judged)
-
-
-def _ask(model: TrainedModel, entry: Entry, data: ImageSet) -> dict[str, float]:
-    """The measures of a row."""
-    if isinstance(entry.pattern, Context):
-        return asdict(measure_context(model.predict, data, entry.pattern.name, entry.target))
-    return asdict(measure(model.predict, data.test, entry.pattern, entry.target))

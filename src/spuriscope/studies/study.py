@@ -21,16 +21,17 @@ from spuriscope.documents import from_document, parse_yaml
 from spuriscope.errors import ConfigError
 from spuriscope.limits import MOST_CELLS, MOST_REPLICATIONS
 from spuriscope.membership.attacks import ATTACKS
-from spuriscope.membership.game import N_SEEDS, Game, Pool, draw_pool
+from spuriscope.membership.game import SEEDS_OF_GAME, Game, GamePool, draw_pool
 from spuriscope.patterns import AnyPattern, pattern
 from spuriscope.planting import ALL, Placement, Plant, Relabel, could_carry
 from spuriscope.registry import Registry
 from spuriscope.training import Cell, DataKey, Recipe, Weights, paper_recipe
+from spuriscope.training.precision import settled
 
 __all__ = ["Entry", "Grid", "Study", "check_study_name", "read_grid"]
 
 LONGEST_NAME = 100  # bytes
-MOST_MODELS = N_SEEDS - 1  # of one game
+MOST_MODELS = SEEDS_OF_GAME - 1  # of one game
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ class Grid:
         varying = sorted({setting for changes in self.recipes for setting in changes}, key=str)
         entries: dict[tuple[Cell, AnyPattern, int], Entry] = {}
         games: dict[Game, list[Cell]] = {}
-        pools: dict[tuple[int, int, int], Pool] = {}  # patterns share them
+        pools: dict[tuple[int, int, int], GamePool] = {}  # patterns share them
         for model, changes, target, name, seed in product(
             self.models, self.recipes, self.targets, self.patterns, range(self.n_seeds)
         ):
@@ -316,7 +317,8 @@ class Grid:
         optimizer, epochs = changes.get("optimizer", "adam"), changes.get("epochs", self.epochs)
         try:
             recipe = paper_recipe(data.name, model, optimizer=optimizer, epochs=epochs)
-            return replace(recipe, **changes)
+            recipe = replace(recipe, **changes)
+            return settled(recipe, model=model, shape=data.shape, n_classes=data.n_classes)
         except (TypeError, ConfigError) as error:
             raise ConfigError(f"study {self.name}: recipe {dict(changes)} does not fit: {error}") from None
 

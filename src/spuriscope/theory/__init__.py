@@ -4,7 +4,7 @@ It stands alone: numpy, scipy, and the errors. Derivation and regimes: docs/theo
 """
 
 from spuriscope.theory.images import fitted
-from spuriscope.theory.model import RidgeModel, Weights
+from spuriscope.theory.model import Coefficients, RidgeModel
 from spuriscope.theory.simulation import Simulation, simulate
 
-__all__ = ["RidgeModel", "Simulation", "Weights", "fitted", "simulate"]
+__all__ = ["Coefficients", "RidgeModel", "Simulation", "fitted", "simulate"]

@@ -19,13 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from spuriscope.errors import ConfigError
 
-__all__ = ["Floats", "RidgeModel", "Weights"]
+__all__ = ["Coefficients", "Floats", "RidgeModel"]
 
 Floats = NDArray[np.float64]
-Kind = Literal["training", "clean", "spurious"]
+Distribution = Literal["training", "clean", "spurious"]
 
 
-class Weights(NamedTuple):
+class Coefficients(NamedTuple):
     """What a regression found: it answers w_u u + w_v v + b, and says "target" where that is above 0."""
 
     invariant: Floats
@@ -90,12 +90,12 @@ class RidgeModel:
         return np.shape(self._determinant)
 
     @property
-    def weights(self) -> Weights:
+    def weights(self) -> Coefficients:
         """What the regression finds, given all the images there could be."""
         m, t, moved, g, a, c = self._parts
         invariant = (g * (1 - 2 * g) * m * t**2 + c * (m + g * moved)) / self._determinant
         spurious = g * t * (a - (1 - 2 * g) * m * moved) / self._determinant
-        return Weights(invariant, spurious, -g * (invariant * moved + spurious * t))
+        return Coefficients(invariant, spurious, -g * (invariant * moved + spurious * t))
 
     @property
     def prediction_difference(self) -> Floats:
@@ -137,7 +137,9 @@ class RidgeModel:
         )
         return critical
 
-    def draw(self, n: int, rng: np.random.Generator, kind: Kind = "training") -> tuple[Floats, Floats]:
+    def draw(
+        self, n: int, rng: np.random.Generator, kind: Distribution = "training"
+    ) -> tuple[Floats, Floats]:
         """Images of one model: features (n, 2), invariant and spurious, and labels (n,), 1 for the target.
 
         Args:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spuriscope.checks import check_seed, check_whole
-from spuriscope.theory.model import Floats, RidgeModel, Weights
+from spuriscope.theory.model import Coefficients, Floats, RidgeModel
 
 __all__ = ["Simulation", "simulate"]
 
@@ -24,7 +24,7 @@ class Simulation:
         prediction_difference: (n_seeds, *shape).
     """
 
-    weights: Weights
+    weights: Coefficients
     clean_accuracy: Floats
     spurious_accuracy: Floats
     prediction_difference: Floats
@@ -52,7 +52,7 @@ def simulate(model: RidgeModel, n: int, *, n_seeds: int = 1, seed: int = 0) -> S
         for number in range(n_seeds)
     ]
     columns = np.moveaxis(np.asarray(rows), -1, 0).reshape(6, n_seeds, *model.shape)
-    return Simulation(Weights(*columns[:3]), *columns[3:])
+    return Simulation(Coefficients(*columns[:3]), *columns[3:])
 
 
 def _trial(point: RidgeModel, n: int, rng: np.random.Generator) -> tuple[float, ...]:

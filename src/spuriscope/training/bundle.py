@@ -33,7 +33,7 @@ __all__ = ["best_size", "bundle_cells", "train_bundle"]
 
 N_WARM_STEPS, N_TIMED_STEPS = 3, 5
 
-OnEpoch = Callable[[int], None]  # how many models finished an epoch
+OnBundleEpoch = Callable[[int], None]  # how many models finished an epoch
 
 
 def bundle_cells(cells: Iterable[Cell]) -> list[list[Cell]]:
@@ -57,7 +57,7 @@ def bundle_cells(cells: Iterable[Cell]) -> list[list[Cell]]:
 
 
 def train_bundle(
-    cells: Sequence[Cell], data: ImageSet, device: torch.device, *, on_epoch: OnEpoch | None = None
+    cells: Sequence[Cell], data: ImageSet, device: torch.device, *, on_epoch: OnBundleEpoch | None = None
 ) -> list[TrainedModel | DivergenceError]:
     """Train all cells of a group of `bundle_cells` as one stacked model.
 

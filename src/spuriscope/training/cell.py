@@ -100,7 +100,8 @@ class Cell:
         part: which of the training images are trained on; None for all. Plants are drawn from all of them
             and then the part is taken: a stamped image that is not in it is not seen.
         model: name of the architecture.
-        recipe: how it is trained.
+        recipe: how it is trained. A precision "auto" is settled here, by a trial on this machine: a cell
+            says what it was trained with.
         seed: draws initial weights, batch order, input noise, augmentation and dropout, each from a
             generator of its own.
         weights: what it starts from in place of drawn weights; None draws them.
@@ -123,6 +124,8 @@ class Cell:
         check_model_name(self.model)
         object.__setattr__(self, "model_source", ARCHITECTURES.source(self.model))
         check_whole("seed", self.seed, most=LARGEST_CELL_SEED)
+        if self.recipe.precision == "auto":
+            object.__setattr__(self, "recipe", self._settled())
         for plant in self.plants:
             if plant.pattern.shape != self.data.shape:
                 raise PatternError(
@@ -134,6 +137,13 @@ class Cell:
                     raise PlantingError(
                         f"{self.data.name} has no class {label}; choose 0 to {len(self.data.class_names) - 1}"
                     )
+
+    def _settled(self) -> Recipe:
+        """The recipe with what "auto" means here."""
+        from spuriscope.training.precision import settled
+
+        shape, n_classes = self.data.shape, len(self.data.class_names)
+        return settled(self.recipe, model=self.model, shape=shape, n_classes=n_classes)
 
     @property
     def patterns(self) -> tuple[Kind, ...]:

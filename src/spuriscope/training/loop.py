@@ -157,8 +157,11 @@ def fit(
         The mean loss of each epoch.
 
     Raises:
+        ConfigError: the recipe leaves its precision to a trial, which belongs to a cell.
         DivergenceError: the loss stopped being a number.
     """
+    if recipe.precision == "auto":
+        raise ConfigError("precision 'auto' is settled when a cell is made; name one of the others")
     place = batches.labels.device
     give_dropout(module, seed)
     losses = []

@@ -3,16 +3,19 @@
 `train_many` gives each cell to a worker process and yields its model as it finishes. A cell's result does
 not depend on its neighbours, on the number of workers or on their order: a worker does with it what
 `train_cell` does. A model that diverges, or a worker that is killed, costs its own cell only. On a GPU:
-bundles of stacked models (see `bundle`), as large as pays on that card.
+bundles of stacked models (see `bundle`), as large as pays on that card. `train_and_ask` asks each model
+something where it was trained.
 """
 
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import wait
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -21,13 +24,16 @@ from spuriscope.data.image_set import ImageSet
 from spuriscope.errors import ConfigError, SpuriscopeError
 from spuriscope.models import ARCHITECTURES
 from spuriscope.registry import told_failure
+from spuriscope.training.asked import Ask, Asked, answers_of
 from spuriscope.training.bundle import best_size, bundle_cells, train_bundle
 from spuriscope.training.cell import Cell
 from spuriscope.training.loop import check_data, resolve_device, train_cell
 from spuriscope.training.trained import TrainedModel
-from spuriscope.training.workers import EpochDone, Failed, Worker, shared_data
+from spuriscope.training.workers import Done, EpochDone, Failed, Worker, shared_data
 
-__all__ = ["FailedCell", "OnProgress", "Progress", "train_many"]
+__all__ = ["FailedCell", "OnProgress", "Progress", "models_of", "train_and_ask", "train_many"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class FailedCell:
-    """A cell that has no model, and why.
+    """A cell that has no model, or none that could be asked, and why.
 
     Attributes:
         cell: what was to be trained.
@@ -93,8 +99,31 @@ def train_many(
         ConfigError: the device is not there, `n_workers` is below 1, or a part is not in the data.
         ModelError: several workers shall train an architecture that was registered in a script or a notebook.
     """
-    queue = deque(cells)
-    for cell in queue:
+    nothing: dict[Cell, Ask[None]] = {}
+    return models_of(
+        train_and_ask(cells, data, nothing, device=device, n_workers=n_workers, on_progress=on_progress)
+    )
+
+
+def train_and_ask(
+    cells: Iterable[Cell],
+    data: ImageSet,
+    asks: Mapping[Cell, Ask[T]],
+    *,
+    device: str = "auto",
+    n_workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> Iterator[Asked[T] | FailedCell]:
+    """As `train_many`; and each model is asked something in the process that trained it.
+
+    Args:
+        asks: what to ask the model of each cell; of a cell that is not in it the answers are None.
+
+    Yields:
+        A model with its answers for each cell, or a `FailedCell`, also where a model could not be asked.
+    """
+    queue = deque(_Job(cell, asks.get(cell) if isinstance(cell, Cell) else None) for cell in cells)
+    for cell, _ in queue:
         if not isinstance(cell, Cell):
             raise ConfigError(f"train_many trains cells, got {type(cell).__name__}; ss.Cell(...) makes one")
         check_data(cell, data)
@@ -103,14 +132,28 @@ def train_many(
     if n_workers < 1:
         raise ConfigError(f"n_workers must be 1 or more, got {n_workers}")
     place = resolve_device(device)
-    count = _Count(queue, data, on_progress)
+    count = _Count([job.cell for job in queue], data, on_progress)
     if place.type == "cuda":
         return _train_in_bundles(queue, data, place, count)
     if min(n_workers, len(queue)) <= 1:
         return _train_here(queue, data, count)
-    for model in {cell.model for cell in queue}:
+    for model in {cell.model for cell, _ in queue}:
         ARCHITECTURES.plugin(model)  # refuses what workers cannot import before any starts
     return _train_in_workers(queue, data, min(n_workers, len(queue)), count)
+
+
+class _Job(NamedTuple):
+    """A cell to train, and what to ask its model."""
+
+    cell: Cell
+    ask: Ask[Any] | None
+
+
+def models_of(results: Iterator[Asked[Any] | FailedCell]) -> Iterator[TrainedModel | FailedCell]:
+    """The models alone; who leaves early ends what makes them."""
+    with closing(results):  # type: ignore[type-var]
+        for result in results:
+            yield result.model if isinstance(result, Asked) else result
 
 
 def n_cores() -> int:
@@ -148,13 +191,14 @@ class _Count:
 
 
 def _train_here(
-    cells: Iterable[Cell], data: ImageSet, count: _Count, device: str = "cpu"
-) -> Iterator[TrainedModel | FailedCell]:
-    for cell in cells:
+    jobs: Iterable[_Job], data: ImageSet, count: _Count, device: str = "cpu"
+) -> Iterator[Asked[Any] | FailedCell]:
+    for cell, ask in jobs:
         before = count.epochs_done
-        result: TrainedModel | FailedCell
+        result: Asked[Any] | FailedCell
         try:
-            result = train_cell(cell, data, device=device, on_epoch=lambda *_, cell=cell: count.epoch(cell))
+            model = train_cell(cell, data, device=device, on_epoch=lambda *_, cell=cell: count.epoch(cell))
+            result = _asked(model, ask, data)
         except SpuriscopeError as error:
             result = FailedCell(cell, str(error))
         except Exception as error:
@@ -165,15 +209,31 @@ def _train_here(
         yield result
 
 
+def _asked(model: TrainedModel, ask: Ask[T] | None, data: ImageSet) -> "Asked[T | None]":
+    return Asked(model, None if ask is None else answers_of(model, ask, data))
+
+
+def _asked_or_failed(
+    cell: Cell, result: TrainedModel | SpuriscopeError, ask: Ask[T] | None, data: ImageSet
+) -> "Asked[T | None] | FailedCell":
+    if not isinstance(result, TrainedModel):
+        return FailedCell(cell, str(result))
+    try:
+        return _asked(result, ask, data)
+    except SpuriscopeError as error:
+        return FailedCell(cell, str(error))
+
+
 def _train_in_bundles(
-    cells: Iterable[Cell], data: ImageSet, device: torch.device, count: _Count
-) -> Iterator[TrainedModel | FailedCell]:
-    for group in bundle_cells(cells):
+    jobs: Collection[_Job], data: ImageSet, device: torch.device, count: _Count
+) -> Iterator[Asked[Any] | FailedCell]:
+    asks = dict(jobs)
+    for group in bundle_cells(job.cell for job in jobs):
         # what a plugin's network does may not stack; alone it trains as it is
         trains_alone = group[0].recipe.trains_alone or group[0].model_source
         size = 1 if trains_alone else best_size(group, data, device)
         if size == 1:
-            yield from _train_here(group, data, count, str(device))
+            yield from _train_here([_Job(cell, asks[cell]) for cell in group], data, count, str(device))
             continue
         for begin in range(0, len(group), size):
             bundle = group[begin : begin + size]
@@ -183,18 +243,18 @@ def _train_in_bundles(
             for cell, result in zip(bundle, results, strict=True):
                 count.model(epochs_missed=missed)
                 missed = 0
-                yield result if isinstance(result, TrainedModel) else FailedCell(cell, str(result))
+                yield _asked_or_failed(cell, result, asks[cell], data)
 
 
 def _train_in_workers(
-    queue: deque[Cell], data: ImageSet, n_workers: int, count: _Count
-) -> Iterator[TrainedModel | FailedCell]:
+    queue: deque[_Job], data: ImageSet, n_workers: int, count: _Count
+) -> Iterator[Asked[Any] | FailedCell]:
     workers: list[Worker] = []
-    with shared_data(data) as shared:
+    with shared_data(data, with_test=any(job.ask is not None for job in queue)) as shared:
         try:
             while queue or workers:
                 while queue and len(workers) < n_workers:
-                    workers.append(Worker(shared, queue.popleft()))
+                    workers.append(Worker(shared, *queue.popleft()))
                 ready = wait([worker.pipe for worker in workers])
                 for worker in [worker for worker in workers if worker.pipe in ready]:
                     try:
@@ -207,15 +267,15 @@ def _train_in_workers(
                         continue
                     cell, epochs_missed = worker.cell, worker.cell.recipe.epochs - worker.epochs
                     if queue and not isinstance(message, Failed):
-                        worker.give(queue.popleft())
+                        worker.give(*queue.popleft())
                     else:
                         workers.remove(worker)
                         worker.end()
                     count.model(epochs_missed)
-                    if isinstance(message, Failed):
-                        yield FailedCell(cell, message.reason)
+                    if isinstance(message, Done):
+                        yield Asked(TrainedModel.from_bytes(message.checkpoint), message.answers)
                     else:
-                        yield TrainedModel.from_bytes(message)
+                        yield FailedCell(cell, message.reason)
         finally:
             for worker in workers:
                 worker.end()

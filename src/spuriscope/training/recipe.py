@@ -17,7 +17,7 @@ from spuriscope.training.privacy import Privacy
 
 __all__ = [
     "Clipping",
-    "Optimizer",
+    "OptimizerName",
     "Recipe",
     "paper_recipe",
     "short_epochs",
@@ -25,11 +25,11 @@ __all__ = [
     "usual_recipe",
 ]
 
-Optimizer = Literal["adam", "sgd"]
+OptimizerName = Literal["adam", "sgd"]
 Clipping = Literal["none", "value", "norm", "per-example"]
 Augmentation = Literal["none", "crop-flip"]
 N_STEPS = 250  # a short training is at least this long, and at least 8 epochs
-Precision = Literal["float32", "tf32", "bfloat16"]
+Precision = Literal["float32", "tf32", "bfloat16", "auto"]
 Freeze = Literal["none", "body"]
 OF_PHOTOGRAPHS = ("resnet10",)  # architectures that are ours, so the paper has no recipe for them
 
@@ -55,7 +55,8 @@ class Recipe:
         augmentation: "crop-flip" pads by 4, crops at random and flips every other image.
         precision: of the matrix products. "float32"; "tf32": float32 with shortened factors, on NVIDIA
             GPUs since Ampere (elsewhere it changes nothing); "bfloat16": mixed precision, weights and
-            moments stay float32. Its effect on scores: docs/benchmarks.md.
+            moments stay float32; "auto": what a short trial of the network finds fastest on this machine,
+            which a `Cell` has in its place. Its effect on scores: docs/benchmarks.md.
         freeze: "body" trains the head alone, the last fully connected layer; what lies before stays as it is,
             in evaluation mode. For weights from a file.
         privacy: train with differential privacy (needs the extra `privacy`); may be given as a mapping of
@@ -65,7 +66,7 @@ class Recipe:
         ConfigError: a setting is out of range.
     """
 
-    optimizer: Optimizer = "adam"
+    optimizer: OptimizerName = "adam"
     learning_rate: float = 0.01
     momentum: float = 0.9
     milestones: tuple[int, ...] | None = None
@@ -83,7 +84,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("optimizer", get_args(Optimizer)),
+            ("optimizer", get_args(OptimizerName)),
             ("clipping", get_args(Clipping)),
             ("augmentation", get_args(Augmentation)),
             ("precision", get_args(Precision)),
@@ -193,7 +194,7 @@ def _privacy(settings: Mapping[str, Any]) -> Privacy:
 
 
 @checked(ConfigError)
-def paper_recipe(data: str, model: str, *, optimizer: Optimizer = "adam", epochs: int = 70) -> Recipe:
+def paper_recipe(data: str, model: str, *, optimizer: OptimizerName = "adam", epochs: int = 70) -> Recipe:
     """The paper's recipe for a data set and a model.
 
     CIFAR-10: weight decay 1e-4 and augmentation; SGD at 0.1, VGG16 at 0.01. MNIST, Fashion and whatever
@@ -219,7 +220,7 @@ def short_epochs(n_images: int) -> int:
 
 @checked(ConfigError)
 def usual_recipe(
-    data: str, model: str, n_images: int, *, optimizer: Optimizer = "adam", epochs: int | None = None
+    data: str, model: str, n_images: int, *, optimizer: OptimizerName = "adam", epochs: int | None = None
 ) -> Recipe:
     """What is taken where none is named: the paper's recipe, or for resnet10 one measured on photographs.
 

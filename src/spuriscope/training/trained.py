@@ -31,7 +31,8 @@ from spuriscope.training.part import Part
 
 __all__ = ["TrainedModel", "load_model"]
 
-PREDICT_BATCH = 500
+PREDICT_BATCH = 500  # images at one time
+CONVOLVED_BATCH = 128  # and of networks with convolutions on a CPU: the answers of more leave its cache
 Value = TypeVar("Value")
 WEIGHTS, PATTERN, PART = "weights.", "pattern.", "part"
 
@@ -87,7 +88,10 @@ class TrainedModel:
                 f"{tuple(images.shape[1:])}; bring them to it"
             )
         device = next(self.module.parameters()).device
-        parts = [self.module(unit_float(part.to(device))).cpu() for part in images.split(PREDICT_BATCH)]
+        at_once = PREDICT_BATCH
+        if device.type == "cpu" and any(isinstance(layer, nn.Conv2d) for layer in self.module.modules()):
+            at_once = CONVOLVED_BATCH
+        parts = [self.module(unit_float(part.to(device))).cpu() for part in images.split(at_once)]
         return torch.cat(parts) if parts else torch.empty(0, len(self.cell.data.class_names))
 
     def to_bytes(self) -> bytes:

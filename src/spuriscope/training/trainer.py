@@ -4,7 +4,7 @@
 own training, may stand in its place.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -13,8 +13,9 @@ from torch import Tensor
 from spuriscope.data.image_set import ImageSet
 from spuriscope.data.pixels import Images
 from spuriscope.errors import TrainingError
+from spuriscope.training.asked import Ask, Asked
 from spuriscope.training.cell import Cell
-from spuriscope.training.many import FailedCell, OnProgress, train_many
+from spuriscope.training.many import FailedCell, OnProgress, train_and_ask, train_many
 from spuriscope.training.trained import TrainedModel
 
 __all__ = ["AnyModel", "Trainer", "Trains", "train_all", "train_each"]
@@ -43,6 +44,7 @@ class AnyModel(Protocol):
 
 
 Model = TypeVar("Model", bound=AnyModel)
+Answers = TypeVar("Answers")
 AModel_co = TypeVar("AModel_co", bound=AnyModel, covariant=True)
 
 
@@ -76,6 +78,19 @@ class Trainer:
         """See `Trains.run`; `on_progress` goes before the trainer's own."""
         told = on_progress or self.on_progress
         return train_many(cells, data, device=self.device, n_workers=self.n_workers, on_progress=told)
+
+    def run_and_ask(
+        self,
+        cells: Sequence[Cell],
+        data: ImageSet,
+        asks: Mapping[Cell, Ask[Answers]],
+        on_progress: OnProgress | None = None,
+    ) -> Iterator[Asked[Answers] | FailedCell]:
+        """As `run`; each model is asked something by the process that trained it."""
+        told = on_progress or self.on_progress
+        return train_and_ask(
+            cells, data, asks, device=self.device, n_workers=self.n_workers, on_progress=told
+        )
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -3,13 +3,15 @@
 A worker runs on one thread and reads the data set from a file that all workers map: one copy, whatever
 their number. Workers fork from a server that has imported torch already, so each starts in milliseconds,
 and they never import the user's script. Messages between parent and worker never hold what a stranger wrote.
+A worker may be asked something about each model that it has trained, see `asked`; then it maps the test
+images as well.
 """
 
 import multiprocessing
 import signal
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -20,16 +22,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from spuriscope.data.image_set import ImageSet, Split
+from spuriscope.data.image_set import Contexts, ImageSet, Split
 from spuriscope.errors import TrainingError
 from spuriscope.processes import shielded
 from spuriscope.registry import told_failure
 from spuriscope.scratch import mark_server_folder, scratch_folder
+from spuriscope.training.asked import Ask, answers_of
 from spuriscope.training.cell import Cell, pack, unpack
+from spuriscope.training.kept_memory import keep_memory
 from spuriscope.training.loop import train_cell
 
-__all__ = ["EpochDone", "Failed", "SharedData", "Worker", "shared_data"]
+__all__ = ["Done", "EpochDone", "Failed", "SharedData", "Worker", "shared_data"]
+
+FILES = ("images", "labels", "contexts")
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,22 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Failed:
-    """A worker could not train its cell."""
+    """A worker could not train its cell, or ask its model."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """A worker has trained its cell.
+
+    Attributes:
+        checkpoint: the model, as `TrainedModel.to_bytes` gives it.
+        answers: to what the worker was to ask it; None where that was nothing.
+    """
+
+    checkpoint: bytes
+    answers: Any
 
 
 @dataclass(frozen=True)
@@ -55,23 +75,29 @@ class SharedData:
     folder: Path
     shape: tuple[int, ...]
     n_train: int
+    n_test: int
+    context_names: tuple[str, ...] | None
 
     @classmethod
-    def write(cls, data: ImageSet, folder: Path) -> "SharedData":
-        """Write the training part of a data set into `folder`.
+    def write(cls, data: ImageSet, folder: Path, *, with_test: bool = False) -> "SharedData":
+        """Write the training part of a data set into `folder`, and the test part where that is asked for.
 
         Raises:
             TrainingError: there is no room for it.
         """
+        parts = (data.train, data.test) if with_test else (data.train,)
+        contexts = data.contexts if with_test else None
         file = data.images_file
         try:
             if file is not None and file.is_file():
                 (folder / "images").symlink_to(file.resolve())
             else:
-                data.train.images.contiguous().numpy().tofile(folder / "images")
-            data.train.labels.contiguous().numpy().tofile(folder / "labels")
+                _write(folder / "images", [part.images for part in parts])
+            _write(folder / "labels", [part.labels for part in parts])
+            if contexts is not None:
+                _write(folder / "contexts", [contexts.train, contexts.test])
         except OSError as error:
-            n_megabytes = data.train.images.numel() // 10**6 + 1
+            n_megabytes = sum(part.images.numel() for part in parts) // 10**6 + 1
             raise TrainingError(
                 f"cannot write {n_megabytes} MB for the workers into {folder.parent} ({error}); "
                 "make room, or name another folder in TMPDIR"
@@ -84,31 +110,50 @@ class SharedData:
             folder,
             data.shape,
             len(data.train),
+            len(data.test) if with_test else 0,
+            None if contexts is None else contexts.names,
         )
 
     def map(self) -> ImageSet:
-        """The data set as a worker sees it. Trainings do not touch the test part: it is one image."""
-        size = self.n_train * int(np.prod(self.shape))
-        images = torch.from_file(str(self.folder / "images"), size=size, dtype=torch.uint8)
-        labels = torch.from_file(str(self.folder / "labels"), size=self.n_train, dtype=torch.int64)
-        train = Split(images.view(self.n_train, *self.shape), labels)
-        data = ImageSet(self.name, train, Split(train.images[:1], labels[:1]), self.class_names)
-        data.__dict__["fingerprint"] = self.fingerprint  # of the whole, reckoned once by the parent
-        data.__dict__["content_fingerprint"] = self.content_fingerprint
-        return data
+        """The data set as a worker sees it. Trainings do not touch the test part: it is one image, unless
+        models are asked about it.
+        """
+        n, size = self.n_train + self.n_test, int(np.prod(self.shape))
+        images = torch.from_file(str(self.folder / "images"), size=n * size, dtype=torch.uint8)
+        images = images.view(n, *self.shape)
+        labels = torch.from_file(str(self.folder / "labels"), size=n, dtype=torch.int64)
+        train = Split(images[: self.n_train], labels[: self.n_train])
+        test = Split(images[self.n_train :], labels[self.n_train :])
+        contexts = None
+        if self.context_names is not None:
+            codes = torch.from_file(str(self.folder / "contexts"), size=n, dtype=torch.int64)
+            contexts = Contexts(self.context_names, codes[: self.n_train], codes[self.n_train :])
+        seen = test if self.n_test else Split(images[:1], labels[:1])
+        data = ImageSet(self.name, train, seen, self.class_names, contexts)
+        return data.known_by(self.content_fingerprint, self.fingerprint)  # of the whole, reckoned once
+
+
+def _write(path: Path, parts: Sequence[Tensor]) -> None:
+    """Write the values of tensors one after the other."""
+    with path.open("wb") as file:
+        for part in parts:
+            part.contiguous().numpy().tofile(file)
 
 
 @contextmanager
-def shared_data(data: ImageSet) -> Iterator[SharedData]:
-    """The training part of a data set in a file of its own, which goes when the block ends."""
-    with scratch_folder("workers", ("images", "labels")) as folder:
-        yield SharedData.write(data, folder)
+def shared_data(data: ImageSet, *, with_test: bool = False) -> Iterator[SharedData]:
+    """The training part of a data set in a file of its own, which goes when the block ends.
+
+    The test part comes with it where workers ask their models about it.
+    """
+    with scratch_folder("workers", FILES) as folder:
+        yield SharedData.write(data, folder, with_test=with_test)
 
 
 class Worker:
     """A worker process as its parent sees it: the cell it is at, and the pipe to it."""
 
-    def __init__(self, shared: SharedData, cell: Cell) -> None:
+    def __init__(self, shared: SharedData, cell: Cell, ask: Ask[Any] | None = None) -> None:
         context: Any = _context()
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(theirs, shared), daemon=True)
@@ -116,17 +161,17 @@ class Worker:
             with _hidden_main_module(), _server_shielded():
                 self.process.start()
             theirs.close()
-            self.give(cell)
+            self.give(cell, ask)
         except BaseException:  # Ctrl-C, now that it is let through: nobody else knows of this process
             self.end()
             raise
 
-    def give(self, cell: Cell) -> None:
-        """Send it the next cell to train."""
+    def give(self, cell: Cell, ask: Ask[Any] | None = None) -> None:
+        """Send it the next cell to train, and what to ask its model then."""
         self.cell = cell
         self.epochs = 0
         with suppress(OSError):  # it died meanwhile; the next look at its pipe says so
-            self.pipe.send(pack(cell))
+            self.pipe.send((pack(cell), ask))
 
     def death(self) -> str:
         """Why the process is no more."""
@@ -150,9 +195,10 @@ class Worker:
 
 
 def _work(pipe: Connection, shared: SharedData) -> None:
-    """What a worker does: train the cells it is given until the pipe closes."""
+    """What a worker does: train the cells it is given, and ask their models, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     torch.set_num_threads(1)
+    keep_memory()
     try:
         data = shared.map()
     except RuntimeError:
@@ -161,12 +207,13 @@ def _work(pipe: Connection, shared: SharedData) -> None:
         return  # the parent is gone, and has taken the data with it
     try:
         while True:
-            parcel = pipe.recv()
+            parcel, ask = pipe.recv()
             try:
                 model = train_cell(
                     unpack(parcel), data, device="cpu", on_epoch=lambda *_: pipe.send(EpochDone())
                 )
-                pipe.send(model.to_bytes())
+                answers = None if ask is None else answers_of(model, ask, data)
+                pipe.send(Done(model.to_bytes(), answers))
             except ConnectionError:  # the pipe
                 raise
             except Exception as error:  # of whatever a plugin does; its own words reach the user
