@@ -198,7 +198,8 @@ def run(
 
 def every_kind() -> list[Kind]:
     """Every kind of input: of data, and of whatever else is read."""
-    modules = (import_module("fuzz_data"), import_module("fuzz_models"))  # which import this one
+    names = ("fuzz_data", "fuzz_prepared", "fuzz_models", "fuzz_options")  # which import this module
+    modules = map(import_module, names)
     return [kind for module in modules for kind in module.KINDS]
 
 

@@ -1,14 +1,11 @@
-"""Kinds of data that the fuzzer breaks: idx, cifar, npz, folder, tar, table and prepared."""
+"""Kinds of data that the fuzzer breaks: idx, cifar, npz, folder, tar and table."""
 
 import gzip
 import io
-import json
 import os
 import shutil
 import struct
-import tarfile
 import zipfile
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -22,18 +19,14 @@ import numpy as np
 from PIL import Image
 
 from fuzz import Kind
-from fuzz_mutations import NUMBERS, broken_bytes, broken_document, document_text
+from fuzz_mutations import NUMBERS, broken_bytes
+from fuzz_tar import broken_tar, tar_of
 from spuriscope.data import ImageSet, load
-from spuriscope.data.catalog import verify
 from spuriscope.data.cifar10 import load_cifar10
 from spuriscope.data.idx import load_idx
-from spuriscope.data.layout import arrange
-from spuriscope.data.photographs import write_photographs
 from spuriscope.data.published import PUBLISHED
-from spuriscope.data.tree import read_tree
-from spuriscope.reading import Reading
 
-__all__ = ["KINDS"]
+__all__ = ["KINDS", "content_of", "pictures"]
 SIDE = 8
 DIGITS = replace(
     PUBLISHED["mnist"],
@@ -136,7 +129,7 @@ def _prepare_cifar(folder: Path) -> None:
         records = random.randint(0, 256, (10, 3073), dtype=np.uint8)
         records[:, 0] = np.arange(10)
         (folder / "cifar-10-batches-bin" / name).write_bytes(records.tobytes())
-    (folder / "cifar.tar.gz").write_bytes(gzip.compress(_tar(folder / "cifar-10-batches-bin"), 1, mtime=0))
+    (folder / "cifar.tar.gz").write_bytes(gzip.compress(tar_of(folder / "cifar-10-batches-bin"), 1, mtime=0))
 
 
 def _make_cifar(draw: Random, good: Path, out: Path) -> bool:
@@ -147,7 +140,7 @@ def _make_cifar(draw: Random, good: Path, out: Path) -> bool:
         return False
     archive = gzip.decompress((good / "cifar.tar.gz").read_bytes())
     if how < 0.6:
-        broken = gzip.compress(_broken_tar(draw, archive), 1, mtime=0)
+        broken = gzip.compress(broken_tar(draw, archive), 1, mtime=0)
     elif how < 0.61:
         broken = gzip.compress(archive, 1, mtime=0) + _gigabyte()
     else:
@@ -302,103 +295,21 @@ def _read_folder(folder: Path) -> object:
     return content_of(load(folder / "data"))
 
 
-def _tar(folder: Path, extra: Mapping[str, bytes] | None = None) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            member = tarfile.TarInfo(f"{folder.name}/{path.relative_to(folder)}")
-            member.size = path.stat().st_size
-            archive.addfile(member, io.BytesIO(path.read_bytes()))
-    return stream.getvalue()
-
-
 def _prepare_tar(folder: Path) -> None:
     pictures(folder / "data")
     (folder / "data" / "cats" / "notes.txt").write_text("not an image", encoding="utf-8")
-    (folder / "data.tar").write_bytes(_tar(folder / "data"))
+    (folder / "data.tar").write_bytes(tar_of(folder / "data"))
     shutil.rmtree(folder / "data")
 
 
 def _make_tar(draw: Random, good: Path, out: Path) -> bool:
     content = (good / "data.tar").read_bytes()
     how = draw.random()
-    broken = broken_bytes(draw, content) if how < 0.3 else _broken_tar(draw, content)
+    broken = broken_bytes(draw, content) if how < 0.3 else broken_tar(draw, content)
     (out / "data.tar").write_bytes(broken)
     if how > 0.98:  # sparse on disk: gigabytes of nothing behind it
         os.truncate(out / "data.tar", 3 << 30)
     return False
-
-
-FIELDS = {"name": (0, 100), "mode": (100, 8), "size": (124, 12), "mtime": (136, 12), "type": (156, 1),
-          "link": (157, 100), "magic": (257, 8), "prefix": (345, 155), "sparse": (386, 97)}  # fmt: skip
-TYPES = b"0123456789LKxgXSDVN\0A\x7f"
-PAX = (
-    *("path=../../x", "path=/etc/x.png", "size=-512", "size=99999999999", "size=x", "path=", "linkpath=x"),
-    *("GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.map=0,1,x", "GNU.sparse.map=0,64424509440"),
-    *(
-        "GNU.sparse.size=64424509440",
-        "GNU.sparse.realsize=-1",
-        "hdrcharset=BINARY",
-        "mtime=nan",
-        "mtime=1e999",
-    ),
-    *("GNU.sparse.numblocks=1000000000", "path=" + "d/" * 500, "path=\udcff"),
-)
-
-
-def _broken_tar(draw: Random, content: bytes) -> bytes:
-    """An archive with headers changed, their checksums right again; or with headers put between."""
-    broken = bytearray(content)
-    for _ in range(draw.choice((1, 1, 2, 3))):
-        starts = [at for at in range(0, len(broken), 512) if broken[at + 257 : at + 262] == b"ustar"]
-        if not starts:
-            break
-        at = draw.choice((*starts, starts[-1]))
-        if draw.random() < 0.3:
-            broken[at:at] = _put_between(draw)
-            continue
-        start, n = FIELDS[draw.choice(tuple(FIELDS))]
-        broken[at + start : at + start + n] = _field(draw, n)
-        _seal(broken, at)
-    return bytes(broken)
-
-
-def _field(draw: Random, n: int) -> bytes:
-    if n == 1:
-        return bytes([draw.choice(TYPES)])
-    how = draw.random()
-    if how < 0.4:
-        return f"{draw.choice(NUMBERS) % 8**11:o}".encode()[:n].ljust(n, b"\0")
-    if how < 0.8:  # GNU's numbers in base 256, which may be negative
-        sign = draw.choice((b"\x80", b"\xff"))
-        number: int = draw.choice((*NUMBERS, -512, -1024, 6 << 30)) % 256 ** (n - 1)
-        return sign + number.to_bytes(n - 1, "big")
-    return draw.choice((draw.randbytes(n), b"../" * 60, b"/" * 200, b"-1", b"")).ljust(n, b"\0")[:n]
-
-
-def _seal(archive: bytearray, at: int) -> None:
-    archive[at + 148 : at + 156] = b" " * 8
-    total = sum(archive[at : at + 512])
-    archive[at + 148 : at + 156] = f"{total:06o}\0 ".encode()
-
-
-def _put_between(draw: Random) -> bytes:
-    """A header of its own: a pax one, or a long name, with what follows it."""
-    kind = draw.choice((tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK))
-    body = b""
-    for record in draw.sample(PAX, draw.choice((1, 1, 2, 3))):
-        text = record.encode("utf-8", "surrogateescape")
-        length = len(text) + 3
-        length += len(str(length))
-        body += f"{length} ".encode() + text + b"\n"
-    header = bytearray(512)
-    header[:1], header[257:265] = b"p", b"ustar  \0"
-    header[156:157] = kind
-    size = draw.choice((len(body), len(body), len(body), 0, 3 << 30, -512))
-    sign = b"\x80" if size >= 0 else b"\xff"
-    header[124:136] = sign + (size % 256**11).to_bytes(11, "big")
-    _seal(header, 0)
-    return bytes(header) + body.ljust(-(-len(body) // 512) * 512, b"\0")
 
 
 def _read_tar(folder: Path) -> object:
@@ -456,62 +367,6 @@ def _read_table(folder: Path) -> object:
     return content_of(load(path if path.exists() else folder / "data.csv"))
 
 
-# --- prepared ------------------------------------------------------------------------------------------
-
-
-def _prepare_prepared(folder: Path) -> None:
-    pictures(folder / "photo")
-    for context in ("photo", "sketch"):
-        pictures(folder / "contexts" / context)
-    for source, out in (("photo", "classes"), ("contexts", "data")):
-        arranged = arrange(read_tree(folder / source))
-        write_photographs(arranged, folder / out, source, Reading())
-        shutil.rmtree(folder / source)
-
-
-def _make_prepared(draw: Random, good: Path, out: Path) -> bool:
-    which = draw.choice(("data", "data", "classes"))
-    shutil.copytree(good / which, out / "data")
-    images, contents = out / "data" / "images.u8", out / "data" / "contents.safetensors"
-    how = draw.random()
-    if how < 0.25:
-        images.write_bytes(broken_bytes(draw, images.read_bytes()))
-    elif how < 0.5:
-        contents.write_bytes(broken_bytes(draw, contents.read_bytes()))
-    elif how < 0.55:
-        other = good / ("classes" if which == "data" else "data")
-        name = draw.choice(("images.u8", "contents.safetensors"))
-        shutil.copy(other / name, out / "data" / name)
-    else:
-        is_older = draw.random() < 0.4  # without a checksum: what it says is believed, if it can be
-        contents.write_bytes(_broken_contents(draw, contents.read_bytes(), is_older=is_older))
-        return which == "data" and not is_older
-    return which == "data"
-
-
-def _broken_contents(draw: Random, content: bytes, *, is_older: bool) -> bytes:
-    """The file beside the images with its header or a tensor changed, and whole."""
-    n = int.from_bytes(content[:8], "little")
-    header, tensors = json.loads(content[8 : 8 + n]), content[8 + n :]
-    if is_older:
-        del header["__metadata__"]["checksum"]
-    if draw.random() < 0.3:
-        tensors = broken_bytes(draw, tensors)[: len(tensors)].ljust(len(tensors), b"\0")
-    elif draw.random() < 0.7:
-        about = broken_document(draw, json.loads(header["__metadata__"]["about"]))
-        header["__metadata__"]["about"] = document_text(about)
-    else:
-        header = broken_document(draw, header)
-    text = document_text(header).encode()
-    return len(text).to_bytes(8, "little") + text + tensors
-
-
-def _read_prepared(folder: Path) -> object:
-    data = load(folder / "data")
-    verify(folder / "data")
-    return content_of(data)
-
-
 KINDS = (
     Kind("idx", _prepare_idx, _make_idx, _read_idx),
     Kind("cifar", _prepare_cifar, _make_cifar, _read_cifar),
@@ -519,5 +374,4 @@ KINDS = (
     Kind("folder", _prepare_folder, _make_folder, _read_folder),
     Kind("tar", _prepare_tar, _make_tar, _read_tar),
     Kind("table", _prepare_table, _make_table, _read_table),
-    Kind("prepared", _prepare_prepared, _make_prepared, _read_prepared),
 )

@@ -39,10 +39,8 @@ MOST_TO_ONE = 100  # unpacked to packed, above `LARGEST_FILE`: images and weight
 LARGEST_FILE = 1 << 29  # bytes of one image
 MOST_PIXELS = 89_478_485  # of one image, as Pillow has it
 LARGEST_INPUT = 4096  # pixels, the side that images are scaled to for a model
+MOST_CLASSES = 1_000_000  # each has a name and an answer of the model
 LARGEST_SIDE = 1024  # pixels, the side of a square that images are brought to
-
-# labels
-MOST_CLASSES = 100_000  # without names of their own: each is called as its number then
 
 # documents and studies
 LARGEST_DOCUMENT = 1 << 26  # bytes, JSON

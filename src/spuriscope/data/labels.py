@@ -142,10 +142,10 @@ def _of_numbers(
     parts: dict[str, Labels], every: NDArray[Any], names: tuple[str, ...] | None, *, renumbers: bool
 ) -> tuple[list[Tensor], tuple[str, ...]]:
     low, high = (int(every.min()), int(every.max())) if every.size else (0, -1)
-    if names is None and high >= MOST_CLASSES:
+    if high >= MOST_CLASSES and (names is not None or low == 0 or not renumbers):
         raise DataError(
-            f"a label is {high}, and there are at most {MOST_CLASSES:,} classes; number them from 0, without "
-            "gaps"
+            f"{' and '.join(parts)} hold the label {high}, and a classifier has at most {MOST_CLASSES:,} "
+            "classes; number them from 0, without gaps"
         )
     if names is None and (low == 0 or not renumbers):
         names = tuple(map(str, range(high + 1)))

@@ -42,8 +42,8 @@ def seal_all(execute: Execute) -> None:
 
 def check_study(execute: Execute, name: str) -> None:
     """Raise StoreError if the row of a study, or an entry of it, is not what was written."""
-    written = execute("SELECT checksum FROM studies WHERE name = ?", (name,)).fetchone()
-    if written is None or written[0] != _of_study(execute, name):  # None: its name is in one index alone
+    row = execute("SELECT checksum FROM studies WHERE name = ?", (name,)).fetchone()
+    if row is None or row[0] != _of_study(execute, name):  # None: the index of a damaged file has other names
         raise StoreError(
             f"the study {name!r} was changed in its store, its checksum differs; run it again, which writes "
             "its rows anew and trains nothing that is there"

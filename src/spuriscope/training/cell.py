@@ -205,8 +205,7 @@ class Cell:
         """
         from_document(CellDocument, content, source="the cell", error=CheckpointError)
         try:
-            of_part = content.get("part")
-            expected = None if of_part is None else of_part["fingerprint"]
+            expected = content["part"]["fingerprint"] if content.get("part") else None
             if expected != (None if part is None else part.fingerprint):
                 raise CheckpointError(
                     "the part of the training images is not the one the cell was trained on; "
@@ -232,7 +231,7 @@ class Cell:
                 model=model,
                 recipe=Recipe.from_json(content["recipe"]),
                 seed=content["seed"],
-                weights=None if content.get("weights") is None else Weights.from_json(content["weights"]),
+                weights=Weights.from_json(content["weights"]) if content.get("weights") else None,
             )
         except (ConfigError, ModelError, PatternError, PlantingError) as error:
             raise CheckpointError(str(error)) from None
