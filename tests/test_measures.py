@@ -13,16 +13,15 @@ from spuriscope.measures import (
     empirical_norm,
     measure,
     normalised_spurious_score,
-    pixel_removal_sensitivity,
-    placement_scores,
     predicted_share,
     probabilities,
     spurious_accuracy,
     spurious_score,
-    weight_importance,
 )
 from spuriscope.models import build_model
 from spuriscope.patterns import Anywhere, Cover, Kind, Pattern, Shade, pattern
+from spuriscope.pixel_measures import pixel_removal_sensitivity, weight_importance
+from spuriscope.placement_measures import placement_scores
 
 CORNER = pattern("s1", (1, 2, 2))
 

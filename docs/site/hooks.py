@@ -27,6 +27,8 @@ ROOMS = {  # of the API, in the order of a reader
     "measures": "Measures",
     "adequacy": "Measures",
     "added_measures": "Measures",
+    "pixel_measures": "Measures",
+    "placement_measures": "Measures",
     "discovery": "The search",
     "contexts": "Natural contexts",
     "membership": "Membership",

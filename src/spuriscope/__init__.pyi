@@ -36,19 +36,15 @@ from .discovery import Finding as Finding, discover as discover, missing_context
 from .errors import SpuriscopeError as SpuriscopeError
 from .measures import (
     Measures as Measures,
-    PlacementScores as PlacementScores,
     Predict as Predict,
     accuracy as accuracy,
     empirical_norm as empirical_norm,
     measure as measure,
     normalised_spurious_score as normalised_spurious_score,
-    pixel_removal_sensitivity as pixel_removal_sensitivity,
-    placement_scores as placement_scores,
     predicted_share as predicted_share,
     probabilities as probabilities,
     spurious_accuracy as spurious_accuracy,
     spurious_score as spurious_score,
-    weight_importance as weight_importance,
 )
 from .membership import (
     ATTACKS as ATTACKS,
@@ -70,6 +66,11 @@ from .patterns import (
     pattern as pattern,
     register_pattern as register_pattern,
 )
+from .pixel_measures import (
+    pixel_removal_sensitivity as pixel_removal_sensitivity,
+    weight_importance as weight_importance,
+)
+from .placement_measures import PlacementScores as PlacementScores, placement_scores as placement_scores
 from .planting import Plant as Plant, draw_planted as draw_planted, parse_planted_set as parse_planted_set
 from .runs import Run as Run, load_run as load_run, save_run as save_run
 from .theory import RidgeModel as RidgeModel

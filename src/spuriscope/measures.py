@@ -1,9 +1,9 @@
 """What a cue does to a model: the measures of Yang et al. (2022).
 
-Every measure but one asks a model through `predict`, which maps images (n, channels, height, width) in
-[0, 1] to class probabilities (n, n_classes); so a model of any framework can be measured. Images may be given
-as tensors with the channels first or as arrays with the channels last; `predict` gets tensors. Only
-`weight_importance` looks inside.
+Each asks a model through `predict`, which maps images (n, channels, height, width) in [0, 1] to class
+probabilities (n, n_classes); so a model of any framework can be measured. Images may be given as tensors with
+the channels first or as arrays with the channels last; `predict` gets tensors. How bound to its place a cue
+is says `placement_measures`, which pixels a model goes by `pixel_measures`.
 
 `measure` gives all numbers of one model and one pattern from two passes over the test images; the
 functions give one number each. A score depends on which images it is taken over: reports name it, "all"
@@ -12,35 +12,33 @@ test images, or "non-target" ones, which are not of the target class.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, TypeAlias
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from spuriscope.argument_types import checked
-from spuriscope.checks import check_seed, check_share
+from spuriscope.checks import check_share
 from spuriscope.data.image_set import Split, unit_float
 from spuriscope.data.pixels import Images, as_asked
 from spuriscope.errors import MeasureError
-from spuriscope.patterns import AnyPattern, Anywhere, Kind, Shade, put_on, scaled_pattern
+from spuriscope.patterns import AnyPattern, put_on
 
 __all__ = [
     "Measures",
-    "PlacementScores",
     "Predict",
     "accuracy",
+    "check_class",
+    "checked_labels",
     "empirical_norm",
+    "fitting_images",
     "measure",
     "normalised_spurious_score",
-    "pixel_removal_sensitivity",
-    "placement_scores",
     "predicted_share",
     "probabilities",
     "spurious_accuracy",
     "spurious_score",
-    "weight_importance",
 ]
 
 Predict = Callable[[Tensor], Tensor]
@@ -48,9 +46,6 @@ Labels: TypeAlias = Tensor | NDArray[Any] | Sequence[int]
 
 THRESHOLD = 0.1  # epsilon in Eq. 1, as in the paper
 BATCH = 1000
-SHIFTS = (1, 2, 4)  # pixels
-STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1))
-SIZES = (0.5, 2.0)
 SLACK = 1e-3  # rounding of images that were scaled
 
 
@@ -149,7 +144,7 @@ def accuracy(predict: Predict, images: Images, labels: Labels) -> float:
         MeasureError: there are no images, or `predict` does not return probabilities.
     """
     images = as_asked(images, error=MeasureError)
-    return _accuracy(probabilities(predict, images), _labels(labels, images))
+    return _accuracy(probabilities(predict, images), checked_labels(labels, images))
 
 
 @checked(MeasureError)
@@ -162,8 +157,8 @@ def spurious_accuracy(
 
     Source: Yang, Chou and Chaudhuri (2022), Section 4, "spurious test accuracy".
     """
-    images = _fitting(images, pattern)
-    labels = _labels(labels, images)
+    images = fitting_images(images, pattern)
+    labels = checked_labels(labels, images)
     others = labels != target
     stamped = _ask_stamped(predict, images, pattern, others.nonzero().flatten())
     return _accuracy(stamped, labels[others])
@@ -177,7 +172,7 @@ def predicted_share(predict: Predict, images: Images, target: int) -> float:
         MeasureError: there are no images, or `predict` does not return probabilities.
     """
     answers = probabilities(predict, images)
-    _check_class(answers, target)
+    check_class(answers, target)
     return _share(answers, target)
 
 
@@ -243,7 +238,7 @@ def measure_each(
             )
     clean = probabilities(predict, split.images)
     for _, target in cues:
-        _check_class(clean, target)
+        check_class(clean, target)
     stamped = {
         pattern: _ask_stamped(predict, split.images, pattern) for pattern in dict.fromkeys(p for p, _ in cues)
     }
@@ -265,105 +260,6 @@ def _measures(clean: Tensor, stamped: Tensor, split: Split, target: int, thresho
     )
 
 
-@dataclass(frozen=True)
-class PlacementScores:
-    """How bound to its place and its size a cue is: spurious scores of the same images.
-
-    Attributes:
-        in_place: where it stands.
-        shifted_1: a pixel away, the mean over up, down, left and right, as far as it stays whole there. What
-            fills the image does nowhere: it is moved in all four, and what leaves the image is lost. None for
-            a shade.
-        shifted_2: two pixels away.
-        shifted_4: four pixels away.
-        half_size: half as high and wide, about its centre. None for a shade.
-        double_size: twice as high and wide; moved into the image, or cut off, where it does not fit. None for
-            a shade.
-        n_images: how many images were asked about.
-    """
-
-    in_place: float
-    shifted_1: float | None
-    shifted_2: float | None
-    shifted_4: float | None
-    half_size: float | None
-    double_size: float | None
-    n_images: int
-
-
-@checked(MeasureError)
-def placement_scores(
-    predict: Predict, images: Images, pattern: AnyPattern, target: int, *, threshold: float = THRESHOLD
-) -> PlacementScores:
-    """The spurious score of a pattern where it stands, beside it, smaller and larger.
-
-    It takes 16 passes over the images; a thousand images tell a score to 0.03.
-
-    Args:
-        predict: maps images to class probabilities.
-        images: as for `probabilities`. The caller decides whether images of class `target` take part.
-        pattern: of any kind. One that stands anywhere is moved and scaled from where it stands on each image.
-        target: a class.
-        threshold: least rise that counts, a difference of probabilities.
-
-    Raises:
-        MeasureError: as for `spurious_score`.
-    """
-    check_share("threshold", threshold, error=MeasureError)
-    images = _fitting(images, pattern)
-    clean = probabilities(predict, images)
-    _check_class(clean, target)
-
-    def is_moved(kind: Kind, shifts: Tensor | None) -> Tensor:
-        """Which images the pattern pulls to the target (n,), at a place of their own."""
-        answers = [
-            probabilities(predict, kind.apply(images[part], None if shifts is None else shifts[part]))
-            for part in torch.arange(len(images)).split(BATCH)
-        ]
-        return (torch.cat(answers)[:, target] - clean[:, target] > threshold).double()
-
-    kind = pattern.pattern if isinstance(pattern, Anywhere) else pattern
-    if isinstance(kind, Shade):
-        in_place = float(is_moved(kind, None).mean())
-        return PlacementScores(in_place, None, None, None, None, None, len(images))
-    home = torch.zeros((len(images), 2), dtype=torch.int64)
-    if isinstance(pattern, Anywhere):
-        home = pattern.places(torch.arange(len(images)))
-    beside: list[float] = []
-    for distance in SHIFTS:
-        shifts = torch.stack([home + distance * step for step in torch.tensor(STEPS)])  # (4, n, 2)
-        is_whole = _is_whole(kind, shifts)
-        counts = is_whole if is_whole.any() else torch.ones_like(is_whole)
-        pulled = torch.stack([is_moved(kind, each) for each in shifts])
-        beside.append(float(pulled[counts].mean()))
-    sizes: list[float] = []
-    for factor in SIZES:
-        other = scaled_pattern(kind, factor)
-        assert other is not None  # of no shade
-        low, high = _room(other)
-        sizes.append(float(is_moved(other, home.clamp(low, high)).mean()))
-    return PlacementScores(
-        in_place=float(is_moved(kind, home).mean()),
-        **{f"shifted_{distance}": score for distance, score in zip(SHIFTS, beside, strict=True)},
-        half_size=sizes[0],
-        double_size=sizes[1],
-        n_images=len(images),
-    )
-
-
-def _room(kind: Kind) -> tuple[Tensor, Tensor]:
-    """The least and the largest shift (rows, columns) that keep a pattern in the image."""
-    top, left, bottom, right = kind.box
-    _, height, width = kind.shape
-    return torch.tensor([-top, -left]), torch.tensor([height - bottom, width - right])
-
-
-def _is_whole(kind: Kind, shifts: Tensor) -> Tensor:
-    """Whether nothing of a pattern leaves the image at shifts (..., 2)."""
-    low, high = _room(kind)
-    return ((shifts >= low) & (shifts <= high)).all(dim=-1)
-
-
 @checked(MeasureError)
 def empirical_norm(images: Images, pattern: AnyPattern) -> float:
     """Mean L2 distance between an image and its stamped copy: how much of the pattern is to be seen.
@@ -379,7 +275,7 @@ def empirical_norm(images: Images, pattern: AnyPattern) -> float:
 
     Source: Yang, Chou and Chaudhuri (2022), Table 1 and Appendix B.2.
     """
-    images = _fitting(images, pattern)
+    images = fitting_images(images, pattern)
     if len(images) == 0:
         raise MeasureError("a norm needs at least one image, got none")
     total = 0.0
@@ -390,80 +286,12 @@ def empirical_norm(images: Images, pattern: AnyPattern) -> float:
     return total / len(images)
 
 
-@checked(MeasureError)
-def weight_importance(module: nn.Module, shape: Sequence[int]) -> Tensor:
-    """For each pixel the largest weight that leads from it to the first hidden layer.
-
-    Args:
-        module: a network whose first layer with weights is fully connected, such as an MLP.
-        shape: (channels, height, width) of its images.
-
-    Returns:
-        (channels, height, width).
+def fitting_images(images: Images, pattern: AnyPattern) -> Tensor:
+    """Images as tensors; the pattern says which axis of an array holds the channels.
 
     Raises:
-        MeasureError: the first layer is not fully connected to the pixels.
-
-    Source: Yang, Chou and Chaudhuri (2022), Section 3.3, Figs. 3 and 19.
+        MeasureError: they are not of the pattern's shape, or leave [0, 1].
     """
-    first = next(
-        (layer for layer in module.modules() if next(layer.parameters(recurse=False), None) is not None), None
-    )
-    if not isinstance(first, nn.Linear) or first.in_features != prod(shape):
-        raise MeasureError(
-            f"weight importance needs a model whose first layer joins all {prod(shape)} pixels, such as mlp; "
-            f"this one begins with {first}"
-        )
-    return first.weight.detach().amax(dim=0).reshape(tuple(shape)).cpu()
-
-
-@checked(MeasureError)
-def pixel_removal_sensitivity(
-    predict: Predict,
-    images: Images,
-    labels: Labels,
-    *,
-    shares: Sequence[float] | None = None,
-    seed: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """How the probability of the true class falls as pixels go dark.
-
-    Each non-zero pixel (all its channels) is set to zero with probability `share`; 0 leaves the
-    image as it is, 1 leaves it black.
-
-    Args:
-        predict: maps images to class probabilities.
-        images: as for `probabilities`, uint8 or in [0, 1]; 500 in the paper.
-        labels: (n,) their classes.
-        shares: in [0, 1]; 51 even steps by default.
-        seed: draws which pixels go. Every image has one draw: a larger share removes more of the same.
-
-    Returns:
-        The shares (k,) and the mean probability of the label at each (k,).
-
-    Raises:
-        MeasureError: there are no images, a share leaves [0, 1], or `predict` does not return probabilities.
-
-    Source: Yang, Chou and Chaudhuri (2022), Appendix B.3.
-    """
-    steps = torch.linspace(0, 1, 51) if shares is None else torch.tensor(list(shares), dtype=torch.float32)
-    if not ((steps >= 0) & (steps <= 1)).all():
-        raise MeasureError(f"shares of removed pixels lie between 0 and 1, got {steps.tolist()}")
-    images = as_asked(images, error=MeasureError)
-    labels = _labels(labels, images)
-    check_seed("seed", seed, error=MeasureError)
-    generator = torch.Generator().manual_seed(seed)
-    draws = torch.rand((len(images), 1, *images.shape[2:]), generator=generator)
-    floats = unit_float(images)
-    means = []
-    for share in steps:
-        answers = probabilities(predict, floats * (draws >= share))
-        means.append(answers.gather(1, labels[:, None]).double().mean())
-    return steps, torch.stack(means)
-
-
-def _fitting(images: Images, pattern: AnyPattern) -> Tensor:
-    """Images as tensors; the pattern says which axis of an array holds the channels."""
     found = as_asked(images, shape=pattern.shape, error=MeasureError)
     _check_range(found)
     return found
@@ -480,7 +308,12 @@ def _check_range(images: Tensor) -> None:
         )
 
 
-def _labels(labels: Labels, images: Tensor) -> Tensor:
+def checked_labels(labels: Labels, images: Tensor) -> Tensor:
+    """Labels (n,) as int64, one for each image.
+
+    Raises:
+        MeasureError: they are not whole numbers, or not as many.
+    """
     found = torch.as_tensor(labels)
     if found.ndim != 1 or len(found) != len(images) or found.is_floating_point() or found.is_complex():
         raise MeasureError(
@@ -492,9 +325,9 @@ def _labels(labels: Labels, images: Tensor) -> Tensor:
 
 def _of_target(predict: Predict, images: Images, pattern: AnyPattern, target: int) -> tuple[Tensor, Tensor]:
     """Probability (n,) of the target class before and after stamping."""
-    images = _fitting(images, pattern)
+    images = fitting_images(images, pattern)
     clean = probabilities(predict, images)
-    _check_class(clean, target)
+    check_class(clean, target)
     return clean[:, target], _ask_stamped(predict, images, pattern)[:, target]
 
 
@@ -509,7 +342,8 @@ def _ask_stamped(
     return torch.cat([probabilities(predict, put_on(pattern, images[part], part)) for part in parts])
 
 
-def _check_class(answers: Tensor, target: int) -> None:
+def check_class(answers: Tensor, target: int) -> None:
+    """Raise MeasureError unless a model that answers (n, n_classes) knows a class."""
     if not 0 <= target < answers.shape[1]:
         raise MeasureError(f"the model has no class {target}; its classes are 0 to {answers.shape[1] - 1}")
 

@@ -18,7 +18,8 @@ from spuriscope.checks import check_share, strict_json
 from spuriscope.data import ImageSet, Reading, read
 from spuriscope.documents import from_document, parse_json
 from spuriscope.errors import CheckpointError, ConfigError, SpuriscopeError
-from spuriscope.measures import Predict, accuracy, measure, placement_scores
+from spuriscope.measures import Predict, accuracy, measure
+from spuriscope.placement_measures import placement_scores
 from spuriscope.places import check_new, check_place, delete_left, move_into_place, unfinished_folder
 from spuriscope.planting import Plant
 from spuriscope.training import (

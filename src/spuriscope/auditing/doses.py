@@ -28,8 +28,9 @@ from spuriscope.auditing.plan import AuditPlan
 from spuriscope.auditing.played import Answers, played, player
 from spuriscope.auditing.trained import PlannedModel, asked_models
 from spuriscope.errors import MeasureError
-from spuriscope.measures import accuracy, empirical_norm, measure, probabilities, weight_importance
+from spuriscope.measures import accuracy, empirical_norm, measure, probabilities
 from spuriscope.patterns import put_on
+from spuriscope.pixel_measures import weight_importance
 from spuriscope.report.pictures import data_uri
 from spuriscope.statistics import mean_interval, n50
 from spuriscope.training import Trains

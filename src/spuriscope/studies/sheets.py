@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spuriscope.deletion import METHODS
-from spuriscope.measures import pixel_removal_sensitivity, weight_importance
 from spuriscope.models import ARCHITECTURES, count_parameters
+from spuriscope.pixel_measures import pixel_removal_sensitivity, weight_importance
 from spuriscope.statistics import correlation_interval, mean_interval
 from spuriscope.studies import panels
 from spuriscope.studies.deletions import after
