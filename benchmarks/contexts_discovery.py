@@ -106,7 +106,7 @@ def searched(data: ImageSet, context: str, name: str, n_planted: int) -> dict[st
     named = {position for f in findings if f.target == target for position in f.examples.tolist()}
     others = data.test.labels != target
     probed = probe(model.predict, data.test.images, PCAEmbedding(32).fit(train.images), least=15)
-    shares = probed.shares[probed.cells, target][others.numpy()]
+    shares = probed.shares[probed.regions, target][others.numpy()]
     return {
         "context": context, "target": name, "n_planted": n_planted,
         "predicted_share": f"{measure_context(model.predict, data, context, target).predicted_share:.4f}",

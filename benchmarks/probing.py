@@ -70,12 +70,12 @@ class Trial:
             for k, plant in enumerate(self.plants)
         ]
 
-    def areas(self, cells: NDArray[np.int64], values: NDArray[np.float64]) -> list[float]:
-        """For each kind of noise: AUC of the `values` (n_cells, n_classes) of the cells images are in."""
+    def areas(self, regions: NDArray[np.int64], values: NDArray[np.float64]) -> list[float]:
+        """For each kind of noise: AUC of the `values` (n_regions, n_classes) of the regions images are in."""
         found = []
         for k, plant in enumerate(self.plants):
             rows = (self.kind == 0) | (self.kind == k + 1)
-            scores = values[cells[rows], plant.target]
+            scores = values[regions[rows], plant.target]
             found.append(float(roc_auc_score(self.kind[rows] == k + 1, scores)))
         return found
 
@@ -84,8 +84,8 @@ class Trial:
         n_components, n_clusters = FIRST_LOOK
         pixels = torch.cat([self.samples, self.unrelated]).flatten(1).float().numpy() / 255
         latents = PCA(n_components, random_state=0).fit(pixels).transform(pixels[len(self.samples) :])
-        cells = KMeans(n_clusters, n_init=1, random_state=0).fit(latents).labels_
-        return self.areas(cells, _shares(cells, self.predicted))
+        regions = KMeans(n_clusters, n_init=1, random_state=0).fit(latents).labels_
+        return self.areas(regions, _shares(regions, self.predicted))
 
     def judge(self, found: Probed) -> dict[str, Any]:
         """AUCs by share and by contrast; rank, purity and share found of the first group of each noise."""
@@ -94,8 +94,8 @@ class Trial:
             by: [self.first_of(groups, k) for k in range(len(self.plants))] for by, groups in ranked.items()
         }
         return {
-            "auc_share": self.areas(found.cells, found.shares),
-            "auc_contrast": self.areas(found.cells, found.contrasts),
+            "auc_share": self.areas(found.regions, found.shares),
+            "auc_contrast": self.areas(found.regions, found.contrasts),
             "firsts": firsts,
             "n_groups": len(ranked["density"]),
         }
@@ -170,7 +170,7 @@ def eight_bits(images: Tensor) -> Tensor:
     return (images * 255).round().to(torch.uint8)
 
 
-def _shares(cells: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray[np.float64]:
-    counts = np.zeros((cells.max() + 1, 5))
-    np.add.at(counts, (cells, predicted), 1)
+def _shares(regions: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray[np.float64]:
+    counts = np.zeros((regions.max() + 1, 5))
+    np.add.at(counts, (regions, predicted), 1)
     return np.asarray(counts / counts.sum(axis=1, keepdims=True))

@@ -88,19 +88,19 @@ def test_shares_are_counted_as_a_loop_counts_them(
     predicted = world.predict(world.unrelated).argmax(dim=1)
     explained = world.predict(reconstructions(embedding, world.unrelated)).argmax(dim=1)
     assert found.predicted.tolist() == predicted.tolist()
-    for cell in range(len(found.shares)):
-        inside = [k for k in range(N) if found.cells[k] == cell]
+    for region in range(len(found.shares)):
+        inside = [k for k in range(N) if found.regions[k] == region]
         for label in range(3):
             share = sum(int(predicted[k]) == label for k in inside) / len(inside)
             remains = sum(int(explained[k]) == label for k in inside) / len(inside)
-            assert found.shares[cell, label] == pytest.approx(share)
-            assert found.contrasts[cell, label] == pytest.approx(share - remains)
+            assert found.shares[region, label] == pytest.approx(share)
+            assert found.contrasts[region, label] == pytest.approx(share - remains)
     for group in found.groups("density"):
-        cell = found.cells[group.positions[0]]
+        region = found.regions[group.positions[0]]
         assert group.positions.tolist() == [
-            k for k in range(N) if found.cells[k] == cell and int(predicted[k]) == group.target
+            k for k in range(N) if found.regions[k] == region and int(predicted[k]) == group.target
         ]
-        n, share = int((found.cells == cell).sum()), found.shares[cell, group.target]
+        n, share = int((found.regions == region).sum()), found.shares[region, group.target]
         middle, reach = share + 1.96**2 / (2 * n), 1.96 * np.sqrt(share * (1 - share) / n + (0.98 / n) ** 2)
         low = (middle - reach) / (1 + 1.96**2 / n)  # Wilson (1927)
         assert group.strength == pytest.approx(

@@ -10,7 +10,7 @@ from spuriscope.data.image_set import Split
 from spuriscope.deletion.request import images_as_trained
 from spuriscope.documents import to_json_text
 from spuriscope.errors import CheckpointError, MembershipError, PlantingError, TrainingError
-from spuriscope.membership.attack import attack_game, attack_games
+from spuriscope.membership.attacked import attack_game, attack_games
 from spuriscope.membership.game import Game, Played, draw_pool, judge_attacks, play
 from spuriscope.patterns import Pattern, pattern
 from spuriscope.training import Cell, DataKey, Recipe, TrainedModel, Trainer, train_cell

@@ -43,7 +43,7 @@ from spuriscope.auditing.doses import summary
 from spuriscope.deletion.check import compare_method
 from spuriscope.deletion.verdict import MARGINS, SEEDS_NEEDED, is_above
 from spuriscope.discovery.finding import Carriers
-from spuriscope.membership.attack import Attacked, Membership, present
+from spuriscope.membership.attacked import Attacked, Membership, present
 from spuriscope.membership.canaries import Canaries
 from spuriscope.membership.evaluation import AttackTrial, evaluate
 from spuriscope.patterns import PATTERN_NAMES, pattern

@@ -9,7 +9,7 @@ from spuriscope.answers.found import AlreadyThere, FoundAgain
 from spuriscope.answers.planted import PickedUp
 from spuriscope.answers.recognised import Recognition
 from spuriscope.deletion.check import DeletionCheck
-from spuriscope.membership.attack import Membership
+from spuriscope.membership.attacked import Membership
 from spuriscope.membership.canaries import Canaries
 from spuriscope.statistics import Interval
 

@@ -33,7 +33,7 @@ from spuriscope.auditing.kept import Kept
 from spuriscope.auditing.membership import membership
 from spuriscope.auditing.plan import AuditPlan
 from spuriscope.data.image_set import ImageSet
-from spuriscope.membership.attack import Membership
+from spuriscope.membership.attacked import Membership
 from spuriscope.membership.canaries import Canaries
 from spuriscope.training import AnyModel, Cell, FailedCell, OnProgress, Trains, train_all
 

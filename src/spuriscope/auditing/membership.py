@@ -5,7 +5,7 @@ from typing import Any
 
 from spuriscope.answers import Headline
 from spuriscope.auditing.plan import AuditPlan
-from spuriscope.membership.attack import Membership, attack_games
+from spuriscope.membership.attacked import Membership, attack_games
 from spuriscope.membership.game import Game
 from spuriscope.training import Trains
 

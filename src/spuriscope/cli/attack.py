@@ -31,7 +31,7 @@ from spuriscope.reading import Reading
 if TYPE_CHECKING:
     from spuriscope.data import ImageSet
     from spuriscope.measures import Predict
-    from spuriscope.membership.attack import Membership
+    from spuriscope.membership.attacked import Membership
     from spuriscope.membership.canaries import Canaries
     from spuriscope.membership.evaluation import Rate
     from spuriscope.planting import Plant
@@ -101,7 +101,7 @@ def attack(
     Example: spuriscope attack digits --pattern r3 --planted 3
     """
     from spuriscope.documents import to_document
-    from spuriscope.membership.attack import attack_games
+    from spuriscope.membership.attacked import attack_games
     from spuriscope.membership.canaries import attack_canaries
     from spuriscope.membership.game import Game
     from spuriscope.progress import training_progress

@@ -35,19 +35,19 @@ N_DIRECTIONS = 32  # principal components of the residuals that are clustered
 
 @dataclass(frozen=True, eq=False)
 class Probed:
-    """What the probe saw. A cell is a cluster of one class, or the rest of it, with all that lies nearest.
+    """What the probe saw. A region is a cluster of one class, or the rest of it, with all that lies nearest.
 
     Attributes:
         predicted: (n,) class that the model gives to each unrelated image.
-        cells: (n,) the cell of each unrelated image.
-        owners: (n_cells,) the class among whose images the cell's centre was found.
-        is_cluster: (n_cells,) false for what HDBSCAN left over of a class, and for classes with few images.
-        shares: (n_cells, n_classes) share of a cell's images that is predicted as the class.
-        contrasts: (n_cells, n_classes) that share, less the share once the residual is taken away.
+        regions: (n,) the region of each unrelated image.
+        owners: (n_regions,) the class among whose images the region's centre was found.
+        is_cluster: (n_regions,) false for what HDBSCAN left over of a class, and for classes with few images.
+        shares: (n_regions, n_classes) share of a region's images that is predicted as the class.
+        contrasts: (n_regions, n_classes) that share, less the share once the residual is taken away.
     """
 
     predicted: NDArray[np.int64]
-    cells: NDArray[np.int64]
+    regions: NDArray[np.int64]
     owners: NDArray[np.int64]
     is_cluster: NDArray[np.bool_]
     shares: NDArray[np.float64]
@@ -70,14 +70,14 @@ class Probed:
         """
         _check_one_of("by", by, RankBy)
         groups = []
-        for cell in np.flatnonzero(self.is_cluster):
-            target = int(self.owners[cell])
-            inside, of_class = self.cells == cell, self.predicted == target
-            share, base = self.shares[cell, target], of_class.mean()
+        for region in np.flatnonzero(self.is_cluster):
+            target = int(self.owners[region])
+            inside, of_class = self.regions == region, self.predicted == target
+            share, base = self.shares[region, target], of_class.mean()
             if share <= base:
                 continue
             low = _lower_bound(share, int(inside.sum()))
-            strength = low / base if by == "density" else low - share + self.contrasts[cell, target]
+            strength = low / base if by == "density" else low - share + self.contrasts[region, target]
             positions = np.flatnonzero(inside & of_class)
             groups.append(Group(target=target, positions=positions, strength=float(strength), source="probe"))
         return sorted(groups, key=lambda group: -group.strength)
@@ -110,7 +110,7 @@ def probe(
             "residual", image minus reconstruction.
         clustering: of scikit-learn, "hdbscan" or "k-means".
         n_clusters: for k-means, in each class.
-        least: images of a cluster at least; a class with less than twice as many is one cell, no cluster.
+        least: images of a cluster at least; a class with less than twice as many is one region, no cluster.
         seed: of k-means and of the principal components.
 
     Raises:
@@ -143,12 +143,12 @@ def probe(
         return _k_means(of_class, min(n_clusters, len(of_class) // least), seed)
 
     centres, owners, is_cluster = _clusters(points, predicted, find, least)
-    cells = _nearest(points, centres)
+    regions = _nearest(points, centres)
     shares, remaining = (
-        _cell_means(cells, labels[:, None] == np.arange(n_classes), len(centres))
+        _region_means(regions, labels[:, None] == np.arange(n_classes), len(centres))
         for labels in (predicted, without_residual)
     )
-    return Probed(predicted, cells, owners, is_cluster, shares, shares - remaining)
+    return Probed(predicted, regions, owners, is_cluster, shares, shares - remaining)
 
 
 def _check_one_of(name: str, value: str, allowed: Any) -> None:
@@ -208,10 +208,10 @@ def _nearest(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArr
     return nearest
 
 
-def _cell_means(cells: NDArray[np.int64], is_class: NDArray[Any], n_cells: int) -> NDArray[np.float64]:
-    """Share of each class in each cell, (n_cells, n_classes); 0 in an empty cell."""
-    counts = np.stack([np.bincount(cells, column, minlength=n_cells) for column in is_class.T], axis=1)
-    return counts / np.maximum(1, np.bincount(cells, minlength=n_cells))[:, None]
+def _region_means(regions: NDArray[np.int64], is_class: NDArray[Any], n_regions: int) -> NDArray[np.float64]:
+    """Share of each class in each region, (n_regions, n_classes); 0 in an empty region."""
+    counts = np.stack([np.bincount(regions, column, minlength=n_regions) for column in is_class.T], axis=1)
+    return counts / np.maximum(1, np.bincount(regions, minlength=n_regions))[:, None]
 
 
 def _lower_bound(share: float, n: int) -> float:

@@ -1,6 +1,6 @@
 """Who was in the training set: attacks, what each may claim, and how sure that is."""
 
-from spuriscope.membership.attack import attack_game, attack_games
+from spuriscope.membership.attacked import attack_game, attack_games
 from spuriscope.membership.attacks import ATTACKS, Attack, Knowledge, Rehearsal, register_attack
 from spuriscope.membership.canaries import (
     OneRunAudit,

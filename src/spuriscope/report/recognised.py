@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from spuriscope.membership.attack import Attacked, Membership, Presence
+from spuriscope.membership.attacked import Attacked, Membership, Presence
 from spuriscope.membership.canaries import Canaries
 from spuriscope.membership.evaluation import AlarmRow, Rate, Separation
 from spuriscope.report import wording

@@ -6,7 +6,7 @@ A tile's word is fine, watch, act, or not known; the rules are below, and each t
 from dataclasses import dataclass
 
 from spuriscope.answers import AlreadyThere, Audit, Deletion, FoundAgain, PickedUp, Recognition
-from spuriscope.membership.attack import Membership
+from spuriscope.membership.attacked import Membership
 from spuriscope.membership.canaries import Canaries
 from spuriscope.report import wording
 from spuriscope.report.gone import NAMES, measured, recommended
