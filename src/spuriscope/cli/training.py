@@ -1,6 +1,5 @@
 """The commands for one training: train it beside its clean twin, and measure it."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,6 @@ from spuriscope.cli.output import (
     WorkersOption,
     announce_default_model,
     print_json,
-    print_table,
 )
 from spuriscope.cli.reading import (
     BackgroundOption,
@@ -41,6 +39,7 @@ from spuriscope.cli.reading import (
     chosen,
     read_data,
 )
+from spuriscope.cli.score_tables import print_places, print_scores
 from spuriscope.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -225,7 +224,7 @@ def train(
         if run.model.epsilon is not None and recipe.privacy is not None:
             typer.echo(f"private: epsilon {run.model.epsilon:.3g} at delta {recipe.privacy.delta:g}")
         typer.echo(f"the model is {found}")
-        _print_scores(result, image_set.class_names)
+        print_scores(result, image_set.class_names)
     if found.is_near_chance:
         typer.echo(
             "note: the model is near chance; train it longer, or otherwise, before you measure it", err=True
@@ -284,8 +283,8 @@ def score(
     else:
         subject.echo()
         names = subject.data.class_names
-        _print_scores(result, names)
-        _print_places(result, names)
+        print_scores(result, names)
+        print_places(result, names)
 
 
 class _Planting(NamedTuple):
@@ -366,45 +365,3 @@ def _absolute_source(source: str) -> str:
     from spuriscope.data.catalog import is_name
 
     return source if is_name(source) else str(Path(source).expanduser().resolve())
-
-
-def _print_scores(scores: dict[str, Any], class_names: Sequence[str]) -> None:
-    twin = scores.get("clean_twin_clean_accuracy")
-    typer.echo(
-        f"clean accuracy {scores['clean_accuracy']:.3f}"
-        + (f", clean twin {twin:.3f}" if twin is not None else "")
-    )
-    rows = []
-    for plant in scores["plants"]:
-        for prefix, who in (("", "model"), ("clean_twin_", "clean twin")):
-            if prefix + "spurious_score" in plant:
-                numbers = (
-                    plant[prefix + key]
-                    for key in ("spurious_score", "spurious_score_non_target", "spurious_accuracy")
-                )
-                rows.append(
-                    [
-                        f"{plant['pattern']} -> {class_names[plant['target']]}",
-                        who,
-                        *(f"{number:.3f}" for number in numbers),
-                    ]
-                )
-    if rows:
-        print_table(["plant", "", "score (all)", "score (non-target)", "spurious accuracy"], rows)
-
-
-def _print_places(scores: dict[str, Any], class_names: Sequence[str]) -> None:
-    """How bound to its place and size each pattern is."""
-    names = ("in_place", "shifted_1", "shifted_2", "shifted_4", "half_size", "double_size")
-    rows, n_images = [], 0
-    for plant in scores["plants"]:
-        for prefix, who in (("", "model"), ("clean_twin_", "clean twin")):
-            if prefix + "placement_scores" in plant:
-                found = plant[prefix + "placement_scores"]
-                n_images = found["n_images"]
-                shown = ("" if found[name] is None else f"{found[name]:.3f}" for name in names)
-                rows.append([f"{plant['pattern']} -> {class_names[plant['target']]}", who, *shown])
-    if rows:
-        typer.echo(f"score (non-target) where it stands and elsewhere, of {n_images:,} images:")
-        header = ["in place", "1 pixel away", "2 pixels", "4 pixels", "half size", "double size"]
-        print_table(["plant", "", *header], rows)
