@@ -175,6 +175,7 @@ def test_a_folder_with_a_missing_or_short_batch_is_named(tmp_path: Path) -> None
         load_cifar10(SMALL, [tmp_path])
 
 
+@pytest.mark.slow  # unpacks for long
 def test_real_data_have_the_published_counts_and_means(real_data: Path) -> None:
     data = load("cifar10", root=real_data, download=False)
     assert data.train.labels.bincount().tolist() == [5000] * 10

@@ -48,7 +48,10 @@ TABLE_1 = {
 }
 
 
-@pytest.mark.parametrize("name", TABLE_1)
+@pytest.mark.parametrize(
+    "name",
+    ["mnist", "fashion-mnist", pytest.param("cifar10", marks=pytest.mark.slow)],  # unpacks for long
+)
 def test_norms_are_those_of_table_1(name: str, real_data: Path) -> None:
     data = load(name, root=real_data)
     norms = [empirical_norm(data.test.images, pattern(p, data.shape, seed=4)) for p in PATTERN_NAMES]
