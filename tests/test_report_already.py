@@ -136,6 +136,15 @@ def test_the_list_for_monday_has_five_lines_at_most_and_follows_from_what_is_kno
     assert listed[2].action.startswith("Then train again without them")
     blind = monday(with_found_again(make_audit(), n_found=0))
     assert blind[1].action.startswith("Look through the images of each class")
+    seen = make_audit()
+    assert seen.picked_up is not None
+    fewest = seen.picked_up.headline.n_planted
+    for n_planted, is_said in (
+        (fewest, False),
+        (fewest + 1, True),
+    ):  # found in as few as it is learnt from, or not
+        listed = monday(with_found_again(seen, n_planted, n_others=40))
+        assert any(each.action.startswith("Look through") for each in listed) == is_said
     calm = make_audit(strengths={"r3": 0.0})
     calm = put(calm, "membership", make_membership("r3", 50, score=0.0))
     calm = put(calm, "deletion", make_deletion("r3", 3, before=0.02))

@@ -136,6 +136,7 @@ def _of_training(audit: Audit, words: dict[str, str]) -> Iterator[ToDo]:
         audit.already is not None
         and not audit.already.cues
         and words.get("noticed") in (ACT, NOT_KNOWN, WATCH)
+        and not _is_found_as_rare_as_learnt(audit)
     ):
         yield ToDo(
             action="Look through the images of each class for marks that a few share: stickers, captions, "
@@ -166,3 +167,9 @@ def _of_training(audit: Audit, words: dict[str, str]) -> Iterator[ToDo]:
             reason="Other classes may pick up cues from fewer images.",
             who=TRAINER,
         )
+
+
+def _is_found_as_rare_as_learnt(audit: Audit) -> bool:
+    """Whether a search found a planted cue in as few images as the models learnt it from."""
+    fewest = None if audit.found_again is None else audit.found_again.fewest
+    return fewest is not None and audit.picked_up is not None and fewest <= audit.picked_up.headline.n_planted
