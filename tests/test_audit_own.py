@@ -168,7 +168,7 @@ def test_models_that_the_next_call_changes_are_refused() -> None:
         return lambda asked: held[0].expand(len(asked), 10)
 
     with pytest.raises(
-        ConfigError, match="a model of fit answers otherwise once fit is called again: .*; make"
+        ConfigError, match="a model of fit gives other answers once fit is called again: .*; make"
     ):
         list(FitTrainer(fit).run(list(plan_audit(DIGITS, fit=fit, **FIXED).cells()), DIGITS))
 
