@@ -151,7 +151,7 @@ ANCHORS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(  # ten to the ei
         ("recipes: [{epochs: few}]", "epochs must be a whole number, got 'few'"),
         ("recipes: [{batch_size: 1.5}]", "batch_size must be a whole number, got 1.5"),
         ("placement: left", "placement: invalid enum value 'left'; choose fixed or anywhere"),
-        ("placement: anywhere", "r3 fills the image, so it can stand in one place only"),
+        ("placement: anywhere", "r3 fills the image, so it can stand in only one place"),
         ("patterns: [s3]\nsize: 5", "pattern s3 has one size; leave it out"),
         ("relabel: two", "relabel: invalid enum value 'two'; choose all or a whole number"),
         ("relabel: 2", "ten has no class 2; choose targets of 0 to 1"),
