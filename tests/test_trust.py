@@ -165,7 +165,7 @@ def test_what_unpacks_to_nothing_but_zeros_is_refused_unpacked_never(
         test_images=zeros,
         test_labels=npy((2,), b"01"),
     )
-    with pytest.raises(DataError, match="train_images in .* unpacks from 0 to 2 MB, which no images do"):
+    with pytest.raises(DataError, match="train_images in .* unpacks from 0 to 2 MB, too many for images"):
         load_npz(path)
     torch.save({"weights": torch.zeros(1 << 18)}, tmp_path / "model.pth")
     with (
