@@ -1,4 +1,4 @@
-"""What an audit found, as values: one for each question, and the conditions they were found under.
+"""The answers of an audit, as values: one per question, and the conditions they hold under.
 
 The audit makes them, the page shows them, `audit.json` holds them (docs/audit-json.md). A question that was
 not asked, or could not be answered, is None.
