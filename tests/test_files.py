@@ -54,7 +54,7 @@ def test_an_audit_replaces_an_audit_and_nothing_else(name: str, tmp_path: Path) 
     (tmp_path / "notes.txt").write_text("mine")  # other files may lie beside
     check_folder(tmp_path)
     (tmp_path / name).write_text('{"speed": 12}')
-    with pytest.raises(ConfigError, match=rf"holds {name}, which is of no audit; choose another folder"):
+    with pytest.raises(ConfigError, match=rf"holds {name}, which is not an audit's; choose another folder"):
         check_folder(tmp_path)
     about = {"format": 1, "spuriscope": "0.1.0", "dose_response": []}
     (tmp_path / "audit.json").write_text(json.dumps(about))
