@@ -131,7 +131,7 @@ def test_shadow_models_see_the_images_as_the_model_did(planted: TrainedModel) ->
 
 @pytest.mark.parametrize("n_shadows", [0, 1, 2, 7, 258, -4, 10**9])
 def test_numbers_of_shadow_models_that_no_attack_can_use(n_shadows: int) -> None:
-    with pytest.raises(MembershipError, match=r"even number of 4 to 256|whole number"):
+    with pytest.raises(MembershipError, match=r"even number from 4 to 256|whole number"):
         plan_shadows(NEIGHBOUR, DATA, n_shadows, neighbour)
 
 
@@ -206,7 +206,7 @@ def test_the_command_attacks_a_run_and_a_file(tmp_path: Path, monkeypatch: pytes
     asked = ["audit", "few.npz", "--run", "mine.pt", "--model", "small-mlp", "--pattern", "s3"]
     assert "which only a run records" in told(*asked, "--shadows", "8")
     fit = ["--fit", "three:neighbour"]
-    assert "even number of 4 to 256, such as 8, got 7" in told(*asked, "--shadows", "7", *fit)
+    assert "even number from 4 to 256, such as 8, got 7" in told(*asked, "--shadows", "7", *fit)
     assert "leave out --fit" in told(*asked, *fit)
     assert "time: 4 calls of fit" in told(*asked, "--shadows", "4", *fit, "--out", "page")
     said = told("audit", "few.npz", "--run", "run", "--pattern", "s3", "--shadows", "4", "--workers", "1")

@@ -388,7 +388,7 @@ def test_a_module_that_does_not_fit_is_refused(planted: TrainedModel) -> None:
         repair(torch.nn.Flatten(), DIGITS, cue)
     with pytest.raises(DeletionError, match="takes the data set, not Split"):
         repair(planted.module, DIGITS.train, cue)  # type: ignore[call-overload]
-    with pytest.raises(DeletionError, match="knows how it was trained;  leave out mean, optimizer"):
+    with pytest.raises(DeletionError, match="knows how it was trained; leave out mean, optimizer"):
         repair(planted, DIGITS, cue, mean=0.5, optimizer=torch.optim.SGD)  # type: ignore[call-overload]
 
 

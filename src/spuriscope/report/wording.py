@@ -1,4 +1,4 @@
-"""Numbers as the page says them: few digits, never more certain than they are.
+"""Numbers in the words of the page: few digits, never more certain than they are.
 
 A share that is not exactly 0 is never called 0 %, and one that is not exactly 1 is never called 100 %.
 """
@@ -36,12 +36,12 @@ __all__ = [
     "table_percent",
 ]
 
-NBSP = "\u00a0"  # between a number and its unit, so that no line breaks there
+NBSP = "\u00a0"  # keeps a number and its unit on one line
 MINUS = "\u2212"
 
 
 def count(n: int) -> str:
-    """A count with thousands marked: 1,437."""
+    """A count with a thousands separator: 1,437."""
     return f"{n:,}"
 
 
@@ -107,7 +107,7 @@ def interval(value: Interval, *, signed: bool = False) -> str:
 
 
 def odds(epsilon: float) -> str:
-    """How many times the odds may grow: e to the epsilon, with its sensible digits."""
+    """By which factor the odds may grow: e to the epsilon, with its significant digits."""
     times = exp(min(epsilon, 20.0))
     return f"{times:.1f}" if times < 10 else count(int(float(f"{times:.2g}")))
 
@@ -118,7 +118,7 @@ def rate_ends(rate: "Rate") -> str:
 
 
 def dose(number: float) -> str:
-    """An interpolated number of images: 5.6, 52; whole below ten where it is whole."""
+    """An interpolated number of images: 5.6, 52; without decimals where it is whole."""
     if number < 9.95 and round(number, 1) != round(number):
         return f"{number:.1f}"
     return count(round(number))
@@ -179,7 +179,7 @@ def duration(seconds: float) -> str:
 
 
 def bare_percent(share: float) -> str:
-    """A share where the unit is said elsewhere: 93, <1, >99."""
+    """A share whose unit is stated elsewhere: 93, <1, >99."""
     return short_percent(share).replace(f"{NBSP}%", "").replace(NBSP, "")
 
 
