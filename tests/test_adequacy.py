@@ -153,7 +153,7 @@ def test_models_at_chance_by_accident_get_no_advice() -> None:
         )
         assert found.mend is None or found.mend.accuracy > found.mend.before + 0.05
         if found.mend is None and found.is_near_chance:
-            with pytest.raises(MeasureError, match=r"pixels may be scaled otherwise .*; --anyway goes on"):
+            with pytest.raises(MeasureError, match=r"pixels may be scaled wrongly .*; --anyway continues"):
                 found.check()
 
 
@@ -172,7 +172,7 @@ def test_a_model_of_fewer_classes_and_one_that_knows_by_heart_are_said(good: nn.
         )
         return nn.functional.one_hot(answers, 10).float()
 
-    with pytest.raises(MeasureError, match="knows its training images by heart"):
+    with pytest.raises(MeasureError, match="memorised its training images"):
         adequacy(nearest, DIGITS.train, DIGITS.test).check()
 
 

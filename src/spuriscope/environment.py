@@ -1,4 +1,4 @@
-"""Versions and hardware that a number was measured with."""
+"""Versions and hardware with which a number was measured."""
 
 import os
 import platform
