@@ -287,7 +287,7 @@ def test_a_run_takes_no_options_of_a_model(tmp_path: Path, run_command: Any) -> 
     assert made.code == 0, made.err
     refused = run_command("score", tmp_path / "run", "--scale", 255)
     assert refused.code == 2
-    assert "is a run, which says itself how it is asked" in refused.err
+    assert "is a run: leave out the options" in refused.err
     untrained = run_command("train", "digits", "--epochs", 0, "--out", tmp_path / "drawn")
     assert untrained.code == 0, untrained.err
     refused = run_command("score", tmp_path / "drawn")

@@ -210,7 +210,7 @@ def test_the_command_attacks_a_run_and_a_file(tmp_path: Path, monkeypatch: pytes
     assert "leave out --fit" in told(*asked, *fit)
     assert "time: 4 calls of fit" in told(*asked, "--shadows", "4", *fit, "--out", "page")
     said = told("audit", "few.npz", "--run", "run", "--pattern", "s3", "--shadows", "4", "--workers", "1")
-    assert re.search("time: 4 trainings of about .* s on 1 core, and a search besides", said)
+    assert re.search("time: 4 trainings of about .* s on 1 core, plus a search", said)
     for folder, n_epochs in (("page", None), ("audit-run", 20)):
         answers = load_audit(folder)
         assert answers.recognition is not None

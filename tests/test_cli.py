@@ -98,7 +98,7 @@ def test_train_then_score(spuriscope: Any, tmp_path: Path) -> None:
     assert (other["pattern"], other["target"], other["threshold"]) == ("s1", 1, 0.2)
     shown = spuriscope("score", out)
     assert f"{scores['spurious_score']:.3f}" in shown.out
-    assert "where it stands and elsewhere, of 329 images" in shown.out
+    assert "at its place and elsewhere, on 329 images" in shown.out
     assert f"{moved[0]['half_size']:.3f}" in shown.out
 
 
