@@ -32,7 +32,7 @@ def find_tones(pool: Pool, n_marks: int) -> list[Mark]:
     found = [
         Mark(rows, strength, "tone", maker)
         for end in ENDS
-        for strength, rows in _groups(own[:, :, end], others[:, :, end])
+        for strength, rows in _groups(own[:, :, end], others[:, :, end], pool.noise)
     ]
     return take_apart(found, n_marks)
 
@@ -62,12 +62,14 @@ def quantiles(images: Tensor) -> NDArray[np.float32]:
     return torch.cat(parts, dim=1).permute(1, 2, 0).numpy()
 
 
-def _groups(own: NDArray[np.float32], others: NDArray[np.float32]) -> Iterator[tuple[float, Rows]]:
+def _groups(
+    own: NDArray[np.float32], others: NDArray[np.float32], noise: float
+) -> Iterator[tuple[float, Rows]]:
     """Groups of rows (n, channels, ends) that agree, the strongest first, each image in one."""
     rest = np.arange(len(own))
     flat, beside = (torch.from_numpy(np.ascontiguousarray(each)).flatten(1) for each in (own, others))
     for _ in range(GROUPS_OF_END):
-        found = widest_gaps(Sight.of(flat[torch.from_numpy(rest)], beside))
+        found = widest_gaps(Sight.of(flat[torch.from_numpy(rest)], beside, noise))
         if not found:
             return
         ((strength, rows),) = found
