@@ -1,12 +1,12 @@
-"""What shortened arithmetic does to every measure: float32 against bfloat16, paired over seeds.
+"""What rounded arithmetic does to every measure: float32 against bfloat16, paired over seeds.
 
 Same cells, same seeds, same images; r3 on some images of class 0, and the clean twins.
 
-    python benchmarks/precision.py run --data digits --model mlp --epochs 21 --out rows.csv
-    python benchmarks/precision.py run --data mnist --images 10000 --model cnn --epochs 3 --root D --out rows.csv
-    python benchmarks/precision.py show --out rows.csv
+    python benchmarks/precision.py run --data digits --model mlp --epochs 21 --out r.csv
+    python benchmarks/precision.py run --data mnist --images 10000 --model cnn --epochs 3 --root D --out r.csv
+    python benchmarks/precision.py show --out r.csv
 
-A row is appended as its model is done, and never made twice, so a run goes on where it stopped.
+A row is appended as its model is done, and never made twice, so a stopped run continues.
 """
 
 import argparse
