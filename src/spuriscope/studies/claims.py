@@ -1,9 +1,9 @@
-"""What Yang, Chou and Chaudhuri (2022) claim, as code: a sentence, a rule, and a verdict from a store.
+"""The claims of Yang, Chou and Chaudhuri (2022), as code: a sentence, a rule, and a verdict from a store.
 
-Seeds are the unit: a rule takes one difference for each seed and asks a t-test on which side of the least
-effect that counts their mean lies (`spuriscope.studies.evidence`). A claim about several cases (data sets,
-targets, patterns) needs all of them; p-values are Holm-corrected over the cases of a claim, and not over
-claims: each is a question of its own. A verdict against the paper is a result.
+Seeds are the unit: a rule takes one difference per seed and tests on which side of the least effect that
+counts their mean lies (`spuriscope.studies.evidence`). A claim about several cases (data sets, targets,
+patterns) needs all of them. P-values are Holm-corrected over the cases of a claim, but not over claims,
+because each is a question of its own. A verdict against the paper is a result.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ ONCE: tuple[dict[str, Any], ...] = ({},)
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A sentence of the paper and the rule it is judged by.
+    """A sentence of the paper, and the rule that judges it.
 
     Attributes:
         name: short, for tables.
@@ -38,7 +38,7 @@ class Claim:
         study: whose cells it needs; `spuriscope study run STUDY` makes them.
         rule: gives the evidence of the rows of one case; its docstring states it in words.
         each: labels of the rows of each case in a data set.
-        data: the data sets it is about.
+        data: the data sets that it is about.
     """
 
     name: str
@@ -63,9 +63,9 @@ class ClaimFinding:
     """A claim with its verdict.
 
     Attributes:
-        claim: what was judged.
+        claim: the claim.
         verdict: over all cases: it holds if it holds in each, and fails if it fails in one.
-        cases: each alone.
+        cases: the verdict on each case.
     """
 
     claim: Claim
@@ -93,8 +93,8 @@ def check_claim(
     Args:
         claim: one of `CLAIMS`.
         found: for each data set the rows of the claim's study.
-        data: data sets that it is judged on, in place of those the paper speaks of; those of the paper
-            only where this claim is about them.
+        data: data sets to judge on, in place of the paper's; a data set of the paper is used only for claims
+            about it.
     """
     judged: dict[str, rules.Judged] = {}
     asked = (
@@ -114,12 +114,12 @@ def check_claim(
 def check_store(
     store: Store, data: Sequence[str] | None = None, root: Path | None = None
 ) -> list[ClaimFinding]:
-    """Judge every claim on what a store has.
+    """Judge every claim on the content of a store.
 
     Args:
         store: with studies of the paper, called "fig2-mnist" and so on.
-        data: data sets that claims are judged on, in place of those the paper speaks of.
-        root: folder with the files of the data sets; norms are taken of their images.
+        data: data sets to judge on, in place of the paper's.
+        root: folder with the files of the data sets, whose images give norms.
 
     Raises:
         StoreError: the store cannot be read.
@@ -139,7 +139,7 @@ def check_store(
 
 
 def _normed(store: Store, found: list[Result], root: Path | None) -> list[Result]:
-    """The rows with the norms of their patterns, where the images they were trained on can be read."""
+    """The rows with the norms of their patterns, if the images they were trained on can be read."""
     try:
         return with_norms(found, images_of(store, found, root))
     except (ConfigError, DataError):

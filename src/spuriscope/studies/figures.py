@@ -1,6 +1,6 @@
 """The figures and tables of studies, as files: SVG and PNG, or CSV.
 
-A figure of the paper that looks at the models of another is drawn from those where it was not run itself:
+A figure of the paper that uses the models of another one is drawn from those if it was not run itself:
 `draw(store, "fig20-mnist", ...)` works on a store that has fig2-mnist.
 """
 
@@ -21,7 +21,7 @@ from spuriscope.studies.theory_sheets import SHEETS as THEORY_SHEETS
 
 __all__ = ["draw", "draw_theory"]
 
-MAKER = "spuriscope"  # in the files, by which they are known again
+MAKER = "spuriscope"  # written into the files, to recognise them
 
 
 def draw(store: Store, name: str, out: Path, *, root: Path | None = None) -> list[Path]:
@@ -30,13 +30,13 @@ def draw(store: Store, name: str, out: Path, *, root: Path | None = None) -> lis
     Args:
         store: with the study, or the one whose cells it shares.
         name: such as "fig2-mnist".
-        out: a folder, made where it is not there.
-        root: folder with the files of the data set; a few figures look at its images.
+        out: a folder, created if it does not exist.
+        root: folder with the files of the data set; a few figures need its images.
 
     Raises:
         StoreError: the store has no such study.
         ConfigError: there is no such kind of figure, it has nothing to draw yet, or `out` cannot be written.
-        DataError: the images of the data set are needed and not there.
+        DataError: the images of the data set are needed but not found.
     """
     kind, title, found = _rows(store, name)
     if kind not in FIGURES:
@@ -49,11 +49,11 @@ def draw(store: Store, name: str, out: Path, *, root: Path | None = None) -> lis
 
 
 def draw_theory(name: str, out: Path) -> list[Path]:
-    """Draw a figure of the paper that is theory, which needs no store; returns the files written into `out`.
+    """Draw a figure of the paper's theory, which needs no store; returns the files written into `out`.
 
     Args:
         name: one of `spuriscope.studies.THEORY`.
-        out: a folder, made where it is not there.
+        out: a folder, created if it does not exist.
 
     Raises:
         ConfigError: `out` cannot be written.
@@ -76,7 +76,7 @@ def _write_all(name: str, sheets: Iterable[tuple[str, Content]], out: Path) -> l
 
 
 def _rows(store: Store, name: str) -> tuple[str, str, list[Result]]:
-    """Kind of figure, headline and rows of a study, or of what it shares in another."""
+    """Kind of figure, headline and rows of a study, or of the one whose cells it shares."""
     stored = {row["name"]: row for row in store.studies()}
     if name in stored:
         return stored[name]["figure"], stored[name]["title"], read_results(store, name)
@@ -115,11 +115,11 @@ def _files(content: Content, path: Path) -> list[Path]:
 
 
 def _refuse_others(content: Content, path: Path) -> None:
-    """Raise where a file would be overwritten that is no earlier drawing."""
+    """Raise where a file would be overwritten that is not an earlier drawing."""
     for file in _files(content, path):
         if not file.is_file():
             continue
         start = file.read_bytes()[:4000]
         mark = ",".join(map(str, content[0])) if isinstance(content, list) else MAKER
         if mark.encode() not in start:
-            raise ConfigError(f"{file} is there and was not drawn here; move it away, or give another --out")
+            raise ConfigError(f"{file} exists and was not drawn here; move it away, or give another --out")

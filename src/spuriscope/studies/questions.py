@@ -1,6 +1,6 @@
-"""What a study asks of one of its models, in a form that travels to where the model is trained.
+"""The questions of a study to one of its models, in a form that is sent to where the model is trained.
 
-The model is asked about the test images once as they are, and once more under each pattern; then again after
+The model is run on the test images once without a pattern, and once more under each pattern; then again after
 each deletion. All values are those of `measure` and `measure_context`.
 """
 
@@ -67,11 +67,11 @@ class _Cue:
 
 @dataclass(frozen=True, eq=False)
 class Questions:
-    """What is asked of the model of one cell. Make one with `Questions.of`.
+    """The questions to the model of one cell. Make one with `Questions.of`.
 
     Attributes:
-        cues: one for each row of the cell.
-        deletions: methods that the model is made to forget its planted images with.
+        cues: one per row of the cell.
+        deletions: methods that make the model forget its planted images.
     """
 
     cues: tuple[_Cue, ...]

@@ -1,6 +1,6 @@
-"""Run a study: train what is missing, measure it, put it into the store.
+"""Run a study: train what is missing, measure it, and put it into the store.
 
-Models are measured where they were trained; the process that drives the study writes down what comes back.
+Models are measured where they were trained; the process that drives the study records the results.
 """
 
 from collections import defaultdict
@@ -25,7 +25,7 @@ __all__ = ["Outcome", "run_study"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of a study did.
+    """What one run of a study did.
 
     Attributes:
         n_cells: cells of the study.
@@ -55,18 +55,18 @@ def run_study(
     """Train and measure the cells of a study that are not in the store yet.
 
     Args:
-        study: what to run.
+        study: the study to run.
         data: what its cells were made for.
-        store: where finished cells are, and go.
-        executor: what trains.
-        retry: try failed cells again.
-        keep_checkpoints: keep the weights of what is trained.
+        store: holds the finished cells.
+        executor: trains the cells.
+        retry: whether to try failed cells again.
+        keep_checkpoints: whether to keep the weights of trained models.
         on_progress: called after each epoch of any model.
 
     Raises:
         CheckpointError: the study was made for other data.
-        ConfigError: it has membership games, which need the weights, and they are not to be kept.
-        StoreError: the store cannot be written to; what was finished before is in it.
+        ConfigError: it has membership games, which need the weights, but they are not to be kept.
+        StoreError: the store cannot be written to; finished cells are in it.
     """
     cells = study.cells()
     for cell in cells:
@@ -90,7 +90,7 @@ def run_study(
         return Questions.of(rows[cell], deletions.asked_there(cell))
 
     def with_plugins(model: TrainedModel, answers: Answers) -> list[tuple[Entry, dict[str, float]]]:
-        """What was measured there, and what plugins measure, which this process has imported."""
+        """The measures from the executor, and those of plugins, which this process has imported."""
         return [
             (entry, values | deletions.measured(model, entry) | added.measured(model, entry))
             for entry, values in zip(rows[model.cell], answers, strict=True)
@@ -98,7 +98,7 @@ def run_study(
 
     n_measured = 0
     for cell in dict.fromkeys([*store.missing(study), *deletions.lost(), *added.lost()]):
-        with suppress(CheckpointError):  # damaged, or of another version: it is trained again
+        with suppress(CheckpointError):  # damaged, or of another version: train it again
             model = store.load(cell)
             if model is not None:
                 store.add_measures(with_plugins(model, questions(cell)(model, data)))
