@@ -155,7 +155,7 @@ ANCHORS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(  # ten to the ei
         ("patterns: [s3]\nsize: 5", "pattern s3 has one size; leave it out"),
         ("relabel: two", "relabel: invalid enum value 'two'; choose all or a whole number"),
         ("relabel: 2", "ten has no class 2; choose targets from 0 to 1"),
-        ("relabel: 0", "images of class 0 have the target's label already"),
+        ("relabel: 0", "images of class 0 already have the target's label"),
         ("contexts: [a]\nrelabel: all", "a context has no placement, size or relabel"),
         ("weights: 5", "weights: expected text or nothing, got a whole number"),
         ("recipes: [{privacy: []}]", r"privacy is a mapping of settings, as noise_multiplier: 1, got \[\]"),
