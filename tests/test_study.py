@@ -119,7 +119,7 @@ ANCHORS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(  # ten to the ei
     [
         (
             "colours: [red]",
-            "there is no setting colours; there are attacks, contexts, counts, deletions, epochs",
+            "there is no setting colours; choose from attacks, contexts, counts, deletions, epochs",
         ),
         ("1: 2\nx: 3", "there is no setting 1, x"),
         ("counts: 3", "counts: expected a list, got a whole number"),
