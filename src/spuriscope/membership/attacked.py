@@ -8,34 +8,13 @@ from spuriscope.argument_types import checked
 from spuriscope.errors import MembershipError
 from spuriscope.measures import Predict
 from spuriscope.membership.attacks import ATTACKS, Attack
-from spuriscope.membership.evaluation import AlarmRow, Recognised, Separation
+from spuriscope.membership.evaluation import Evaluation, Recognised
 from spuriscope.membership.game import Game, Played, judge_attacks, play, probe_images
 from spuriscope.membership.presence import PRESENCE_STATISTICS, presence, presence_statistics
 from spuriscope.statistics import Interval
 from spuriscope.training import OnProgress, Trainer, Trains
 
-__all__ = ["Attacked", "Membership", "Presence", "attack_game", "attack_games", "present"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attacked:
-    """One attack on all models of a game, judged; the fields are those of `Evaluation`.
-
-    Attributes:
-        name: of the attack.
-        stamped: members against outsiders among the stamped images.
-        unstamped: among the unstamped images of the same class.
-        all: among all images.
-        cells: the four cells, for each false-positive rate.
-        n_trials: models attacked.
-    """
-
-    name: str
-    stamped: Separation
-    unstamped: Separation
-    all: Separation
-    cells: tuple[AlarmRow, ...]
-    n_trials: int
+__all__ = ["Membership", "Presence", "attack_game", "attack_games", "present"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +71,7 @@ class Membership:
     n_train: int
     n_null: int
     seed: int
-    attacks: tuple[Attacked, ...]
+    attacks: tuple[Evaluation, ...]
     presence: tuple[Presence, ...]
 
 
@@ -170,9 +149,7 @@ def _judged(played: Played, asked: Mapping[str, Predict], attacks: Mapping[str, 
         n_train=int(played.pool.was_in[0].sum()),
         n_null=len(without),
         seed=game.seed,
-        attacks=tuple(
-            Attacked(name=name, **vars(found)) for name, found in judge_attacks([played], attacks).items()
-        ),
+        attacks=tuple(judge_attacks([played], attacks).values()),
         presence=tuple(
             present(
                 name,

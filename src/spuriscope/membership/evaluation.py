@@ -117,6 +117,7 @@ class Evaluation:
     """One attack, judged over trials.
 
     Attributes:
+        name: of the attack.
         stamped: members against outsiders among the stamped images.
         unstamped: among the unstamped images of the same class.
         all: among all images.
@@ -124,6 +125,7 @@ class Evaluation:
         n_trials: target models attacked.
     """
 
+    name: str
     stamped: Separation
     unstamped: Separation
     all: Separation
@@ -233,8 +235,10 @@ def separate(
     )
 
 
-def evaluate(trials: Sequence[AttackTrial], *, false_alarms: Sequence[float] = FALSE_ALARMS) -> Evaluation:
-    """Judge an attack in the four cells.
+def evaluate(
+    name: str, trials: Sequence[AttackTrial], *, false_alarms: Sequence[float] = FALSE_ALARMS
+) -> Evaluation:
+    """Judge the attack of this name in the four cells.
 
     The AUC and the balanced accuracy are means over trials. Rates pool the images of all trials, so their
     intervals assume independent images: compare them with the interval of the AUC.
@@ -249,16 +253,15 @@ def evaluate(trials: Sequence[AttackTrial], *, false_alarms: Sequence[float] = F
             raise MembershipError("a trial needs members and outsiders; it has only one kind")
     halves = [_balanced(trial) for trial in trials]
     groups = {
-        name: separate(
-            [_sides(trial, name) for trial in trials],
+        group: separate(
+            [_sides(trial, group) for trial in trials],
             false_alarms=false_alarms,
-            balanced=[found[name] for found in halves if name in found],
+            balanced=[found[group] for found in halves if group in found],
         )
-        for name in ("stamped", "unstamped", "all")
+        for group in ("stamped", "unstamped", "all")
     }
-    return Evaluation(
-        **groups, cells=tuple(_cells(trials, rate_) for rate_ in false_alarms), n_trials=len(trials)
-    )
+    cells = tuple(_cells(trials, rate_) for rate_ in false_alarms)
+    return Evaluation(name, **groups, cells=cells, n_trials=len(trials))
 
 
 def _group(trial: AttackTrial, name: str) -> Tensor:

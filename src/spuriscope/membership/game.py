@@ -343,10 +343,11 @@ def judge_attacks(
         if name == "shadow" and any(played.rehearsal is None for played in plays):
             continue
         found[name] = evaluate(
+            name,
             [
                 played.trial(attack, target)
                 for played in plays
                 for target in range(played.game.n_models if n_targets is None else n_targets)
-            ]
+            ],
         )
     return found

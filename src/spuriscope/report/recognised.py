@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from spuriscope.membership.attacked import Attacked, Membership, Presence
+from spuriscope.membership.attacked import Membership, Presence
 from spuriscope.membership.canaries import Canaries
-from spuriscope.membership.evaluation import AlarmRow, Rate, Separation
+from spuriscope.membership.evaluation import AlarmRow, Evaluation, Rate, Separation
 from spuriscope.report import wording
 from spuriscope.report.drawing import PALETTE, small_figure
 from spuriscope.report.pictures import Shown
@@ -55,12 +55,12 @@ def recognised(found: Membership, leaked: Canaries | None, picture: Shown) -> Se
     )
 
 
-def attack_of(found: Membership, name: str) -> Attacked:
+def attack_of(found: Membership, name: str) -> Evaluation:
     """An attack of `membership` by its name."""
     return next(attack for attack in found.attacks if attack.name == name)
 
 
-def separation(attack: Attacked, group: str) -> Separation:
+def separation(attack: Evaluation, group: str) -> Separation:
     """How well an attack tells members within a group of images."""
     found: Separation = getattr(attack, group)
     return found
@@ -71,7 +71,7 @@ def area_of(found: Membership, group: str) -> Interval | None:
     return separation(attack_of(found, STRONGEST), group).auc
 
 
-def _row(attack: Attacked) -> AlarmRow:
+def _row(attack: Evaluation) -> AlarmRow:
     return next(row for row in attack.cells if row.false_alarms == FALSE_ALARMS)
 
 

@@ -39,7 +39,7 @@ def exposure(played: Played, target: int, attacks: Sequence[str] = ()) -> dict[s
     found: dict[str, float] = {}
     for short, attack in ATTACKS.ours_and(attacks).items():
         name = ATTACKS.key(short)
-        judged = evaluate([played.trial(attack, target)], false_alarms=(GAME_FALSE_ALARMS,))
+        judged = evaluate(name, [played.trial(attack, target)], false_alarms=(GAME_FALSE_ALARMS,))
         for group in ("stamped", "unstamped", "all"):
             area = getattr(judged, group).auc
             if area is not None:
