@@ -2,7 +2,7 @@
 
 from spuriscope.answers import AlreadyThere, Audit, RecurringCue
 from spuriscope.report import wording
-from spuriscope.report.cards import card, cells, gallery
+from spuriscope.report.cards import card, cells, findings_table, gallery
 from spuriscope.report.explained import conditions
 from spuriscope.report.section import QUESTIONS, Panel, Section, Table
 
@@ -139,18 +139,4 @@ def _advice(found: AlreadyThere) -> str:
 def _table(audit: Audit, found: AlreadyThere) -> Table:
     rows = [(f"{len(cue.seeds)} of {len(found.seeds)}", *cells(audit, cue.cue)) for cue in found.cues]
     rows += [("1 model", *cells(audit, each)) for each in found.once]
-    return Table(
-        caption="All findings. Training images by file, or by position where they have none; p-values of the "
-        "group, of the effect, and of both, adjusted for all suspects.",
-        header=(
-            "models",
-            "pulls to",
-            "training images",
-            "score",
-            "largest control",
-            "p group",
-            "p effect",
-            "p",
-        ),
-        rows=tuple(rows),
-    )
+    return findings_table("All findings", "models", rows)

@@ -1,5 +1,6 @@
 """A finding as a card: the cue, the class it pulls to, and its effect beside that of its controls."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +11,16 @@ from spuriscope.report import wording
 from spuriscope.report.drawing import PALETTE, small_figure
 from spuriscope.report.explained import explained_section, left_over_caption, left_over_scale
 from spuriscope.report.pictures import box_path, icon, reduced, shown
-from spuriscope.report.section import Captioned, Gallery, Panel
+from spuriscope.report.section import Captioned, Gallery, Panel, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["card", "cells", "gallery", "p_text"]
+__all__ = ["COLUMNS", "card", "cells", "findings_table", "gallery", "p_text"]
 
 LEAST_P = 0.001  # smaller ones are shown as below it
 N_NAMED = 10  # in a table
+COLUMNS = ("pulls to", "training images", "score", "largest control", "p group", "p effect", "p")
 
 
 def card(audit: Audit, finding: FoundCue, name: str, who: str) -> Panel:
@@ -120,6 +122,22 @@ def gallery(
         caption=caption,
         triples=explained_section(embedding, finding) if embedding is not None and has_parts else (),
         scale=left_over_scale(embedding) if embedding is not None and has_parts else None,
+    )
+
+
+def findings_table(what: str, first: str, rows: Sequence[tuple[str, ...]]) -> Table:
+    """A table of findings.
+
+    Args:
+        what: begins the caption.
+        first: heads the first column.
+        rows: the first column, then `cells` of a finding.
+    """
+    return Table(
+        caption=f"{what}. Training images by file, or by position where they have none; p-values of the "
+        "group, of the effect, and of both, adjusted for all suspects.",
+        header=(first, *COLUMNS),
+        rows=tuple(rows),
     )
 
 

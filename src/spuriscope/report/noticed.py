@@ -2,7 +2,7 @@
 
 from spuriscope.answers import Audit, FoundAgain, Search
 from spuriscope.report import wording
-from spuriscope.report.cards import card, cells, gallery
+from spuriscope.report.cards import COLUMNS, card, cells, findings_table, gallery
 from spuriscope.report.explained import conditions
 from spuriscope.report.lookup import dose_of
 from spuriscope.report.pictures import shown
@@ -100,19 +100,5 @@ def _table(audit: Audit, found: FoundAgain) -> Table:
             model = f"{wording.count(each.n_planted)} planted, seed {search.seed}"
             rows += [(model, *cells(audit, finding)) for finding in search.findings]
             if not search.findings:
-                rows.append((model, "nothing", *[""] * 6))
-    return Table(
-        caption="All findings in planted models. Training images by file, or by position where they have "
-        "none; p-values of the group, of the effect, and of both, adjusted for all suspects.",
-        header=(
-            "model",
-            "pulls to",
-            "training images",
-            "score",
-            "largest control",
-            "p group",
-            "p effect",
-            "p",
-        ),
-        rows=tuple(rows),
-    )
+                rows.append((model, "nothing", *[""] * (len(COLUMNS) - 1)))
+    return findings_table("All findings in planted models", "model", rows)
