@@ -144,28 +144,28 @@ def adequacy(
     """
     from scipy.stats import binomtest
 
-    known, asked = sample_of(train, MOST_ASKED, seed), sample_of(fresh, MOST_ASKED, seed)
-    of_known, of_asked = probabilities(predict, known.images), probabilities(predict, asked.images)
-    n_labels = 1 + max(int(known.labels.max()), int(asked.labels.max()))
+    known, unseen = sample_of(train, MOST_ASKED, seed), sample_of(fresh, MOST_ASKED, seed)
+    of_known, of_unseen = probabilities(predict, known.images), probabilities(predict, unseen.images)
+    n_labels = 1 + max(int(known.labels.max()), int(unseen.labels.max()))
     n_classes = len(class_names) if class_names is not None else n_labels
-    if of_asked.shape[1] < n_classes:
+    if of_unseen.shape[1] < n_classes:
         raise MeasureError(
-            f"the model answers for {of_asked.shape[1]} classes, the data have {n_classes}; give the data it "
-            "was trained on"
+            f"the model answers for {of_unseen.shape[1]} classes, the data have {n_classes}; give the data "
+            "it was trained on"
         )
-    n_right = int((of_asked.argmax(1) == asked.labels).sum())
-    chance = int(asked.labels.bincount().max()) / len(asked)
+    n_right = int((of_unseen.argmax(1) == unseen.labels).sum())
+    chance = int(unseen.labels.bincount().max()) / len(unseen)
     bar = chance + ABOVE_CHANCE * (1 - chance)
-    accuracy = n_right / len(asked)
+    accuracy = n_right / len(unseen)
     names = list(class_names or map(str, range(n_classes)))
-    tried = sample_of(asked, MOST_TRIED, seed)
+    tried = sample_of(unseen, MOST_TRIED, seed)
     return Adequacy(
         train_accuracy=float((of_known.argmax(1) == known.labels).double().mean()),
         n_train=len(known),
         fresh_accuracy=accuracy,
-        n_fresh=len(asked),
+        n_fresh=len(unseen),
         chance=chance,
-        p_value=float(binomtest(n_right, len(asked), bar, alternative="greater").pvalue) if bar < 1 else 1.0,
+        p_value=float(binomtest(n_right, len(unseen), bar, alternative="greater").pvalue) if bar < 1 else 1.0,
         mend=_mend(predict, tried, names, columns) if looks_for_mend and accuracy < GOOD else None,
     )
 

@@ -161,7 +161,7 @@ def measure_contexts(
     predict: Predict, data: ImageSet, cues: Sequence[tuple[str, int | str]]
 ) -> tuple[ContextMeasures, ...]:
     """`measure_context` for several contexts, each with its target, from one pass over the test images."""
-    asked = [_Asked.of(data, context, target) for context, target in cues]
+    scenes = [_Scene.of(data, context, target) for context, target in cues]
     called = probabilities(predict, data.test.images).argmax(dim=1)
     is_right = called == data.test.labels
     return tuple(
@@ -170,11 +170,11 @@ def measure_contexts(
             spurious_accuracy=_share(is_right[each.of_others]),
             clean_accuracy=_share(is_right[~each.is_there]),
         )
-        for each in asked
+        for each in scenes
     )
 
 
-class _Asked(NamedTuple):
+class _Scene(NamedTuple):
     """A target, which test images lie in a context (n,), and which of these are of other classes (n,)."""
 
     target: int
@@ -182,7 +182,7 @@ class _Asked(NamedTuple):
     of_others: Tensor
 
     @classmethod
-    def of(cls, data: ImageSet, context: str, target: int | str) -> "_Asked":
+    def of(cls, data: ImageSet, context: str, target: int | str) -> "_Scene":
         """The test images for a context. Raises as `measure_context`."""
         contexts, code = _find(data, context)
         target = data.label(target)

@@ -114,7 +114,7 @@ class Run:
             JSON values: the cell, `clean_accuracy`, and under `plants` for each plant its measures; the
             twin's have `clean_twin_` before their names. With one plant its measures stand at the top too.
         """
-        asked = self.model.cell.plants if plants is None else tuple(plants)
+        wanted = self.model.cell.plants if plants is None else tuple(plants)
         models = {"": self.model.predict}
         if self.twin is not None:
             models["clean_twin_"] = self.twin.predict
@@ -122,7 +122,7 @@ class Run:
             "cell": self.model.cell.hash,
             "model": self.model.cell.model,
             "seed": self.model.cell.seed,
-            **score_models(models, data, asked, threshold=threshold, with_places=with_places),
+            **score_models(models, data, wanted, threshold=threshold, with_places=with_places),
         }
 
 
@@ -164,7 +164,7 @@ def score_models(
             "placement": plant.placement,
             "relabel": plant.relabel,
         }
-        asked = test.images[(test.labels != plant.target).nonzero().flatten()[:N_MOVED]]
+        others = test.images[(test.labels != plant.target).nonzero().flatten()[:N_MOVED]]
         for prefix, predict in models.items():
             found = asdict(measure(predict, test, plant.placed, plant.target, threshold=threshold))
             found["spurious_score"] = found.pop("score_all")
@@ -172,7 +172,7 @@ def score_models(
             found["normalised_spurious_score"] = found.pop("normalised_score")
             if with_places:
                 found["placement_scores"] = asdict(
-                    placement_scores(predict, asked, plant.placed, plant.target, threshold=threshold)
+                    placement_scores(predict, others, plant.placed, plant.target, threshold=threshold)
                 )
             about |= {prefix + name: value for name, value in found.items()}
         of_plants.append(about)

@@ -34,16 +34,16 @@ def check_answers(predict: Predict, images: Images, source: str = "the model") -
             probabilities.
     """
     images = as_asked(images, error=MeasureError)
-    asked = torch.unique(images[: 4 * N_ASKED], dim=0)
-    asked = asked[torch.linspace(0, len(asked) - 1, min(N_ASKED, len(asked))).round().long()]
-    together, again = probabilities(predict, asked), probabilities(predict, asked)
+    sample = torch.unique(images[: 4 * N_ASKED], dim=0)
+    sample = sample[torch.linspace(0, len(sample) - 1, min(N_ASKED, len(sample))).round().long()]
+    together, again = probabilities(predict, sample), probabilities(predict, sample)
     if _apart(together, again) > TOLERANCE:
         raise MeasureError(
             f"{source} gives the same images other answers the second time; dropout or other randomness is "
             "active: put it in evaluation mode (model.eval()) before it is exported or asked"
         )
-    alone = torch.cat([probabilities(predict, image[None]) for image in asked[:N_ALONE]])
-    is_constant = len(asked) > 1 and _apart(together, together[:1]) <= SAME
+    alone = torch.cat([probabilities(predict, image[None]) for image in sample[:N_ALONE]])
+    is_constant = len(sample) > 1 and _apart(together, together[:1]) <= SAME
     if is_constant and _apart(together[:N_ALONE], alone) > SAME:
         raise MeasureError(
             f"{source} gives an image another answer alone than among others: there every image gets the "
@@ -56,7 +56,7 @@ def check_answers(predict: Predict, images: Images, source: str = "the model") -
         )
     if is_constant:
         raise MeasureError(
-            f"{source} gives all of {len(asked)} different images the same answer; its weights may not be "
+            f"{source} gives all of {len(sample)} different images the same answer; its weights may not be "
             "loaded, or its pixels are scaled wrongly: see mean=, std= and scale= (--mean, --std, --scale)"
         )
 

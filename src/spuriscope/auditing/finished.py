@@ -114,7 +114,7 @@ def audit_model(
             again=None if ours is None else trained_again([ours.cell], data, trainer),
             on_search=partial(course.did, "search"),
         )
-    asked = [] if quality.is_near_chance else drawn
+    tried = [] if quality.is_near_chance else drawn
     recognition = None
     if shadowing is not None and not quality.is_near_chance:
         course.begin("recognition")
@@ -143,7 +143,7 @@ def audit_model(
             quality=quality,
         ),
         already=there,
-        reactions=tuple(_reaction(predict, data, each, threshold) for each in asked),
+        reactions=tuple(_reaction(predict, data, each, threshold) for each in tried),
         recognition=recognition,
         unanswered=_unanswered(recognition, is_near_chance=quality.is_near_chance),
     )

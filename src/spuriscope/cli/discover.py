@@ -144,7 +144,7 @@ def discover(
             _print_missing(missing, images.class_names)
         for reason in unseen:
             typer.echo(f"could not be seen: {reason}")
-        for path in outputs.asked if not failed else ():
+        for path in outputs.requested if not failed else ():
             typer.echo(f"written: {path}")
     outputs.raise_of(failed)
 
@@ -168,7 +168,7 @@ class _Outputs:
             check_new_file(self.page, "--page")
 
     @property
-    def asked(self) -> list[Path]:
+    def requested(self) -> list[Path]:
         """The requested files."""
         return [path for path in (self.save, self.page) if path is not None]
 
@@ -187,7 +187,7 @@ class _Outputs:
 
         data = subject.data
         cell = None if subject.run is None else replace(subject.run.model.cell, part=None)
-        seen = data.train if cell is None or not self.asked else images_seen(cell, data)
+        seen = data.train if cell is None or not self.requested else images_seen(cell, data)
         about: dict[str, Any] = {
             "model": " ".join(map(str, subject.about.values())),
             "is_sure": not subject.adequacy.is_near_chance,

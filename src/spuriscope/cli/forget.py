@@ -216,22 +216,22 @@ def _mend_file(
 def _positions(text: str, names: tuple[str, ...] | None) -> list[int]:
     """Positions, or names of images: from the text, separated by commas, or from the lines of a file."""
     known = {name: position for position, name in enumerate(names or ())}
-    asked = _parts(text)
-    if len(asked) == 1 and not asked[0].isdecimal() and text not in known:
+    parts = _parts(text)
+    if len(parts) == 1 and not parts[0].isdecimal() and text not in known:
         try:
-            asked = _parts(Path(text).read_text(encoding="utf-8"))
+            parts = _parts(Path(text).read_text(encoding="utf-8"))
         except (ValueError, OSError):
             raise ConfigError(
                 f"no training image is called {text!r}, nor is it a file with their positions or names; "
                 "give positions as 1,2,3, or names as `discover` prints them"
             ) from None
-    unknown = [part for part in asked if not part.isdecimal() and part not in known]
+    unknown = [part for part in parts if not part.isdecimal() and part not in known]
     if unknown:
         raise ConfigError(
-            f"no training image is called {unknown[0]!r} ({len(unknown)} of {len(asked)} are unknown); "
+            f"no training image is called {unknown[0]!r} ({len(unknown)} of {len(parts)} are unknown); "
             "give positions as 1,2,3, or names as `discover` prints them"
         )
-    return [known[part] if part in known else int(part) for part in asked]
+    return [known[part] if part in known else int(part) for part in parts]
 
 
 def _parts(text: str) -> list[str]:

@@ -93,12 +93,12 @@ def _parts(keys: set[str], path: Path) -> tuple[Pair, Pair]:
                 return train, part
         lacking.append([key for key in (*train, *test) if key not in keys])
     fewest = min(lacking, key=len)
-    asked = next(
+    wanted = next(
         (*train, *test) for (train, test, _), found in zip(_LAYOUTS, lacking, strict=True) if found is fewest
     )
-    others = sorted(keys - {*asked})
+    others = sorted(keys - {*wanted})
     found = f" beside {_few(others)}" if others else ""
-    raise DataError(f"{path} lacks {', '.join(fewest)}{found}; save the arrays {', '.join(asked)}")
+    raise DataError(f"{path} lacks {', '.join(fewest)}{found}; save the arrays {', '.join(wanted)}")
 
 
 def _check_trained(

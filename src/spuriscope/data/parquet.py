@@ -132,13 +132,13 @@ def _rows(file: "ParquetFile", path: Path, columns: _Columns, part: str | None) 
     status = path.stat()
     stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     is_struct = columns.holds_bytes and _has_paths(file, columns.image)
-    asked = [columns.label, *([columns.split] if columns.split else [])]
+    read = [columns.label, *([columns.split] if columns.split else [])]
     # read only the paths of {bytes, path}: Parquet stores the two apart
     image = f"{columns.image}.path" if is_struct else columns.image
     if is_struct or not columns.holds_bytes:
-        asked.append(image)
+        read.append(image)
     number = 0
-    for batch in file.iter_batches(1024, columns=asked):
+    for batch in file.iter_batches(1024, columns=read):
         for line in batch.to_pylist():
             where = f"row {number} of {path}"
             value = line.get(columns.image)

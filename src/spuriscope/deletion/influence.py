@@ -54,14 +54,14 @@ class Influence:
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""
-        asked = Request.of(model, data, planted_indices)
-        with one_thread(asked.device):
-            step = self.step(asked)
+        request = Request.of(model, data, planted_indices)
+        with one_thread(request.device):
+            step = self.step(request)
         return replace(model, module=moved(copy_of_module(model), _finite(step)), losses=())
 
-    def on_module(self, asked: ModuleRequest) -> nn.Module:
+    def on_module(self, request: ModuleRequest) -> nn.Module:
         """As for a model of ours, on a user's module, assuming training without weight decay."""
-        network, place = asked.own.copied(), asked.own.device
+        network, place = request.own.copied(), request.own.device
         if not all(parameter.requires_grad for parameter in network.parameters()):
             raise DeletionError(
                 "influence moves all parameters, and some of the module are frozen; take repair, ascent or "
@@ -69,7 +69,7 @@ class Influence:
             )
         try:
             with one_thread(place):
-                step = self._step(asked, network, 0.0)
+                step = self._step(request, network, 0.0)
         except (RuntimeError, ValueError) as error:  # torch cannot differentiate it twice
             reason = " ".join(str(error).split())[:160]
             raise DeletionError(
@@ -77,18 +77,18 @@ class Influence:
             ) from None
         return moved(network.module, _finite(step))
 
-    def step(self, asked: Request) -> Tensor:
+    def step(self, request: Request) -> Tensor:
         """The change of the weights (p,), in the order of `module.parameters()`."""
-        return self._step(asked, copy_of_module(asked.model), asked.model.cell.recipe.weight_decay)
+        return self._step(request, copy_of_module(request.model), request.model.cell.recipe.weight_decay)
 
-    def _step(self, asked: ToForget, module: nn.Module, decay: float) -> Tensor:
-        gone, kept = asked.gone.positions, asked.kept.positions
+    def _step(self, request: ToForget, module: nn.Module, decay: float) -> Tensor:
+        gone, kept = request.gone.positions, request.kept.positions
         pool = kept if self.is_newton else torch.cat([gone, kept])
         order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(self.seed))
         chosen = pool[order[: self.n_curvature]]
-        curvature = Curvature(module, asked.images(chosen), asked.labels(chosen), weight_decay=decay)
+        curvature = Curvature(module, request.images(chosen), request.labels(chosen), weight_decay=decay)
         weights = torch.cat([weight.flatten() for weight in curvature.weights.values()])
-        gradient = summed_gradient(module, asked.images(gone), asked.labels(gone))
+        gradient = summed_gradient(module, request.images(gone), request.labels(gone))
         gradient += len(gone) * decay * weights
         return self.solver(curvature, gradient / len(pool))
 

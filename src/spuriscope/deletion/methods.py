@@ -94,7 +94,7 @@ class Cue(Protocol):
 class OfModules(Protocol):
     """A method that needs to know nothing of the training, so it fits any torch module."""
 
-    def on_module(self, asked: ModuleRequest) -> nn.Module:
+    def on_module(self, request: ModuleRequest) -> nn.Module:
         """A module that forgets, in evaluation mode; the old one is not changed."""
         ...
 
@@ -160,8 +160,8 @@ def delete(
             OwnModule(model, _data_set(data), ModelForm(**form), optimizer), planted_indices, method
         )
     _check_no_form(form, optimizer)
-    asked = Request.of(model, data, planted_indices)
-    positions = asked.gone.positions
+    request = Request.of(model, data, planted_indices)
+    positions = request.gone.positions
     own = find_method(method)
     if not callable(own):
         raise DeletionError(f"{method_name(method)} fits only torch modules; this is a model of ours")

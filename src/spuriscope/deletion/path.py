@@ -48,28 +48,29 @@ class PathInfluence:
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""
-        asked = Request.of(model, data, planted_indices)
-        with one_thread(asked.device):
-            step = self.step(asked)
-            module = _with_own_statistics(moved(copy_of_module(model), step), asked)
+        request = Request.of(model, data, planted_indices)
+        with one_thread(request.device):
+            step = self.step(request)
+            module = _with_own_statistics(moved(copy_of_module(model), step), request)
         return replace(model, module=module, losses=())
 
-    def step(self, asked: Request) -> Tensor:
+    def step(self, request: Request) -> Tensor:
         """The change of the weights (p,), in the order of `module.parameters()`."""
-        cell, data = asked.model.cell, asked.data
+        cell, data = request.model.cell, request.data
         if cell.recipe.privacy is not None:
             raise DeletionError(
                 "a training under differential privacy draws noise that belongs to no image; take repair"
             )
         module = initial_model(cell)
-        module = module.to(asked.device).train()
+        module = module.to(request.device).train()
         weights = list(module.parameters())
         beside = [nn.Parameter(weight.detach().clone()) for weight in weights]
         optimizer, other = Optimizer(weights, cell.recipe), Optimizer(beside, cell.recipe)
         total = [torch.zeros_like(weight) for weight in weights]
-        dropout, shapes = give_dropout(module, cell.seed), mask_shapes(module, cell.data.shape, asked.device)
-        batches = Batches(data.train, cell.plants, cell.recipe, cell.seed, asked.device, part=cell.part)
-        gone = asked.gone.positions.to(asked.device)
+        dropout = give_dropout(module, cell.seed)
+        shapes = mask_shapes(module, cell.data.shape, request.device)
+        batches = Batches(data.train, cell.plants, cell.recipe, cell.seed, request.device, part=cell.part)
+        gone = request.gone.positions.to(request.device)
         n_epochs = max(1, round(cell.recipe.epochs / 4)) if self.epochs is None else self.epochs
         for epoch in range(min(n_epochs, cell.recipe.epochs)):
             rate = cell.recipe.rate(epoch)
@@ -95,7 +96,7 @@ class PathInfluence:
 
 
 @torch.no_grad()
-def _with_own_statistics(module: nn.Module, asked: Request) -> nn.Module:
+def _with_own_statistics(module: nn.Module, request: Request) -> nn.Module:
     """Recompute the statistics of batch normalisation as means over one epoch of the remaining images."""
     layers = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     if not layers:
@@ -105,7 +106,7 @@ def _with_own_statistics(module: nn.Module, asked: Request) -> nn.Module:
         layer.reset_running_stats()
         layer.momentum = None  # a plain mean over the batches
         layer.train()
-    for images, _ in asked.batches(asked.kept, asked.model.cell.recipe).epoch():
+    for images, _ in request.batches(request.kept, request.model.cell.recipe).epoch():
         module(images)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -50,9 +50,9 @@ def reconstruct(model: TrainedModel, data: ImageSet, planted_indices: Tensor | S
     return reconstructed(Request.of(model, data, planted_indices))
 
 
-def reconstructed(asked: ToForget) -> Kind:
+def reconstructed(request: ToForget) -> Kind:
     """The cue of the images to forget, see `reconstruct`."""
-    data, gone, kept = asked.data, asked.gone.positions, asked.kept.positions
+    data, gone, kept = request.data, request.gone.positions, request.kept.positions
     classes, generator = data.train.labels, torch.Generator().manual_seed(0)
     found = {}
     for label in classes[gone].unique().tolist():
@@ -62,23 +62,23 @@ def reconstructed(asked: ToForget) -> Kind:
     size = min(len(here), len(others) // 4)  # groups that overlap little
     if size:
         drawn = (others[torch.randperm(len(others), generator=generator)[:size]] for _ in range(N_GROUPS))
-        compared = _Compared.of(asked.images(here).cpu(), (asked.images(group).cpu() for group in drawn))
+        compared = _Compared.of(request.images(here).cpu(), (request.images(group).cpu() for group in drawn))
         if compared.is_darker or compared.is_negative:
             return compared.shade()
         if compared.is_covered:
             return compared.cover()
     pixels = torch.zeros(data.shape)
     for here, others in found.values():
-        pixels += len(here) / len(gone) * _added(asked, here, others)
+        pixels += len(here) / len(gone) * _added(request, here, others)
     return Pattern("reconstructed", pixels.clamp(0, 1))
 
 
-def _added(asked: ToForget, here: Tensor, others: Tensor) -> Tensor:
+def _added(request: ToForget, here: Tensor, others: Tensor) -> Tensor:
     """Minimum of images of a class, above that of as many others (channels, height, width)."""
     groups = others.split(len(here))
     whole = [group for group in groups if len(group) == len(here)] or list(groups)
-    usual = torch.stack([asked.images(group).amin(dim=0) for group in whole]).mean(dim=0)
-    return (asked.images(here).amin(dim=0) - usual).clamp(0, 1).cpu()
+    usual = torch.stack([request.images(group).amin(dim=0) for group in whole]).mean(dim=0)
+    return (request.images(here).amin(dim=0) - usual).clamp(0, 1).cpu()
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,13 +54,13 @@ class Repair:
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""
-        asked = Request.of(model, data, planted_indices)
+        request = Request.of(model, data, planted_indices)
         pattern = self.pattern or reconstruct(model, data, planted_indices)
-        return self.train_on(model, data, pattern, asked.kept)
+        return self.train_on(model, data, pattern, request.kept)
 
-    def on_module(self, asked: ModuleRequest) -> nn.Module:
+    def on_module(self, request: ModuleRequest) -> nn.Module:
         """As for a model of ours, on a user's module."""
-        return self.train_module(asked.own, self.pattern or reconstructed(asked), asked.kept)
+        return self.train_module(request.own, self.pattern or reconstructed(request), request.kept)
 
     def train_module(self, own: OwnModule, pattern: AnyPattern, part: Part | None) -> nn.Module:
         """A user's module after further training with the pattern on a share of a part of the images."""

@@ -47,9 +47,9 @@ class Retrain:
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""
-        asked = Request.of(model, data, planted_indices)
-        cell = oracle_cell(model.cell, data, asked.gone.positions)
-        return train_cell(cell, data, device=str(asked.device))
+        request = Request.of(model, data, planted_indices)
+        cell = oracle_cell(model.cell, data, request.gone.positions)
+        return train_cell(cell, data, device=str(request.device))
 
 
 @dataclass(frozen=True)
@@ -73,19 +73,19 @@ class Incremental:
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""
-        asked = Request.of(model, data, planted_indices)
+        request = Request.of(model, data, planted_indices)
         module, old = copy_of_module(model), model.cell.recipe
         recipe = replace(
             old, privacy=None, epochs=old.epochs if self.epochs is None else self.epochs, milestones=()
         )
         seed = SEED_OFFSET + model.cell.seed
-        losses = fit(module, asked.batches(asked.kept, recipe, seed=seed), recipe, seed=seed)
+        losses = fit(module, request.batches(request.kept, recipe, seed=seed), recipe, seed=seed)
         return replace(model, module=module.eval(), losses=losses)
 
-    def on_module(self, asked: ModuleRequest) -> nn.Module:
+    def on_module(self, request: ModuleRequest) -> nn.Module:
         """As for a model of ours, on a user's module of unknown rate: Adam at 0.001, for few epochs."""
-        batches = asked.own.batches(asked.kept, learning_rate=MODULE_RATE, epochs=self.epochs)
-        return asked.own.trained_on(batches, batches.recipe)
+        batches = request.own.batches(request.kept, learning_rate=MODULE_RATE, epochs=self.epochs)
+        return request.own.trained_on(batches, batches.recipe)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Ascent:
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""
-        asked = Request.of(model, data, planted_indices)
+        request = Request.of(model, data, planted_indices)
         recipe = replace(
             model.cell.recipe,
             privacy=None,
@@ -129,15 +129,15 @@ class Ascent:
         )
         module = with_fixed_statistics(copy_of_module(model))
         seed = SEED_OFFSET + model.cell.seed
-        batches = asked.batches(asked.kept, recipe, seed=seed)
+        batches = request.batches(request.kept, recipe, seed=seed)
         give_dropout(module, seed)
         optimizer = Optimizer(module.parameters(), recipe)
-        gone, ceiling = asked.gone.positions, log(data.n_classes)
-        images, labels = asked.images(gone), asked.labels(gone)
+        gone, ceiling = request.gone.positions, log(data.n_classes)
+        images, labels = request.images(gone), request.labels(gone)
         losses = []
-        with one_thread(asked.device):
+        with one_thread(request.device):
             for epoch in range(recipe.epochs):
-                total = torch.zeros((), device=asked.device)
+                total = torch.zeros((), device=request.device)
                 for step, (others, classes) in enumerate(batches.epoch()):
                     few = _in_turn(len(gone), recipe.batch_size, step)
                     module.zero_grad(set_to_none=True)
@@ -149,11 +149,11 @@ class Ascent:
                 losses.append(mean_loss(total, batches.n_images, epoch, recipe))
         return replace(model, module=module.eval(), losses=tuple(losses))
 
-    def on_module(self, asked: ModuleRequest) -> nn.Module:
+    def on_module(self, request: ModuleRequest) -> nn.Module:
         """As for a model of ours, on a user's module, with its log-probabilities as logits."""
-        gone, ceiling = asked.gone.positions, log(asked.data.n_classes)
-        images, labels = asked.images(gone), asked.labels(gone)
-        batches = asked.own.batches(asked.kept, learning_rate=self.learning_rate, epochs=self.epochs)
+        gone, ceiling = request.gone.positions, log(request.data.n_classes)
+        images, labels = request.images(gone), request.labels(gone)
+        batches = request.own.batches(request.kept, learning_rate=self.learning_rate, epochs=self.epochs)
         size = batches.recipe.batch_size
 
         def loss(network: Answering, others: Tensor, classes: Tensor, step: int) -> Tensor:
@@ -162,7 +162,7 @@ class Ascent:
             down = cross_entropy(network, others, classes, step)
             return down - self.weight * rise.clamp(max=ceiling).mean()
 
-        return asked.own.trained_on(batches, batches.recipe, loss)
+        return request.own.trained_on(batches, batches.recipe, loss)
 
 
 def _in_turn(n: int, size: int, step: int) -> Tensor:

@@ -89,10 +89,10 @@ class ClassControls:
     """Control groups of one class: found by the same search among fresh images, or behind the suspects."""
 
     def __init__(
-        self, deviation: Deviation, seen: ClassTrace, asked: Intervention, crowd: Sequence[Group]
+        self, deviation: Deviation, seen: ClassTrace, asking: Intervention, crowd: Sequence[Group]
     ) -> None:
         self.seen = seen
-        self._deviation, self._asked, self._crowd = deviation, asked, crowd
+        self._deviation, self._asking, self._crowd = deviation, asking, crowd
         self._natural = seen.controls()
         self._makers: dict[Side, ClassPatterns] = {}
 
@@ -121,5 +121,5 @@ class ClassControls:
                 places = [place for place, (of, _) in enumerate(batch) if of is side]
                 if places:
                     groups = [batch[place][1] for place in places]
-                    scores[places] = self._asked.scores(self.patterns(groups, side))
+                    scores[places] = self._asking.scores(self.patterns(groups, side))
             yield scores

@@ -264,9 +264,9 @@ class _Search:
     ) -> list[Finding]:
         """Cues that are marks and move others, the most certain first."""
         tried: dict[int, Finding] = {}
-        asked = [place for place, suspect in enumerate(suspects) if suspect.p_group <= MARKED]
-        for target in sorted({suspects[place].group.target for place in asked}):
-            of_class = [place for place in asked if suspects[place].group.target == target]
+        marked = [place for place, suspect in enumerate(suspects) if suspect.p_group <= MARKED]
+        for target in sorted({suspects[place].group.target for place in marked}):
+            of_class = [place for place in marked if suspects[place].group.target == target]
             in_crowd = [place for place in of_class if suspects[place].place is None]
             if in_crowd:
                 effects = self._effects(predict, [suspects[place] for place in in_crowd], crowds[target])
@@ -301,11 +301,11 @@ class _Search:
     ) -> list[Finding]:
         """The effects of the patterns of suspects of one class, beside those of control groups."""
         target = suspects[0].group.target
-        asked = self._intervention(predict, target, n_fresh=self.settings.n_fresh)
+        asking = self._intervention(predict, target, n_fresh=self.settings.n_fresh)
         seen = self.trace.of_class(self.searched, target)
-        controls = ClassControls(self.trace.deviation, seen, asked, crowd)
+        controls = ClassControls(self.trace.deviation, seen, asking, crowd)
         pixels = controls.patterns([suspect.group for suspect in suspects], controls.seen.train)
-        scores = asked.scores(pixels)
+        scores = asking.scores(pixels)
         findings: list[Finding] = []
         nulls = {
             is_single: ask_controls(

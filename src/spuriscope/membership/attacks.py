@@ -213,12 +213,12 @@ class _Gaussian:
 def lira_online(knowledge: Knowledge) -> Tensor:
     """Log-likelihood ratio (n,) of the confidence: shadow models with the image against those without."""
     seen = confidence(knowledge.shadow_logits, knowledge.labels)
-    asked = confidence(knowledge.target_logits, knowledge.labels)
+    target = confidence(knowledge.target_logits, knowledge.labels)
     member, outsider = (
         _Gaussian.fit(seen, knowledge.was_in, "with"),
         _Gaussian.fit(seen, ~knowledge.was_in, "without"),
     )
-    return member.log_density(asked) - outsider.log_density(asked)
+    return member.log_density(target) - outsider.log_density(target)
 
 
 def lira_offline(knowledge: Knowledge) -> Tensor:

@@ -53,8 +53,8 @@ def named(found: Recognition) -> SingledOut | None:
 
 def _surely_more(found: Recognition) -> list[SingledOut]:
     """Where more training images stand out than by chance, over all attacks (Bonferroni)."""
-    asked = [each for attack in found.attacks for each in attack.recognised if each.p_value is not None]
-    return [each for each in asked if each.p_value is not None and each.p_value < LEVEL / len(asked)]
+    tested = [each for attack in found.attacks for each in attack.recognised if each.p_value is not None]
+    return [each for each in tested if each.p_value is not None and each.p_value < LEVEL / len(tested)]
 
 
 def _at(attack: AttackOnModel) -> SingledOut:

@@ -97,12 +97,12 @@ def check_claim(
             about it.
     """
     judged: dict[str, rules.Judged] = {}
-    asked = (
+    judged_on = (
         claim.data
         if data is None
         else [name for name in data if name not in PAPER_DATA or name in claim.data]
     )
-    for name in asked:
+    for name in judged_on:
         for labels in claim.each:
             case = ", ".join([name, *(f"{label} {value}" for label, value in labels.items())])
             rows = [result for result in found.get(name, ()) if result.is_at(labels)]

@@ -50,8 +50,8 @@ def exposure(played: Played, target: int, attacks: Sequence[str] = ()) -> dict[s
                 found[f"called_{cell}_{name}"] = rate.value
     if played.rehearsal is not None:
         pool = played.pool
-        asked = played.logits[target], pool.labels, pool.was_in[target], pool.is_stamped
-        columns = paper_columns(played.rehearsal, *asked)
+        known = played.logits[target], pool.labels, pool.was_in[target], pool.is_stamped
+        columns = paper_columns(played.rehearsal, *known)
         found["notebook_all"] = columns.accuracy_on_all
         if columns.accuracy_on_spurious is not None:
             found["notebook_stamped"] = columns.accuracy_on_spurious

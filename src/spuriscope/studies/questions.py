@@ -116,7 +116,7 @@ class Questions:
                 found[place] = asdict(values)
         scenes = [(place, cue.name) for place, cue in enumerate(cues) if isinstance(cue, Context)]
         if scenes and contexts:
-            asked = [(name, targets[place]) for place, name in scenes]
-            for (place, _), there in zip(scenes, measure_contexts(predict, data, asked), strict=True):
+            wanted = [(name, targets[place]) for place, name in scenes]
+            for (place, _), there in zip(scenes, measure_contexts(predict, data, wanted), strict=True):
                 found[place] = asdict(there)
         return found

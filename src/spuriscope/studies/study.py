@@ -336,8 +336,8 @@ def check_study_name(name: str) -> None:
 
 def _check_names(grid: Grid) -> None:
     """Refuse unknown deletion methods, attacks and measures."""
-    asked: dict[str, Registry[Any]] = {"deletions": METHODS, "attacks": ATTACKS, "measures": MEASURES}
-    for setting, known in asked.items():
+    registries: dict[str, Registry[Any]] = {"deletions": METHODS, "attacks": ATTACKS, "measures": MEASURES}
+    for setting, known in registries.items():
         for name in getattr(grid, setting):
             if name not in known:
                 choices = ", ".join(known) or "those that a plugin registers"

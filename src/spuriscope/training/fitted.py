@@ -77,12 +77,12 @@ class FitTrainer:
             TrainingError: the function failed.
         """
         told, start, n_images = on_progress or self.on_progress, time.perf_counter(), 0
-        asked = data.test.images[:N_REMEMBERED]
+        remembered = data.test.images[:N_REMEMBERED]
         before: tuple[FittedModel, Tensor] | None = None
         for number, cell in enumerate(cells, start=1):
             model = self._fitted(cell, data, number, len(cells))
-            said = model.predict(asked)
-            if before is not None and not torch.allclose(before[0].predict(asked), before[1], atol=1e-5):
+            said = model.predict(remembered)
+            if before is not None and not torch.allclose(before[0].predict(remembered), before[1], atol=1e-5):
                 raise ConfigError(
                     "a model of fit gives other answers once fit is called again: the next call changes it; "
                     "make a new model in each call of fit"
