@@ -22,8 +22,9 @@ from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
 from spuriscope.statistics import mean_interval
 from spuriscope.training import Cell, DataKey, TrainedModel, paper_recipe, train_many
+from spuriscope.training.recipe import Precision
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 PLACE = ("data", "images", "model", "epochs", "precision", "n_planted", "seed")
 SHOWN = ("score_non_target", "normalised_score", "spurious_accuracy", "clean_accuracy")
 
