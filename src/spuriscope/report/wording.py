@@ -24,7 +24,6 @@ __all__ = [
     "interval",
     "listed",
     "n50_ends",
-    "n50_interval",
     "n50_number",
     "odds",
     "percent",
@@ -137,13 +136,6 @@ def n50_number(value: N50, fewest: int) -> str:
         return f"at most {images(fewest)}"
     text = dose(value.estimate)
     return f"{text}{NBSP}{'image' if text == '1' else 'images'}"
-
-
-def n50_interval(value: N50, fewest: int, n_seeds: int) -> str:
-    """The interval of an n50: 95 % interval 57 to more than 100."""
-    if n_seeds == 1:
-        return "one seed, so no interval"
-    return f"95{NBSP}% interval {n50_ends(value, fewest)}"
 
 
 def n50_ends(value: N50, fewest: int) -> str:
