@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -198,7 +198,7 @@ def main() -> None:
                 flush=True,
             )
     if arguments.json:
-        print(json.dumps({"environment": environment("cpu"), **found}, indent=1))
+        print(json.dumps({"environment": asdict(environment("cpu")), **found}, indent=1))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import csv
 import json
 import time
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,7 @@ def main() -> None:
             row |= {
                 "method": method,
                 "epochs": trial.planted.cell.recipe.epochs,
-                "environment": environment(),
+                "environment": asdict(environment()),
             }
             with options.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")

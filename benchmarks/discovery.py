@@ -19,7 +19,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -435,7 +435,7 @@ def work(bench: Bench, part: str) -> None:
             continue
         if time.perf_counter() - start > 60 * bench.options.minutes:
             return
-        row = key | row_of(bench, key) | {"environment": environment()}
+        row = key | row_of(bench, key) | {"environment": asdict(environment())}
         with bench.options.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(f"{time.perf_counter() - start:6.0f} s", *key.values(), flush=True)

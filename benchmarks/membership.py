@@ -111,7 +111,7 @@ def rows(data: ImageSet, seed: int, options: argparse.Namespace) -> list[dict[st
             "presence": played.presence(),
             "null": played.null(),
             "notebook": notebook(played),
-            "environment": environment(),
+            "environment": asdict(environment()),
         }
         for (name, n_planted), played in zip(places, plays, strict=True)
     ]

@@ -69,7 +69,7 @@ def store_costs(
     study: Study, model: TrainedModel, measures: Measures, folder: Path, *, keep_checkpoint: bool
 ) -> dict[str, Any]:
     """Milliseconds and bytes per cell."""
-    versions = environment()
+    versions = asdict(environment())
     with tempfile.TemporaryDirectory(dir=folder) as place:
         with Store(Path(place)) as store:
             n_empty = store.path.stat().st_size
@@ -173,9 +173,9 @@ def main() -> None:
     where = environment()
     if arguments.json:
         found = {"stores": stores, "executors": costs, "drivers": drivers, "train_cell": bare}
-        print(json.dumps({"environment": where, "n_cells": arguments.cells, **found}, indent=1))
+        print(json.dumps({"environment": asdict(where), "n_cells": arguments.cells, **found}, indent=1))
         return
-    print(f"{where['processor']}, {n_cores()} cores, torch {where['torch']}, Python {where['python']}")
+    print(f"{where.processor}, {n_cores()} cores, torch {where.torch}, Python {where.python}")
     print(f"milliseconds a cell, {arguments.cells} cells: median (min to max)")
     for name, cost in stores.items():
         sizes = f"{cost['database_bytes']:,.0f} + {cost['checkpoint_bytes']:,.0f} bytes"

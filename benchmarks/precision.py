@@ -106,7 +106,7 @@ def append(out: Path, row: Row) -> None:
 def show(rows: Sequence[Row]) -> None:
     """A table for each data set and architecture: measures in float32, and what bfloat16 changes."""
     where = environment()
-    print(f"{where['processor']}, torch {where['torch']}")
+    print(f"{where.processor}, torch {where.torch}")
     for of in dict.fromkeys(tuple(row[name] for name in PLACE[:4]) for row in rows):
         there = [row for row in rows if tuple(row[name] for name in PLACE[:4]) == of]
         print(f"\n{of[0]}, {of[1]} images, {of[2]}, {of[3]} epochs, r3 in class 0\n")

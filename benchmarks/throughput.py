@@ -23,7 +23,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -243,10 +243,14 @@ def main() -> None:
         print(f"measuring {case.model}", file=sys.stderr)
         result[case.model] = measure(case, 3 if arguments.quick else 5)
     if arguments.json:
-        print(json.dumps({"environment": environment("cpu"), "n_workers": n_cores(), **result}, indent=1))
+        print(
+            json.dumps(
+                {"environment": asdict(environment("cpu")), "n_workers": n_cores(), **result}, indent=1
+            )
+        )
         return
     where = environment("cpu")
-    print(f"{where['processor']}, {n_cores()} cores, torch {where['torch']}, Python {where['python']}")
+    print(f"{where.processor}, {n_cores()} cores, torch {where.torch}, Python {where.python}")
     print("model-epochs a second: median (min to max)")
     print(
         f"{'':10}{'usual loop':>24}{'train_many':>24}{'floor':>24}{'ratio to loop':>20}{'share of floor':>20}"

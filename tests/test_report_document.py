@@ -15,7 +15,6 @@ from spuriscope.answers import (
     DataFacts,
     Deletion,
     DoseResponse,
-    Environment,
     ExampleImage,
     Examples,
     Explained,
@@ -43,6 +42,7 @@ from spuriscope.auditing.doses import summary
 from spuriscope.deletion.check import compare_method
 from spuriscope.deletion.verdict import MARGINS, SEEDS_NEEDED, is_above
 from spuriscope.discovery.finding import Carriers
+from spuriscope.environment import Environment
 from spuriscope.membership.attacked import Membership, present
 from spuriscope.membership.canaries import Canaries
 from spuriscope.membership.evaluation import AttackTrial, evaluate

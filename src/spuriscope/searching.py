@@ -164,10 +164,9 @@ def save_page(
         ("Least rise that counts", f"{threshold:g} of probability"),
         (
             "Versions",
-            f"spuriscope {__version__}, Python {where['python']}, torch {where['torch']}, "
-            f"numpy {where['numpy']}",
+            f"spuriscope {__version__}, Python {where.python}, torch {where.torch}, numpy {where.numpy}",
         ),
-        ("Hardware", f"{where['processor']}, {where['n_cores']} cores; {where['platform']}"),
+        ("Hardware", f"{where.processor}, {where.n_cores} cores; {where.platform}"),
     ]
     page = render_findings(
         [exhibit(finding, predict, seen, data.test, threshold=threshold) for finding in findings],

@@ -5,7 +5,7 @@ not asked, or could not be answered, is None.
 """
 
 from spuriscope.answers.audit import FORMAT, Audit, Deletion, FailedMethod, Left, Reaction, Unanswered
-from spuriscope.answers.conditions import Conditions, DataFacts, Environment, Quality, Settings
+from spuriscope.answers.conditions import Conditions, DataFacts, Quality, Settings
 from spuriscope.answers.found import (
     AlreadyThere,
     Explained,
@@ -43,7 +43,6 @@ __all__ = [
     "Deletion",
     "DoseResponse",
     "DoseSummary",
-    "Environment",
     "ExampleImage",
     "Examples",
     "Explained",

@@ -2,24 +2,12 @@
 
 from dataclasses import dataclass
 
+from spuriscope.environment import Environment
 from spuriscope.planting import Placement, Relabel
 from spuriscope.statistics import Interval
 from spuriscope.training import Recipe
 
-__all__ = ["Conditions", "DataFacts", "Environment", "Quality", "Settings"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Environment:
-    """Versions and hardware."""
-
-    python: str
-    torch: str
-    numpy: str
-    platform: str
-    processor: str
-    n_cores: int | None
-    device: str
+__all__ = ["Conditions", "DataFacts", "Quality", "Settings"]
 
 
 @dataclass(frozen=True, kw_only=True)

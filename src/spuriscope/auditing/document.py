@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 
 import spuriscope
 from spuriscope.adapters import Fit
-from spuriscope.answers import FORMAT, Audit, Conditions, Environment, Settings
+from spuriscope.answers import FORMAT, Audit, Conditions, Settings
 from spuriscope.argument_types import checked
 from spuriscope.auditing.asking import LATE, ask_questions
 from spuriscope.auditing.course import Course, OnAudit, time_limit as limited
@@ -242,7 +242,7 @@ def _conditions(plan: AuditPlan, command: str | None, device: str) -> Conditions
         created="",
         command=command,
         seconds=0.0,
-        environment=Environment(**environment(device)),
+        environment=environment(device),
         data=data_facts(data),
         settings=Settings(
             model=plan.model_name,

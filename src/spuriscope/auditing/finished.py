@@ -17,7 +17,6 @@ from spuriscope.answers import (
     Audit,
     Conditions,
     DataFacts,
-    Environment,
     Reaction,
     Recognition,
     Settings,
@@ -129,7 +128,7 @@ def audit_model(
             created=created,
             command=command,
             seconds=round(time.monotonic() - start, 1),
-            environment=Environment(**environment(device)),
+            environment=environment(device),
             data=data_facts(data),
             settings=Settings(
                 model=name,

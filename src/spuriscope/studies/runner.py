@@ -5,7 +5,7 @@ Models are measured where they were trained; the process that drives the study r
 
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from spuriscope.data.image_set import ImageSet
 from spuriscope.environment import environment
@@ -83,7 +83,7 @@ def run_study(
     for entry in study.entries:
         rows[entry.cell].append(entry)
 
-    here = environment()
+    here = asdict(environment())
     deletions, added = Deletions(study, data, store), AddedMeasures(study, data, store)
 
     def questions(cell: Cell) -> Questions:
