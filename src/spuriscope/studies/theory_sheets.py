@@ -6,7 +6,7 @@ they are ours, and stated on the figure.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,9 @@ __all__ = ["SHEETS"]
 Floats = NDArray[np.float64]
 Sheets = Iterator[tuple[str, "Figure"]]
 
-COMMON: dict[str, Any] = {"m": 1.0, "t": 5**0.5, "s1": 0.5, "s2": 0.1}  # authors' notebook, Figs. 10 and 11
+COMMON: dict[str, float] = {"m": 1.0, "t": 5**0.5, "s1": 0.5, "s2": 0.1}  # authors' notebook, Figs. 10 and 11
 ITS_NUMBERS = "m = 1, t = 2.24, s1 = 0.5, s2 = 0.1"
-SHARP: dict[str, Any] = {"m": 1.0, "t": 5.0, "s1": 1.0, "s2": 0.05}  # the notebook's phase transition
+SHARP: dict[str, float] = {"m": 1.0, "t": 5.0, "s1": 1.0, "s2": 0.05}  # the notebook's phase transition
 STRENGTHS = (0.0, 0.1, 0.2, 0.3)  # the notebook's noise; we use the same for the weight decay
 LARGEST = 0.5  # gamma, as there
 N_POINTS, N_DOTS, N_DRAWN = 201, 6, 20_000
