@@ -188,6 +188,9 @@ def _counts(verdicts: Sequence[ClaimVerdicts], names: Sequence[str]) -> Iterator
     """A line for each data set: how many claims hold, fail, are open."""
     for name in names:
         found = [on.standing for each in verdicts if (on := each.of(name)) is not None]
+        if set(found) == {"not run"}:
+            yield f"- {_in_italics(name, _title(name))}: not run"
+            continue
         kinds: tuple[Standing, ...] = ("holds", "fails", "not enough data", "not run")
         holds, fails, open_, left = (found.count(kind) for kind in kinds)
         decided = f"**{_verb(holds, 'holds', 'hold')}, {_verb(fails, 'fails', 'fail')}**"
