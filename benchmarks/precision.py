@@ -2,9 +2,9 @@
 
 Same cells, same seeds, same images; r3 on some images of class 0, and the clean twins.
 
-    python benchmarks/precision.py run --data digits --model mlp --epochs 21 --out r.csv
-    python benchmarks/precision.py run --data mnist --images 10000 --model cnn --epochs 3 --root D --out r.csv
-    python benchmarks/precision.py show --out r.csv
+    python benchmarks/precision.py run --data digits --model mlp --epochs 21 --out rows.csv
+    python benchmarks/precision.py run --data mnist --images 10000 --model cnn --epochs 3 --out rows.csv
+    python benchmarks/precision.py show --out rows.csv
 
 A row is appended as its model is done, and never made twice, so a stopped run continues.
 """
