@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def row_of(data: ImageSet, seed: int) -> Row:
         "n_natural": sum(not of for of in cues),
         "p_natural": [finding.p_value for finding, of in zip(found, cues, strict=True) if not of],
         "seconds": seconds,
-        "environment": environment(),
+        "environment": asdict(environment()),
     }
 
 
