@@ -1,4 +1,5 @@
-"""Names that plugins add to ours: architectures, patterns, attacks, deletion methods, measures, data sets.
+"""Names that plugins add to ours: architectures, patterns, attacks, deletion methods, measures,
+data sets, embeddings, transplants.
 
 A plugin is a module that registers when it is imported. A script imports it, `--plugin` names it, or an
 installed package declares it as an entry point of the group `spuriscope.plugins`; then it is imported when a

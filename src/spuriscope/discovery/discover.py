@@ -25,6 +25,9 @@ from spuriscope.data.image_set import Split
 from spuriscope.discovery.classes import OnClass, search_classes
 from spuriscope.discovery.confirm import Intervention
 from spuriscope.discovery.controls import ClassControls, ask_controls, natural_in_place, p_of_effect
+from spuriscope.discovery.deviation import Deviation
+from spuriscope.discovery.embed import Embedding
+from spuriscope.discovery.embeddings import chosen_embedding
 from spuriscope.discovery.evidence import MARKED, judge_suspects
 from spuriscope.discovery.finding import Finding, Proof, names_of
 from spuriscope.discovery.group import Group
@@ -35,6 +38,7 @@ from spuriscope.discovery.suspects import (
     weigh_agreement,
 )
 from spuriscope.discovery.trace import Trace
+from spuriscope.discovery.transplants import TRANSPLANTS
 from spuriscope.errors import ConfigError, DiscoveryError
 from spuriscope.measures import Predict, probabilities
 from spuriscope.patterns import AnyPattern, Pattern
@@ -54,6 +58,8 @@ def discover(
     train: Given,
     holdout: Given,
     unrelated: Tensor | None = None,
+    embedding: str | Embedding | None = None,
+    transplants: Sequence[str] = (),
     trace: Trace | None = None,
     retrain: TrainWithout | None = None,
     level: float = 0.05,
@@ -73,7 +79,10 @@ def discover(
         holdout: fresh images with labels; what is usual is learnt from them, and patterns are tried on them.
         unrelated: (n, channels, height, width) images of anything, uint8 or in [0, 1], for the probe:
             clusters of them that the model calls alike propose what to look for among the training images.
-        trace: how groups are found; its `fit` is called on the fresh images.
+        embedding: what images are looked at through: "pca", the default, "vae", a name of a plugin, see
+            `register_embedding`, or an object.
+        transplants: names of plugins, see `register_transplant`, that look for marks beside ours.
+        trace: how groups are found, its embedding included; its `fit` is called on the fresh images.
         retrain: trains the model again without the images at the positions it is given, and returns its
             `predict`. Each finding then has a `proof`.
         level: that is held, see `evidence`, as far as the p-values hold: that a group stands out by chance
@@ -90,8 +99,10 @@ def discover(
         Findings, smallest p-value first; empty where there is nothing to report.
 
     Raises:
-        ConfigError: a number is out of range.
-        DataError, DiscoveryError: images or labels do not fit together, or are too few.
+        ConfigError: a number is out of range; or both `trace` and `embedding` are given.
+        DataError, DiscoveryError: images or labels do not fit together, or are too few; there is no
+            embedding or transplant of a name, or it failed.
+        PatternError: a transplant failed, or returned something else than hybrids.
         MeasureError: `predict` does not return probabilities, or its answer for an image depends on the
             images beside it, or on nothing.
     """
@@ -103,10 +114,14 @@ def discover(
         n_fresh=n_fresh,
         n_controls=n_controls,
         seed=seed,
+        transplants=tuple(TRANSPLANTS.ours_and(transplants)),
     )
+    if trace is not None and embedding is not None:
+        raise ConfigError("give trace or embedding: a trace has an embedding of its own")
+    trace = trace or Trace(Deviation(chosen_embedding(embedding)))
     (searched, fresh), _ = as_splits({"training": train, "holdout": holdout}, renumbers=False)
     _check(predict, searched, fresh)
-    search = _Search(searched, fresh, trace or Trace(), settings)
+    search = _Search(searched, fresh, trace, settings)
     with _one_thread():
         (findings,) = search.each([predict], unrelated, on_class)
     return findings if retrain is None else [search.prove(finding, retrain) for finding in findings]
@@ -171,6 +186,7 @@ class _Settings:
     n_fresh: int
     n_controls: int
     seed: int
+    transplants: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in (("level", self.level), ("least_score", self.least_score)):
@@ -246,7 +262,13 @@ class _Search:
     ) -> tuple[list[Suspect], dict[int, list[Group]]]:
         """Groups and marks of all classes that may be suspected, and the crowds of groups behind them."""
         found = search_classes(
-            self.searched, self.fresh, self.trace, proposed, seed=self.settings.seed, on_class=on_class
+            self.searched,
+            self.fresh,
+            self.trace,
+            proposed,
+            seed=self.settings.seed,
+            transplants=self.settings.transplants,
+            on_class=on_class,
         )
         marked = [suspect for of_class in found.values() for suspect in of_class.marked]
         suspects, crowds = suspected_groups({target: of_class.groups for target, of_class in found.items()})

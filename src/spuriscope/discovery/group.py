@@ -13,7 +13,7 @@ from spuriscope.errors import DiscoveryError
 
 __all__ = ["Group", "Look"]
 
-Look = Literal["whole", "windows", "single", "cover", "detail", "tone", "stray"]
+Look = Literal["whole", "windows", "single", "cover", "detail", "tone", "stray", "transplant"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,7 +27,7 @@ class Group:
         source: the route that found them, "trace", "probe" or "marks".
         look: what was compared: "whole" images, the same "windows" of images, or a "single" image with the
             rest; of marks a place that they "cover", fine "detail", the "tone" of all pixels,
-            or a "stray" that stands anywhere.
+            a "stray" that stands anywhere, or what a "transplant" takes.
 
     Raises:
         DiscoveryError: there are no positions, or one stands twice.

@@ -141,7 +141,7 @@ class Mark:
     Attributes:
         rows: (k,) of the pool, the most typical first.
         strength: see above; of marks of one kind and class the larger is the rarer.
-        look: "cover", "detail", "tone" or "stray".
+        look: "cover", "detail", "tone", "stray" or "transplant".
         pattern: makes from rows of the pool what they have in the place, or the respect, of this mark. Of
             its own rows that is the cue, of any other image a natural thing to compare it with.
     """
