@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from spuriscope.errors import ConfigError, SpuriscopeError
+from spuriscope.known_names import unknown
 
 __all__ = ["Registry", "fingerprint", "load_installed", "load_plugin", "told_failure"]
 
@@ -124,7 +125,7 @@ class Registry(Mapping[str, Value]):
     def check(self, name: str) -> None:
         """Raise, with the names there are, unless `name` is one of them."""
         if name not in self:
-            raise self.error(f"there is no {self.kind} {name!r}; choose one of {', '.join(self)}")
+            raise self.error(unknown(self.kind, name, self))
 
     def ours_and(self, names: Iterable[str]) -> dict[str, Value]:
         """What is built in, and of plugins what is named.
