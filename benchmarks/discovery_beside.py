@@ -5,7 +5,7 @@ images of the next. A finding is natural where less than half of its images are 
 
     python benchmarks/discovery_beside.py --out beside.jsonl --seeds 31
 
-A row is appended for each seed as it is done, and never made twice, so a run goes on where it stopped.
+A row is appended for each seed as it is done, and never made twice, so a stopped run continues.
 """
 
 import argparse

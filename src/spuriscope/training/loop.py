@@ -213,7 +213,7 @@ def _trained(module: nn.Module, recipe: Recipe) -> Iterator[list[nn.Parameter]]:
 
 
 def _what_learns(module: nn.Module, batches: Epochs, recipe: Recipe) -> tuple[nn.Module, Epochs]:
-    """The network and its images; of a frozen body the head alone, and what the body sees in them."""
+    """The network and its images; if the body is frozen, only the head, and the features of the images."""
     if recipe.freeze == "body" and isinstance(batches, Batches):
         features = features_of(module, batches, recipe)
         if features is not None:
