@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+EXTRAS := .venv/extras
 
 # torch for Linux without an NVIDIA GPU is the CPU build, from a folder pip is configured with or from
 # PyTorch's page; the plain one brings gigabytes of CUDA. Choose yourself: make setup TORCH=torch==2.13.0
@@ -17,7 +18,7 @@ TESTERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST = $(BIN)/pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup audit test test-fast coverage format docs docs-serve wheel verdicts bench fuzz clean
+.PHONY: help setup extras audit test test-fast coverage format docs docs-serve wheel verdicts bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +34,13 @@ $(READY): constraints.txt pyproject.toml
 	$(INSTALL) --editable '.[dev]'
 	@touch $(READY)
 
+extras: $(EXTRAS) ## install every extra too: tests that need one skip without it
+
+$(EXTRAS): $(READY)
+	$(INSTALL) --editable '.[datasets,docs,influence,onnx,pretrained,privacy,ray,tables]'
+	$(INSTALL) --no-deps kronfluence
+	@touch $@
+
 audit: $(READY) ## a first audit, of digits that come with scikit-learn
 	@$(BIN)/spuriscope audit digits --quick --out audit-digits
 
@@ -45,7 +53,7 @@ test: $(READY) ## lint, types, all tests
 test-fast: $(READY) ## the tests that train nothing and start no process, in less than a minute
 	$(PYTEST) -m "not slow"
 
-coverage: $(READY) ## all tests, and which lines and branches they reach; fails below the floor in pyproject.toml
+coverage: $(EXTRAS) ## all tests with every extra, and which lines they reach; fails below the floor in pyproject.toml
 	$(PYTEST) --cov --cov-report=term --cov-report=html:coverage
 
 format: $(READY) ## bring the code into form, and mend what lint can mend

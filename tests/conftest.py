@@ -14,6 +14,7 @@ from spuriscope.added_measures import MEASURES
 from spuriscope.data import load
 from spuriscope.data.added import DATA_SETS
 from spuriscope.deletion import METHODS
+from spuriscope.discovery import EMBEDDINGS, TRANSPLANTS
 from spuriscope.membership import ATTACKS
 from spuriscope.models import ARCHITECTURES
 from spuriscope.patterns import ADDED_PATTERNS
@@ -50,6 +51,7 @@ TRAINS = (  # or search, expand whole studies, start processes; `make test-fast`
         "deletion_study",
         "discovery_each",
         "discovery_embed",
+        "discovery_plugins",
         "documents",
     ),
     *("discovery_group", "discovery_marks", "discovery_strays", "discovery_trace", "efficientnet"),
@@ -141,7 +143,10 @@ def _faint_pictures() -> Iterator[None]:
 @pytest.fixture
 def own_plugins() -> Iterator[None]:
     """What a test registers is forgotten after it."""
-    registries: list[Registry[Any]] = [ARCHITECTURES, ATTACKS, METHODS, MEASURES, DATA_SETS, ADDED_PATTERNS]
+    registries: list[Registry[Any]] = [
+        *(ARCHITECTURES, ATTACKS, METHODS, MEASURES, DATA_SETS, ADDED_PATTERNS),
+        *(EMBEDDINGS, TRANSPLANTS),
+    ]
     before = [dict(registry.added) for registry in registries]
     yield
     for registry, added in zip(registries, before, strict=True):

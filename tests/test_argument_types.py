@@ -83,7 +83,9 @@ VALID: dict[str, dict[str, Any]] = {  # one call of each that goes through, but 
     "probabilities": {"predict": PREDICT, "images": DATA.test.images},
     **{
         f"register_{kind}": {"name": "x"}
-        for kind in ("architecture", "attack", "data", "deletion", "measure", "pattern")
+        for kind in (
+            *("architecture", "attack", "data", "deletion", "embedding", "measure", "pattern", "transplant"),
+        )
     },
     "repair": {"model": MODEL, "data": DATA, "cue": PLANT},
     "save_run": {"folder": "pyproject.toml", "run": None},

@@ -38,6 +38,9 @@ def test_the_examples_of_extending_run(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "my_plugin", my_plugin)
 
     assert my_plugin.findings == []
+    assert [cue.examples.tolist() for cue in my_plugin.cues] == [my_plugin.grainy.tolist()]
+    seen = my_plugin.seen
+    assert ss.discover(my_plugin.noticing.predict, train=seen.train, holdout=seen.test) == []
     (study,) = blocks("extending.md", "yaml")
     (tmp_path / "own.yaml").write_text(study)
     data = ss.load("noise")

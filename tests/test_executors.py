@@ -13,7 +13,7 @@ from spuriscope.data import ImageSet, Split, load
 from spuriscope.data.image_set import Contexts
 from spuriscope.errors import ConfigError
 from spuriscope.measures import measure, measure_each
-from spuriscope.patterns import AnyPattern, Anywhere, pattern
+from spuriscope.patterns import Anywhere, Kind, pattern
 from spuriscope.planting import Plant
 from spuriscope.studies import Entry, Grid, Store, run_study
 from spuriscope.studies.executors import Executor, run_and_ask
@@ -63,7 +63,7 @@ def make_cells(data: ImageSet, n: int, recipe: Recipe) -> list[Cell]:
     ]
 
 
-def cues(data: ImageSet) -> list[tuple[AnyPattern | Context, int]]:
+def cues(data: ImageSet) -> list[tuple[Kind | Anywhere | Context, int]]:
     """A cue of every kind; one pattern under two targets."""
     square = pattern("square", data.shape)
     return [

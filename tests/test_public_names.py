@@ -14,8 +14,9 @@ PUBLIC = """
     measure measure_context missing_contexts module_predict normalised_spurious_score open_model
     paper_recipe parse_planted_set
     pattern pixel_removal_sensitivity placement_scores plan_audit predicted_share prepare_contexts
-    probabilities register_architecture register_attack register_data register_deletion register_measure
-    register_pattern repair save_run sklearn_fit sklearn_predict spurious_accuracy spurious_score train
+    probabilities register_architecture register_attack register_data register_deletion
+    register_embedding register_measure register_pattern register_transplant
+    repair save_run sklearn_fit sklearn_predict spurious_accuracy spurious_score train
     train_cell train_many weight_importance write_audit
 """.split()
 

@@ -22,6 +22,7 @@ from spuriscope.errors import (
     ConfigError,
     DataError,
     DeletionError,
+    DiscoveryError,
     MeasureError,
     MembershipError,
     ModelError,
@@ -202,8 +203,10 @@ REGISTER: dict[str, tuple[Callable[..., Any], type[SpuriscopeError], str]] = {
     "attack": (ss.register_attack, MembershipError, "rmia"),
     "data": (register_data, DataError, "mnist"),
     "deletion": (ss.register_deletion, DeletionError, "repair"),
+    "embedding": (ss.register_embedding, DiscoveryError, "vae"),
     "measure": (ss.register_measure, MeasureError, ""),
     "pattern": (ss.register_pattern, PatternError, "v8"),
+    "transplant": (ss.register_transplant, DiscoveryError, ""),
 }
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from spuriscope.cli import main
 from spuriscope.data import ImageSet, load
 from spuriscope.data.image_set import Split
-from spuriscope.discovery import Finding
+from spuriscope.discovery import Finding, PCAEmbedding, register_embedding, register_transplant
 from spuriscope.errors import ConfigError
 from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
@@ -163,6 +163,7 @@ def spuriscope(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     return discover
 
 
+@pytest.mark.usefixtures("own_plugins")
 def test_discover_command(
     tmp_path: Path,
     plant: Plant,
@@ -205,6 +206,15 @@ def test_discover_command(
     probed = spuriscope(tmp_path / "run", "--probe", tmp_path / "other.npz")
     assert f"{N_PLANTED}: " in probed
     assert set(map(str, finding["examples"])) <= set(re.findall(r"\d+", probed))
+
+    register_embedding("sixty")(lambda: PCAEmbedding(60))
+    register_transplant("level")(lambda donor, images: images * 0 + donor.mean())
+    asked = ("--embedding", "sixty", "--transplant", "level")
+    looked = json.loads(spuriscope(tmp_path / "run", *asked, "--page", tmp_path / "found.html", "--json"))
+    assert finding["examples"] in [each["examples"] for each in looked["findings"]]
+    through = (looked["embedding"], *looked["transplants"])
+    assert [re.sub(r"@[0-9a-f]{12}$", "@", name) for name in through] == ["sixty@", "level@"]
+    assert ", ".join(through) in (tmp_path / "found.html").read_text()
 
     clean = replace(run, model=train_cell(run.model.cell.clean_twin, digits))
     save_run(tmp_path / "clean", clean)

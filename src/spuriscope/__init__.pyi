@@ -32,7 +32,13 @@ from .deletion import (
     register_deletion as register_deletion,
     repair as repair,
 )
-from .discovery import Finding as Finding, discover as discover, missing_contexts as missing_contexts
+from .discovery import (
+    Finding as Finding,
+    discover as discover,
+    missing_contexts as missing_contexts,
+    register_embedding as register_embedding,
+    register_transplant as register_transplant,
+)
 from .errors import SpuriscopeError as SpuriscopeError
 from .measures import (
     Measures as Measures,

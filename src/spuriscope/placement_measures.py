@@ -10,7 +10,7 @@ from spuriscope.checks import check_share
 from spuriscope.data.pixels import Images
 from spuriscope.errors import MeasureError
 from spuriscope.measures import BATCH, THRESHOLD, Predict, check_class, fitting_images, probabilities
-from spuriscope.patterns import AnyPattern, Anywhere, Kind, Shade, scaled_pattern
+from spuriscope.patterns import AnyPattern, Anywhere, Kind, Shade, Transplanted, scaled_pattern
 
 __all__ = ["PlacementScores", "placement_scores"]
 
@@ -68,16 +68,21 @@ def placement_scores(
     clean = probabilities(predict, images)
     check_class(clean, target)
 
-    def is_moved(kind: Kind, shifts: Tensor | None) -> Tensor:
+    def is_moved(kind: Kind | Transplanted, shifts: Tensor | None) -> Tensor:
         """Which images the pattern pulls to the target (n,), moved on each by its own shift."""
         answers = [
-            probabilities(predict, kind.apply(images[part], None if shifts is None else shifts[part]))
+            probabilities(
+                predict,
+                kind.apply(images[part])
+                if shifts is None or isinstance(kind, Transplanted)
+                else kind.apply(images[part], shifts[part]),
+            )
             for part in torch.arange(len(images)).split(BATCH)
         ]
         return (torch.cat(answers)[:, target] - clean[:, target] > threshold).double()
 
     kind = pattern.pattern if isinstance(pattern, Anywhere) else pattern
-    if isinstance(kind, Shade):
+    if isinstance(kind, Shade | Transplanted):
         in_place = float(is_moved(kind, None).mean())
         return PlacementScores(in_place, None, None, None, None, None, len(images))
     home = torch.zeros((len(images), 2), dtype=torch.int64)

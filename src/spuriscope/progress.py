@@ -2,18 +2,29 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from spuriscope.training.many import OnProgress, Progress
 
 if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
+
     from spuriscope.auditing.course import AuditProgress, OnAudit
 
 __all__ = ["audit_progress", "class_progress", "rough_duration", "training_progress"]
 
 SECONDS_BETWEEN_LINES = 10.0
+LEAST_BAR = 6
+CLOCK_WIDTH = 23  # " 12:34:56 left 12:34:56"
+OF_AUDIT_WIDTH = 35  # " 100 % 12:34:56 about 120 min left"
+
+
+class Show(Protocol):
+    """Shows how far something is, with counts as far as there is room, and what a column says is left."""
+
+    def __call__(self, done: float, total: float, counts: Sequence[str], left: str = "") -> None: ...
 
 
 @contextmanager
@@ -22,24 +33,8 @@ def training_progress() -> Iterator[OnProgress]:
     if not sys.stderr.isatty():
         yield _Lines()
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        TextColumn("{task.fields[text]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("training", total=None, text="starting")
-
-        def show(progress: Progress) -> None:
-            bar.update(task, completed=progress.epochs_done, total=progress.n_epochs, text=describe(progress))
-
-        yield show
+    with _line("training", _clock(), CLOCK_WIDTH) as show:
+        yield lambda progress: show(progress.epochs_done, progress.n_epochs, _counts(progress))
 
 
 @contextmanager
@@ -59,21 +54,66 @@ def class_progress() -> Iterator[Callable[[int, int], None]]:
 
         yield line
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn
+    with _line("searching", _clock(), CLOCK_WIDTH) as show:
+        yield lambda done, total: show(done, total, [f"{done} of {total} classes"])
 
-    columns = (TextColumn("searching"), BarColumn(), MofNCompleteColumn(), TextColumn("classes"))
-    with Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("searching", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+@contextmanager
+def _line(what: str, times: "list[ProgressColumn]", times_width: int) -> Iterator["Show"]:
+    """A line on the terminal: what is done, a bar, counts, and times. The times always stand there.
+
+    Counts are shown as far as there is room beside them, and the bar takes what is left.
+
+    Args:
+        what: is done; it may change with each call.
+        times: columns that are never cut.
+        times_width: what they take together, with a space before each.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress as Bar, TextColumn
+    from rich.table import Column
+
+    def text(field: str) -> TextColumn:
+        return TextColumn(f"{{task.fields[{field}]}}", markup=False, table_column=Column(no_wrap=True))
+
+    console = Console(stderr=True)
+    bar = Bar(text("text"), BarColumn(None), *times, console=console, transient=True, expand=True)
+    with bar:
+        task = bar.add_task(what, total=None, text=what, left="")
+
+        def show(done: float, total: float, counts: Sequence[str], left: str = "") -> None:
+            room = console.width - LEAST_BAR - times_width
+            bar.update(task, completed=done, total=total, text=fitting([what, *counts], room), left=left)
+
+        yield show
+
+
+def _clock() -> "list[ProgressColumn]":
+    """Columns with the time that has gone and the time left, as rich reckons it."""
+    from rich.progress import TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
+
+
+def fitting(parts: Sequence[str], room: int) -> str:
+    """As many of some parts, from the first, as fit into so many columns, with commas; none if none fits."""
+    for n in range(len(parts), 0, -1):
+        if len(text := ", ".join(parts[:n])) <= room:
+            return text
+    return ""
 
 
 def describe(progress: Progress) -> str:
     """The counts in words: "12 of 180 models, 320 of 4,500 epochs, 41,000 images/s"."""
-    return (
-        f"{progress.models_done:,} of {progress.n_models:,} models, {progress.epochs_done:,} of "
-        f"{progress.n_epochs:,} epochs, {progress.images_per_second:,.0f} images/s"
-    )
+    return ", ".join(_counts(progress))
+
+
+def _counts(progress: Progress) -> list[str]:
+    return [
+        f"{progress.models_done:,} of {progress.n_models:,} models",
+        f"{progress.epochs_done:,} of {progress.n_epochs:,} epochs",
+        f"{progress.images_per_second:,.0f} images/s",
+    ]
 
 
 @contextmanager
@@ -82,22 +122,16 @@ def audit_progress() -> Iterator["OnAudit"]:
     if not sys.stderr.isatty():
         yield _AuditLines()
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress as Bar, TextColumn
+    from rich.progress import TextColumn, TimeElapsedColumn
 
-    columns = (
-        TextColumn("{task.fields[stage]}"),
-        BarColumn(),
-        TextColumn("{task.percentage:.0f} %"),
-        TextColumn("{task.fields[left]}"),
-    )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("audit", total=1.0, stage="starting", left="")
+    times = [TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn(), TextColumn("{task.fields[left]}")]
+    with _line("audit", times, OF_AUDIT_WIDTH) as show:
 
-        def show(progress: "AuditProgress") -> None:
-            bar.update(task, completed=progress.share, stage=_stage(progress), left=_left(progress))
+        def show_audit(progress: "AuditProgress") -> None:
+            place = f"{progress.stage} of {progress.n_stages}"
+            show(progress.share, 1.0, [place, progress.title], _left(progress))
 
-        yield show
+        yield show_audit
 
 
 def _stage(progress: "AuditProgress") -> str:

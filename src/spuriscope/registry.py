@@ -1,4 +1,5 @@
-"""Names that plugins add to ours: architectures, patterns, attacks, deletion methods, measures, data sets.
+"""Names that plugins add to ours: architectures, patterns, attacks, deletion methods, measures,
+data sets, embeddings, transplants.
 
 A plugin is a module that registers names when it is imported. A script imports it, `--plugin` names it, or an
 installed package declares it as an entry point of the group `spuriscope.plugins`; the last is imported when
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from spuriscope.errors import ConfigError, SpuriscopeError
+from spuriscope.known_names import unknown
 
 __all__ = ["Registry", "fingerprint", "load_installed", "load_plugin", "told_failure"]
 
@@ -123,7 +125,7 @@ class Registry(Mapping[str, Value]):
     def check(self, name: str) -> None:
         """Raise, with the known names, unless `name` is one of them."""
         if name not in self:
-            raise self.error(f"there is no {self.kind} {name!r}; choose one of {', '.join(self)}")
+            raise self.error(unknown(self.kind, name, self))
 
     def ours_and(self, names: Iterable[str]) -> dict[str, Value]:
         """The built-in values, and those of the named plugins.

@@ -18,6 +18,7 @@ from spuriscope.checks import check_share, strict_json
 from spuriscope.data import ImageSet, Reading, read
 from spuriscope.documents import from_document, parse_json
 from spuriscope.errors import CheckpointError, ConfigError, SpuriscopeError
+from spuriscope.known_names import no_run
 from spuriscope.measures import Predict, accuracy, measure
 from spuriscope.placement_measures import placement_scores
 from spuriscope.places import check_new, check_place, delete_left, move_into_place, unfinished_folder
@@ -333,7 +334,7 @@ def _read_about(folder: Path) -> _About:
     """
     path = folder / ABOUT
     if not os.path.isfile(path):
-        raise CheckpointError(f"{folder} holds no run; `spuriscope train ... --out {folder}` writes one")
+        raise CheckpointError(no_run(folder))
     try:
         document = parse_json(path, error=CheckpointError)
         version = document.get("format") if isinstance(document, Mapping) else None

@@ -125,6 +125,8 @@ def save_page(
     model: str,
     level: float = 0.05,
     threshold: float = 0.1,
+    embedding: str = "pca",
+    transplants: Sequence[str] = (),
     unseen: Sequence[str] = (),
     is_sure: bool = True,
 ) -> None:
@@ -138,6 +140,7 @@ def save_page(
         path: of the page, a new file.
         model: its name.
         level, threshold: of the search.
+        embedding, transplants: what it looked through and with, as they are written down.
         unseen: what it could not have seen, see `blind_spots`.
         is_sure: False for a model near chance, for which no finding says nothing.
 
@@ -162,6 +165,7 @@ def save_page(
         ("Model", model),
         ("Level", f"{level:g}, over everything that was searched"),
         ("Least rise that counts", f"{threshold:g} of probability"),
+        ("Looked at through", ", ".join([embedding, *transplants])),
         (
             "Versions",
             f"spuriscope {__version__}, Python {where.python}, torch {where.torch}, numpy {where.numpy}",

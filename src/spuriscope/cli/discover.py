@@ -56,6 +56,13 @@ def discover(
             "tell apart there suggest where to look."
         ),
     ] = None,
+    embedding: Annotated[
+        str, typer.Option(help="What images are looked at through: pca, vae, or a name of a plugin.")
+    ] = "pca",
+    transplant: Annotated[
+        list[str] | None,
+        typer.Option(help="Transplant of a plugin that looks for marks beside ours; repeat for several."),
+    ] = None,
     prove: Annotated[
         bool, typer.Option("--prove", help="Train again without the suspected images: is the effect gone?")
     ] = False,
@@ -92,13 +99,20 @@ def discover(
 
     from spuriscope.blind_spots import blind_spots
     from spuriscope.data.catalog import read_unlabelled
-    from spuriscope.discovery import discover as search_images, missing_contexts
+    from spuriscope.discovery import (
+        EMBEDDINGS,
+        TRANSPLANTS,
+        discover as search_images,
+        missing_contexts,
+    )
     from spuriscope.errors import ConfigError
     from spuriscope.models.pretrained import imagenet_weights
     from spuriscope.progress import class_progress
     from spuriscope.searching import contexts_of_model, search_model
 
     outputs = _Outputs(save_patterns, save, page)
+    EMBEDDINGS.check(embedding)
+    looks = list(TRANSPLANTS.ours_and(transplant or ()))
     if contexts:
         imagenet_weights()
     if is_model_file(run) and (data is None or prove):
@@ -106,7 +120,13 @@ def discover(
     how = partial(chosen, image_size, unreadable, background, columns)
     subject = open_subject(run, data, root, how, options, model=model)
     images = subject.data
-    search: dict[str, Any] = {"level": level, "threshold": threshold, "seed": seed}
+    search: dict[str, Any] = {
+        "level": level,
+        "threshold": threshold,
+        "seed": seed,
+        "embedding": embedding,
+        "transplants": looks,
+    }
     if probe is not None:
         unrelated = announce(read_unlabelled(probe, subject.reading, root=root))
         search["unrelated"] = torch.cat([unrelated.train.images, unrelated.test.images])
@@ -123,7 +143,15 @@ def discover(
     elif contexts:
         missing = missing_contexts(images.train, images.test, level=level, seed=seed)
     unseen = blind_spots(images, subject.adequacy)
-    failed = outputs.write(findings, subject, level=level, threshold=threshold, unseen=unseen)
+    failed = outputs.write(
+        findings,
+        subject,
+        level=level,
+        threshold=threshold,
+        unseen=unseen,
+        embedding=EMBEDDINGS.key(embedding),
+        transplants=[TRANSPLANTS.key(name) for name in looks],
+    )
     if as_json:
         print_json(
             {
@@ -131,6 +159,8 @@ def discover(
                 "data": images.name,
                 "level": level,
                 "threshold": threshold,
+                "embedding": EMBEDDINGS.key(embedding),
+                "transplants": [TRANSPLANTS.key(name) for name in looks],
                 "adequacy": subject.adequacy.to_json(),
                 "findings": [finding.to_json() for finding in findings],
                 "blind_spots": unseen,

@@ -1,4 +1,4 @@
-"""The gate of the command line: plugins are imported, and numbers and paths are checked."""
+"""The gate of the command line: plugins are imported; numbers, paths and names are checked."""
 
 from functools import cache
 from itertools import pairwise
@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from spuriscope.checks import LARGEST_SEED, check_number, check_path, check_whole
+from spuriscope.cli.names import check_names
 from spuriscope.errors import ConfigError
 
 __all__ = ["Command"]
@@ -63,6 +64,7 @@ class Command(TyperCommand):
                     check_path(name, value)
                 elif isinstance(value, int) and not isinstance(value, bool):
                     check_whole(name, value, most=LARGEST_SEED)
+        check_names(str(self.name), ctx.params)
         return super().invoke(ctx)
 
 

@@ -72,15 +72,25 @@ def models(as_json: JsonOption = False) -> None:
 
     Example: spuriscope models --json
     """
-    from spuriscope.models import ARCHITECTURES, count_parameters
+    from spuriscope.cli.names import may_have_plugins
+    from spuriscope.known_names import MODELS, KnownModel
 
-    counts = {name: count_parameters(name) for name in ARCHITECTURES}
+    known = dict(MODELS)
+    if may_have_plugins():
+        from spuriscope.models import ARCHITECTURES, count_parameters
+
+        known |= {
+            name: KnownModel(each.title, each.table_shape, count_parameters(name))
+            for name, each in ARCHITECTURES.items()
+            if name not in MODELS
+        }
     if as_json:
-        shapes = {name: list(architecture.table_shape) for name, architecture in ARCHITECTURES.items()}
+        counts = {name: each.n_parameters for name, each in known.items()}
+        shapes = {name: list(each.shape) for name, each in known.items()}
         print_json({"parameters": counts, "shapes": shapes, "n_classes": 10})
     else:
         rows = [
-            [name, architecture.title, "x".join(map(str, architecture.table_shape)), f"{counts[name]:,}"]
-            for name, architecture in ARCHITECTURES.items()
+            [name, each.title, "x".join(map(str, each.shape)), f"{each.n_parameters:,}"]
+            for name, each in known.items()
         ]
         print_table(["name", "in the paper", "input", "parameters"], rows)

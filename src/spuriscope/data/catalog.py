@@ -22,6 +22,7 @@ from spuriscope.data.added import DATA_SETS, is_added, load_added
 from spuriscope.data.image_set import Contexts, ImageSet
 from spuriscope.data.published import PUBLISHED, Published, PublishedFile
 from spuriscope.errors import ConfigError, DataError
+from spuriscope.known_names import unknown_data
 from spuriscope.reading import Background, Reading, Unreadable
 
 if TYPE_CHECKING:
@@ -241,11 +242,7 @@ def _read_path(source: str | Path, reading: Reading) -> ImageSet:
         from spuriscope.data.parquet import load_parquet
 
         return load_parquet(path, reading)
-    known = ", ".join((*PUBLISHED, *_ALIASES, *DATA_SETS))
-    raise DataError(
-        f"there is no data set {str(source)!r}; give one of {known}, or a folder of class folders, "
-        "or an .npz file, a .tar, a .csv or a .parquet"
-    )
+    raise DataError(unknown_data(str(source), (*PUBLISHED, *_ALIASES, *DATA_SETS)))
 
 
 def list_data(root: str | Path | None = None) -> list[Listing]:

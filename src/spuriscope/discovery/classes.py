@@ -49,6 +49,7 @@ class _Classes:
         trace: fitted on them.
         directions: suspected by the probe, by class.
         seed: draws images of other classes.
+        transplants: of plugins, that look as well.
     """
 
     searched: Split
@@ -56,12 +57,13 @@ class _Classes:
     trace: Trace
     directions: Directions
     seed: int
+    transplants: Sequence[str]
 
     def of(self, target: int) -> OutOfClass:
         """What stands out of a class."""
         found = self.trace.of_class(self.searched, target).groups(self.directions.get(target, ()))
         pool = Pool.of(self.searched, self.fresh, target, seed=self.seed)
-        return OutOfClass(found, suspected_marks(pool))
+        return OutOfClass(found, suspected_marks(pool, self.transplants))
 
     def packed(self, target: int) -> bytes:
         """The result for a class as bytes, without the images of its pool."""
@@ -89,6 +91,7 @@ def search_classes(
     directions: Directions,
     *,
     seed: int,
+    transplants: Sequence[str] = (),
     on_class: OnClass | None = None,
 ) -> dict[int, OutOfClass]:
     """Search each class that is large enough; returns what stands out, by class.
@@ -101,13 +104,14 @@ def search_classes(
         trace: fitted on these.
         directions: suspected by the probe, by class.
         seed: draws images of other classes.
+        transplants: of plugins, that look as well.
         on_class: called after each class.
 
     Raises:
         DiscoveryError: no class has 20 images; or a process died.
     """
     targets = trace.classes(searched)
-    classes = _Classes(searched, fresh, trace, directions, seed)
+    classes = _Classes(searched, fresh, trace, directions, seed, transplants)
     n_processes = _n_processes(searched, fresh, len(targets))
     found: dict[int, OutOfClass] = {}
 

@@ -31,6 +31,9 @@ from spuriscope.discovery.controls import (
     of_one_carrier,
     p_of_effect,
 )
+from spuriscope.discovery.deviation import Deviation
+from spuriscope.discovery.embed import Embedding
+from spuriscope.discovery.embeddings import chosen_embedding
 from spuriscope.discovery.evidence import MARKED, judge_suspects
 from spuriscope.discovery.finding import Finding, Proof, names_of
 from spuriscope.discovery.group import Group
@@ -41,6 +44,7 @@ from spuriscope.discovery.suspects import (
     weigh_agreement,
 )
 from spuriscope.discovery.trace import Trace
+from spuriscope.discovery.transplants import TRANSPLANTS
 from spuriscope.errors import ConfigError, DiscoveryError
 from spuriscope.measures import Predict, probabilities
 from spuriscope.patterns import AnyPattern, Pattern
@@ -60,6 +64,8 @@ def discover(
     train: Given,
     holdout: Given,
     unrelated: Tensor | None = None,
+    embedding: str | Embedding | None = None,
+    transplants: Sequence[str] = (),
     trace: Trace | None = None,
     retrain: TrainWithout | None = None,
     level: float = 0.05,
@@ -79,7 +85,10 @@ def discover(
         holdout: fresh images with labels, from which the usual is learnt, and on which patterns are tried.
         unrelated: (n, channels, height, width) images of anything, uint8 or in [0, 1], for the probe:
             clusters of them that the model calls the same propose what to seek among the training images.
-        trace: how groups are found; its `fit` is called on the fresh images.
+        embedding: what images are looked at through: "pca", the default, "vae", the name of a plugin, see
+            `register_embedding`, or an object.
+        transplants: names of plugins, see `register_transplant`, that look for marks beside ours.
+        trace: how groups are found, its embedding included; its `fit` is called on the fresh images.
         retrain: trains the model again without the images at the given positions, and returns its `predict`.
             Each finding then has a `proof`.
         level: significance level, see `evidence`. It is only as good as the p-values: that a group stands out
@@ -96,8 +105,10 @@ def discover(
         Findings, smallest p-value first; empty where there is nothing to report.
 
     Raises:
-        ConfigError: a number is out of range.
-        DataError, DiscoveryError: images or labels do not fit together, or are too few.
+        ConfigError: a number is out of range; or both `trace` and `embedding` are given.
+        DataError, DiscoveryError: images or labels do not fit together, or are too few; there is no
+            embedding or transplant of a name, or it failed.
+        PatternError: a transplant failed, or returned something else than hybrids.
         MeasureError: `predict` does not return probabilities, or its answer for an image depends on the
             images beside it, or on nothing.
     """
@@ -109,10 +120,14 @@ def discover(
         n_fresh=n_fresh,
         n_controls=n_controls,
         seed=seed,
+        transplants=tuple(TRANSPLANTS.ours_and(transplants)),
     )
+    if trace is not None and embedding is not None:
+        raise ConfigError("give trace or embedding: a trace has an embedding of its own")
+    trace = trace or Trace(Deviation(chosen_embedding(embedding)))
     (searched, fresh), _ = as_splits({"training": train, "holdout": holdout}, renumbers=False)
     _check(predict, searched, fresh)
-    search = _Search(searched, fresh, trace or Trace(), settings)
+    search = _Search(searched, fresh, trace, settings)
     with _one_thread():
         (findings,) = search.each([predict], unrelated, on_class)
     return findings if retrain is None else [search.prove(finding, retrain) for finding in findings]
@@ -177,6 +192,7 @@ class _Settings:
     n_fresh: int
     n_controls: int
     seed: int
+    transplants: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in (("level", self.level), ("least_score", self.least_score)):
@@ -252,7 +268,13 @@ class _Search:
     ) -> tuple[list[Suspect], dict[int, list[Group]]]:
         """Groups and marks of all classes that may be suspected, and the crowds of groups behind them."""
         found = search_classes(
-            self.searched, self.fresh, self.trace, proposed, seed=self.settings.seed, on_class=on_class
+            self.searched,
+            self.fresh,
+            self.trace,
+            proposed,
+            seed=self.settings.seed,
+            transplants=self.settings.transplants,
+            on_class=on_class,
         )
         marked = [suspect for of_class in found.values() for suspect in of_class.marked]
         suspects, crowds = suspected_groups({target: of_class.groups for target, of_class in found.items()})

@@ -11,8 +11,9 @@ from torch import Tensor
 from spuriscope.data.image_set import Split, in_pieces, unit_float
 from spuriscope.discovery.finding import Finding
 from spuriscope.discovery.matching import Matcher
+from spuriscope.discovery.transplants import how_much_carried
 from spuriscope.measures import Predict, probabilities
-from spuriscope.patterns import AnyPattern, Anywhere, Kind
+from spuriscope.patterns import AnyPattern, Anywhere, Kind, Transplanted
 from spuriscope.patterns.kinds import Box
 
 __all__ = ["Exhibit", "Tried", "all_carriers", "exhibit"]
@@ -83,9 +84,7 @@ def exhibit(
     usual = unit_float(holdout.images[torch.randperm(len(holdout), generator=draws)[:MOST_USUAL]]).float()
     own = train.images[torch.from_numpy(finding.examples)]
     pattern = finding.pattern
-    carried, boxes = (
-        _anywhere(pattern, own, usual) if isinstance(pattern, Anywhere) else _in_place(pattern, own, usual)
-    )
+    carried, boxes = _seen(pattern, own, usual)
     order = np.argsort(-carried, kind="stable")
     others = (holdout.labels != finding.target).nonzero().flatten()
     drawn = others[torch.randperm(len(others), generator=draws)[:N_TRIED]]
@@ -147,9 +146,17 @@ def all_carriers(finding: Finding, train: Split, holdout: Split, *, seed: int = 
 
 def _carried(pattern: AnyPattern, own: Tensor, usual: Tensor) -> NDArray[np.float64]:
     """How strongly each image (n, channels, h, w) carries a cue."""
+    return _seen(pattern, own, usual)[0]
+
+
+def _seen(pattern: AnyPattern, own: Tensor, usual: Tensor) -> tuple[NDArray[np.float64], list[Box | None]]:
+    """How strongly each image (n, channels, h, w) carries a cue, and the box of it."""
+    if isinstance(pattern, Transplanted):
+        carried = how_much_carried(pattern, own, usual)
+        return carried.double().numpy(), [None] * len(own)
     if isinstance(pattern, Anywhere):
-        return _anywhere(pattern, own, usual)[0]
-    return _in_place(pattern, own, usual)[0]
+        return _anywhere(pattern, own, usual)
+    return _in_place(pattern, own, usual)
 
 
 def _in_place(pattern: Kind, own: Tensor, usual: Tensor) -> tuple[NDArray[np.float64], list[Box | None]]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spuriscope.data.image_set import Split
-from spuriscope.patterns import AnyPattern, Anywhere
+from spuriscope.patterns import AnyPattern, Anywhere, Transplanted
 
 __all__ = ["Carriers", "Finding", "Proof", "names_of", "shown_as"]
 
@@ -60,7 +60,8 @@ class Finding:
 
     Attributes:
         target: the class that the pattern pulls to.
-        pattern: as reconstructed from the suspected images: added, covering or shading, or covering anywhere.
+        pattern: as reconstructed from the suspected images: added, covering or shading, covering
+            anywhere; or what a transplant of a plugin takes from one of them.
         examples: (n,) int64, ascending: the suspected training images, positions in the training set.
         score: share of fresh images of other classes whose probability of `target` the pattern raises by more
             than the threshold.
@@ -134,6 +135,7 @@ class Finding:
             "p_effect": self.p_effect,
             "source": self.source,
             "kind": self.pattern.kind,
+            "transplant": self.pattern.key if isinstance(self.pattern, Transplanted) else None,
             "placement": "anywhere" if isinstance(self.pattern, Anywhere) else "fixed",
             "carriers": None if self.carriers is None else asdict(self.carriers),
             "proof": None

@@ -13,7 +13,7 @@ from spuriscope.errors import DiscoveryError
 
 __all__ = ["Group", "Look"]
 
-Look = Literal["whole", "windows", "single", "cover", "detail", "tone", "stray"]
+Look = Literal["whole", "windows", "single", "cover", "detail", "tone", "stray", "transplant"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,8 +26,8 @@ class Group:
         strength: how much they stand out, larger is more; it ranks groups of one source and look.
         source: the route that found them, "trace", "probe" or "marks".
         look: what was compared: "whole" images, the same "windows" of images, or a "single" image with the
-            rest; for marks a place that they "cover", fine "detail", the "tone" of all pixels, or a "stray"
-            that stands anywhere.
+            rest; for marks a place that they "cover", fine "detail", the "tone" of all pixels, a "stray" that
+            stands anywhere, or what a "transplant" takes.
 
     Raises:
         DiscoveryError: there are no positions, or one is repeated.

@@ -177,7 +177,7 @@ class Mark:
     Attributes:
         rows: (k,) of the pool, the most typical first.
         strength: see above; among marks of one kind and class, larger is rarer.
-        look: "cover", "detail", "tone" or "stray".
+        look: "cover", "detail", "tone", "stray" or "transplant".
         pattern: makes from rows of the pool what they have in the place, or the respect, of this mark. From
             its own rows that is the cue, from any other image a natural pattern to compare with.
     """

@@ -1,7 +1,8 @@
 """Who may carry a cue: the strongest groups and marks of each class, judged against the crowd behind them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -13,9 +14,12 @@ from spuriscope.discovery.group import Group, Look
 from spuriscope.discovery.marks import LEAST_CARRIERS, Mark, Pool
 from spuriscope.discovery.strays import find_strays
 from spuriscope.discovery.tones import find_tones
+from spuriscope.discovery.transplants import find_transplants
 from spuriscope.statistics import Tail
 
 __all__ = ["Place", "Suspect", "suspected_groups", "suspected_marks", "weigh_agreement"]
+
+FindMarks = Callable[[Pool, int], list[Mark]]
 
 LOOKS_OF_TRACE: tuple[Look, ...] = ("whole", "windows", "single")
 WEIGHTS = (2.25, 0.5, 0.25)  # of the suspects of a class and look, strongest first; see `evidence`
@@ -52,6 +56,7 @@ NATURAL: Mapping[Look, _Natural] = {
     "detail": _Natural(12, 4, 0.08),
     "tone": _Natural(1, 4, 0.5),
     "stray": _Natural(1, 8, 0.25),
+    "transplant": _Natural(1, 4, 0.5),  # as of tones: of what a plugin takes nobody knows more
 }
 
 
@@ -110,13 +115,19 @@ def suspected_groups(groups: Mapping[int, Sequence[Group]]) -> tuple[list[Suspec
     return suspects, crowds
 
 
-def suspected_marks(pool: Pool) -> list[Suspect]:
+def suspected_marks(pool: Pool, transplants: Sequence[str] = ()) -> list[Suspect]:
     """The strongest marks of a class that training images carry, with their p-values.
 
     A mark of fresh images alone cannot have taught the model anything, so it is not a suspect.
+
+    Args:
+        pool: the class.
+        transplants: names of plugins that look as well.
     """
     suspects = []
-    for find in (find_covers, find_details, find_tones, find_strays):
+    looks: list[FindMarks] = [find_covers, find_details, find_tones, find_strays]
+    looks += [partial(find_transplants, name) for name in transplants]
+    for find in looks:
         found = find(pool, N_MARKS)
         for mark, p_stands_out, weight in _stand_out(found):
             positions = pool.of_training(mark.rows)

@@ -16,6 +16,7 @@ from torch import nn
 
 from spuriscope.argument_types import checked
 from spuriscope.errors import ModelError
+from spuriscope.known_names import COLOUR, MODELS
 from spuriscope.models.convolutional import cnn, vgg16
 from spuriscope.models.efficientnet import efficientnet_lite0
 from spuriscope.models.layers import Dropout
@@ -57,21 +58,22 @@ class Architecture:
 SMALL = (
     32  # pixels a side: the largest default for an MLP, and too few for the stem of a ResNet of photographs
 )
-GREY, COLOUR, SMALL_PHOTO, PHOTO = (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 224, 224)
-
+BUILDS: dict[str, Build] = {
+    "small-mlp": partial(mlp, hidden=(256,)),
+    "mlp": partial(mlp, hidden=(256, 256, 256)),
+    "large-mlp": partial(mlp, hidden=(512, 512, 512)),
+    "cnn": cnn,
+    "resnet20": partial(resnet, blocks_per_stage=3),
+    "resnet32": partial(resnet, blocks_per_stage=5),
+    "resnet110": partial(resnet, blocks_per_stage=18),
+    "vgg16": vgg16,
+    "resnet10": resnet10,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+    "efficientnet-lite0": efficientnet_lite0,
+}
 BUILT_IN = {
-    "small-mlp": Architecture("small MLP", partial(mlp, hidden=(256,)), GREY),
-    "mlp": Architecture("MLP", partial(mlp, hidden=(256, 256, 256)), GREY),
-    "large-mlp": Architecture("large MLP", partial(mlp, hidden=(512, 512, 512)), GREY),
-    "cnn": Architecture("CNN", cnn, GREY),
-    "resnet20": Architecture("ResNet20", partial(resnet, blocks_per_stage=3), COLOUR),
-    "resnet32": Architecture("ResNet32", partial(resnet, blocks_per_stage=5), COLOUR),
-    "resnet110": Architecture("ResNet110", partial(resnet, blocks_per_stage=18), COLOUR),
-    "vgg16": Architecture("VGG16", vgg16, COLOUR),
-    "resnet10": Architecture("ResNet10", resnet10, SMALL_PHOTO),
-    "resnet18": Architecture("ResNet18", resnet18, PHOTO),
-    "resnet50": Architecture("ResNet50", resnet50, PHOTO),
-    "efficientnet-lite0": Architecture("EfficientNet-Lite0", efficientnet_lite0, PHOTO),
+    name: Architecture(MODELS[name].title, build, MODELS[name].shape) for name, build in BUILDS.items()
 }
 ARCHITECTURES = Registry("model", BUILT_IN, ModelError)
 

@@ -18,6 +18,7 @@ from spuriscope.patterns.named import (
     register_pattern,
 )
 from spuriscope.patterns.stored import arrays_of, from_arrays
+from spuriscope.patterns.transplanted import Transplanted
 
 __all__ = [
     "ADDED_PATTERNS",
@@ -31,6 +32,7 @@ __all__ = [
     "Kind",
     "Pattern",
     "Shade",
+    "Transplanted",
     "arrays_of",
     "from_arrays",
     "pattern",
@@ -39,4 +41,4 @@ __all__ = [
     "scaled_pattern",
 ]
 
-AnyPattern: TypeAlias = Pattern | Cover | Shade | Anywhere
+AnyPattern: TypeAlias = Pattern | Cover | Shade | Anywhere | Transplanted

@@ -18,6 +18,7 @@ from spuriscope.checks import check_seed
 from spuriscope.data.pixels import Images, as_asked
 from spuriscope.errors import PatternError
 from spuriscope.patterns.kinds import Kind
+from spuriscope.patterns.transplanted import Transplanted
 
 __all__ = ["Anywhere", "put_on"]
 
@@ -108,7 +109,7 @@ class Anywhere:
         return self.pattern.apply(images, self.places(positions))
 
 
-def put_on(pattern: Kind | Anywhere, images: Images, positions: Tensor) -> Tensor:
+def put_on(pattern: Kind | Anywhere | Transplanted, images: Images, positions: Tensor) -> Tensor:
     """Stamped copies of `images`; a pattern that stands anywhere is placed by the image's position (n,)."""
     return pattern.apply(images, positions) if isinstance(pattern, Anywhere) else pattern.apply(images)
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from spuriscope.argument_types import checked
 from spuriscope.checks import check_seed, check_whole
 from spuriscope.errors import PatternError
+from spuriscope.known_names import unknown_pattern
 from spuriscope.limits import MOST_PIXELS
 from spuriscope.patterns.kinds import Cover, Kind, Pattern, Shade
 from spuriscope.registry import Registry
@@ -149,11 +150,7 @@ def pattern(name: str | Path, shape: Sequence[int], *, seed: int = 0, size: int 
         return _read_picture(Path(name), channels, height, width, size)
     if key in ADDED_PATTERNS:  # asks installed packages
         return _of_plugin(key, channels, height, width, seed)
-    known = ", ".join((*OURS, *ADDED_PATTERNS))
-    raise PatternError(
-        f"there is no pattern {str(name)!r}; choose one of {known}, or give the path of a picture such as "
-        "logo.png"
-    )
+    raise PatternError(unknown_pattern(str(name), (*OURS, *ADDED_PATTERNS)))
 
 
 def _of_plugin(name: str, channels: int, height: int, width: int, seed: int) -> Kind:

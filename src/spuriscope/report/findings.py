@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from spuriscope.data.image_set import Split
 from spuriscope.discovery.exhibit import Exhibit, Tried
 from spuriscope.discovery.finding import Finding
-from spuriscope.patterns import Anywhere
+from spuriscope.patterns import Anywhere, Transplanted
 from spuriscope.report import wording
 from spuriscope.report.page import templates
 from spuriscope.report.pictures import Shown, box_path, data_uri, reduced
@@ -102,6 +102,9 @@ def carried(finding: Finding) -> str:
     is_anywhere = isinstance(finding.pattern, Anywhere)
     agree = ANYWHERE if is_anywhere else KINDS.get(finding.pattern.kind, "they agree")
     natural = "natural pieces of its shape" if is_anywhere else "natural ones in its place"
+    if isinstance(finding.pattern, Transplanted):
+        agree = f"transplant {finding.pattern.name} takes the same"
+        natural = "what it takes of natural ones"
     return (
         f"{agree} in {carriers.n_train} of {carriers.of_train} "
         f"training images, in {carriers.n_fresh or 'none'} of {carriers.of_fresh} fresh ones; it {moves}, "

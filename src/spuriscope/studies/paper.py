@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spuriscope.errors import ConfigError
+from spuriscope.known_names import unknown_study
 from spuriscope.patterns import PATTERN_NAMES
 from spuriscope.studies.study import Grid
 
@@ -307,9 +308,7 @@ def paper_grid(name: str, size: str, data: str) -> Grid:
             f"{name} is theory and trains nothing; `spuriscope study draw {name} --out figures` draws it"
         )
     if name not in STUDIES:
-        raise ConfigError(
-            f"there is no study {name!r}; choose one of {', '.join(STUDIES)}, or give a .yaml file"
-        )
+        raise ConfigError(unknown_study(name, STUDIES))
     if size not in SIZES:
         raise ConfigError(f"there is no size {size!r}; choose one of {', '.join(SIZES)}")
     study, chosen = STUDIES[name], SIZES[size]

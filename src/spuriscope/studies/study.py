@@ -22,7 +22,7 @@ from spuriscope.errors import ConfigError
 from spuriscope.limits import MOST_CELLS, MOST_REPLICATIONS
 from spuriscope.membership.attacks import ATTACKS
 from spuriscope.membership.game import SEEDS_OF_GAME, Game, GamePool, draw_pool
-from spuriscope.patterns import AnyPattern, pattern
+from spuriscope.patterns import AnyPattern, Anywhere, Kind, pattern
 from spuriscope.planting import ALL, Placement, Plant, Relabel, could_carry
 from spuriscope.registry import Registry
 from spuriscope.training import Cell, DataKey, Recipe, Weights, paper_recipe
@@ -47,7 +47,7 @@ class Entry:
     """
 
     cell: Cell
-    pattern: AnyPattern | Context
+    pattern: Kind | Anywhere | Context
     target: int
     labels: Mapping[str, Any]
 
