@@ -150,7 +150,7 @@ ODD_TRANSPLANTS: dict[str, tuple[Any, str]] = {
     ),
     "chance": (
         lambda donor, images: torch.rand_like(images),
-        "gives other hybrids .* when it is asked again",
+        "gives other hybrids .* when it is called again",
     ),
 }
 

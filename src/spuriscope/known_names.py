@@ -1,7 +1,7 @@
-"""The names that are built in, and what is said of one that is not: told without importing what computes.
+"""The built-in names, and messages about unknown ones, without importing the code that computes.
 
-Importing torch takes seconds. So what a list of names or a refusal needs stands here: the rooms that have the
-things themselves take titles and messages from here, and a test holds the names and the counts against them.
+Importing torch takes seconds. So what a list of names or a refusal needs stands here: the packages with the
+things themselves take titles and messages from here, and a test compares the names and the counts with them.
 """
 
 import os
@@ -33,8 +33,8 @@ class KnownModel(NamedTuple):
 
     Attributes:
         title: the name in the paper, or a usual one.
-        shape: (channels, height, width) of the images that its parameters are counted for.
-        n_parameters: trainable ones, with 10 classes.
+        shape: (channels, height, width) of the images for which its parameters are counted.
+        n_parameters: number of trainable ones, with 10 classes.
     """
 
     title: str
@@ -78,15 +78,15 @@ THEORY_NAMES = ("fig7", "fig9", "fig10", "fig11")
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """What is said of a name of a kind that is not among those there are."""
+    """The message about an unknown name of some kind."""
     there = ", ".join(known)
     if not there:
-        return f"there is no {kind} {name!r}, for none is registered; --plugin names a module that adds some"
+        return f"there is no {kind} {name!r}: none is registered; --plugin names a module that adds some"
     return f"there is no {kind} {name!r}; choose one of {there}"
 
 
 def unknown_data(name: str, known: Iterable[str]) -> str:
-    """What is said of a data set that is neither a name nor a file."""
+    """The message about a data set that is neither a name nor a file."""
     return (
         f"there is no data set {name!r}; give one of {', '.join(known)}, or a folder of class folders, "
         "or an .npz file, a .tar, a .csv or a .parquet"
@@ -94,20 +94,20 @@ def unknown_data(name: str, known: Iterable[str]) -> str:
 
 
 def unknown_pattern(name: str, known: Iterable[str]) -> str:
-    """What is said of a pattern that is neither a name nor a picture."""
+    """The message about a pattern that is neither a name nor a picture."""
     return f"{unknown('pattern', name, known)}, or give the path of a picture such as logo.png"
 
 
 def unknown_study(name: str, known: Iterable[str]) -> str:
-    """What is said of a study that is not of the paper."""
+    """The message about a study that is not one of the paper's."""
     return f"{unknown('study', name, known)}, or give a .yaml file"
 
 
 def no_run(folder: str | os.PathLike[str]) -> str:
-    """What is said of a folder without a run."""
+    """The message about a folder without a run."""
     return f"{folder} holds no run; `spuriscope train ... --out {folder}` writes one"
 
 
 def is_name_alone(given: str) -> bool:
-    """Whether what was given can be a name only: it has no suffix and no folder, and nothing is called so."""
+    """Whether a value can only be a name: it has no suffix and no folder, and no file has this name."""
     return re.fullmatch(r"[\w-]+", given) is not None and not os.path.exists(given)

@@ -22,7 +22,7 @@ OF_AUDIT_WIDTH = 35  # " 100 % 12:34:56 about 120 min left"
 
 
 class Show(Protocol):
-    """Shows how far something is, with counts as far as there is room, and what a column says is left."""
+    """Shows progress, with as many counts as there is room for, and the text on the time left."""
 
     def __call__(self, done: float, total: float, counts: Sequence[str], left: str = "") -> None: ...
 
@@ -60,14 +60,14 @@ def class_progress() -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def _line(what: str, times: "list[ProgressColumn]", times_width: int) -> Iterator["Show"]:
-    """A line on the terminal: what is done, a bar, counts, and times. The times always stand there.
+    """A line on the terminal: the task, a bar, counts, and times, which are always shown.
 
-    Counts are shown as far as there is room beside them, and the bar takes what is left.
+    Counts are shown as far as there is room beside the times, and the bar takes the rest.
 
     Args:
-        what: is done; it may change with each call.
+        what: the task; it may change with each call.
         times: columns that are never cut.
-        times_width: what they take together, with a space before each.
+        times_width: their total width, with a space before each.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress as Bar, TextColumn
@@ -89,14 +89,14 @@ def _line(what: str, times: "list[ProgressColumn]", times_width: int) -> Iterato
 
 
 def _clock() -> "list[ProgressColumn]":
-    """Columns with the time that has gone and the time left, as rich reckons it."""
+    """Columns with the elapsed and the remaining time, as rich computes it."""
     from rich.progress import TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     return [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
 
 
 def fitting(parts: Sequence[str], room: int) -> str:
-    """As many of some parts, from the first, as fit into so many columns, with commas; none if none fits."""
+    """The first of some parts, separated by commas, that fit into `room` columns; none if none fits."""
     for n in range(len(parts), 0, -1):
         if len(text := ", ".join(parts[:n])) <= room:
             return text

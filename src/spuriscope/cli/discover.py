@@ -57,11 +57,11 @@ def discover(
         ),
     ] = None,
     embedding: Annotated[
-        str, typer.Option(help="What images are looked at through: pca, vae, or a name of a plugin.")
+        str, typer.Option(help="Embedding for the search: pca, vae, or a name of a plugin.")
     ] = "pca",
     transplant: Annotated[
         list[str] | None,
-        typer.Option(help="Transplant of a plugin that looks for marks beside ours; repeat for several."),
+        typer.Option(help="Transplant of a plugin that seeks marks beside ours; repeat for several."),
     ] = None,
     prove: Annotated[
         bool, typer.Option("--prove", help="Train again without the suspected images: is the effect gone?")

@@ -1,4 +1,4 @@
-"""Names on the command line: an unknown one is refused before anything is imported that takes seconds."""
+"""Refuse unknown names on the command line before anything is imported that takes seconds."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ from spuriscope.errors import (
 
 __all__ = ["check_names", "may_have_plugins"]
 
-Refusal = Callable[[str], SpuriscopeError | None]  # of a value that is given; None of a known one
+Refusal = Callable[[str], SpuriscopeError | None]  # from a given value; None for a known one
 
 
 def may_have_plugins() -> bool:
@@ -32,14 +32,14 @@ def may_have_plugins() -> bool:
 
 
 def check_names(command: str, given: Mapping[str, Any]) -> None:
-    """Refuse names that are not known, in the words of whoever would have refused them later.
+    """Refuse unknown names, in the words of the code that would refuse them later.
 
     Args:
         command: what runs.
         given: its arguments, by name.
 
     Raises:
-        SpuriscopeError: one is not known, and no plugin can have added it.
+        SpuriscopeError: a name is unknown, and no plugin can have added it.
     """
     refusals = {**REFUSALS, "name": _study} if command == "run" else REFUSALS
     refused = [
@@ -53,7 +53,7 @@ def check_names(command: str, given: Mapping[str, Any]) -> None:
 
 
 def _values(given: Any, *, several: str | None) -> list[str]:
-    """What was given as strings; one string may hold several."""
+    """The given value as strings; one string may hold several."""
     values = given if isinstance(given, list | tuple) else [given]
     strings = [str(value) for value in values if isinstance(value, str | os.PathLike)]
     return [part for value in strings for part in (value.split(several) if several else [value])]

@@ -85,9 +85,9 @@ def discover(
         holdout: fresh images with labels, from which the usual is learnt, and on which patterns are tried.
         unrelated: (n, channels, height, width) images of anything, uint8 or in [0, 1], for the probe:
             clusters of them that the model calls the same propose what to seek among the training images.
-        embedding: what images are looked at through: "pca", the default, "vae", the name of a plugin, see
+        embedding: the embedding for the search: "pca", the default, "vae", the name of a plugin, see
             `register_embedding`, or an object.
-        transplants: names of plugins, see `register_transplant`, that look for marks beside ours.
+        transplants: names of plugins, see `register_transplant`, that seek marks beside ours.
         trace: how groups are found, its embedding included; its `fit` is called on the fresh images.
         retrain: trains the model again without the images at the given positions, and returns its `predict`.
             Each finding then has a `proof`.
@@ -106,9 +106,9 @@ def discover(
 
     Raises:
         ConfigError: a number is out of range; or both `trace` and `embedding` are given.
-        DataError, DiscoveryError: images or labels do not fit together, or are too few; there is no
-            embedding or transplant of a name, or it failed.
-        PatternError: a transplant failed, or returned something else than hybrids.
+        DataError, DiscoveryError: images or labels do not fit together, or are too few; an embedding or a
+            transplant is unknown, or failed.
+        PatternError: a transplant failed, or returned something other than hybrids.
         MeasureError: `predict` does not return probabilities, or its answer for an image depends on the
             images beside it, or on nothing.
     """

@@ -1,6 +1,6 @@
-"""Embeddings by name: ours, and those that plugins add; what they return is checked.
+"""Embeddings by name: ours, and those that plugins add, whose output is checked.
 
-An embedding says what images have in common, see `embed`; the search looks at latents and residuals.
+An embedding tells what images have in common, see `embed`; the search uses its latents and residuals.
 """
 
 from collections.abc import Callable
@@ -30,27 +30,27 @@ EMBEDDINGS: Registry[MakeEmbedding] = Registry("embedding", BUILT_IN, DiscoveryE
 
 @checked(DiscoveryError)
 def register_embedding(name: str) -> Callable[[AnyMakeEmbedding], AnyMakeEmbedding]:
-    """A decorator: give an embedding of your own a name, for `discover` and the command line.
+    """Register an embedding of your own under a name, for `discover` and the command line.
 
-    What it is put on is a class or a function without arguments. It is called once for each search, and makes
-    an object with the methods of `Embedding`: `fit` learns from fresh images (n, channels, height, width),
-    `transform` returns latents (n, n_components) of images, and `inverse_transform` images of latents.
+    Decorate a class or a function without arguments. It is called once per search, and makes an object with
+    the methods of `Embedding`: `fit` learns from fresh images (n, channels, height, width), `transform`
+    returns latents (n, n_components) of images, and `inverse_transform` images of latents.
 
     Args:
-        name: small letters, digits, dots and hyphens.
+        name: lower-case letters, digits, dots and hyphens.
 
     Raises:
         ConfigError: its source cannot be read.
-        DiscoveryError: the name is ours, or another module has it; or what it is put on is no function.
+        DiscoveryError: the name is taken by us or by another module, or the decorated object is no function.
     """
     return EMBEDDINGS.registering(name)
 
 
 def chosen_embedding(embedding: str | Embedding | None) -> Embedding | None:
-    """The embedding called so, or the one that is given; None for the default.
+    """The embedding of this name, or the given one; None for the default.
 
     Raises:
-        DiscoveryError: there is none of this name, or its function failed or returned something else.
+        DiscoveryError: the name is unknown, or its function failed or returned something else.
     """
     if embedding is None or isinstance(embedding, PCAEmbedding | VAEEmbedding):
         return embedding
@@ -72,11 +72,11 @@ def chosen_embedding(embedding: str | Embedding | None) -> Embedding | None:
 
 @dataclass(eq=False)
 class _Checked:
-    """An embedding that is not ours: what it returns is looked at, and what it raises told in one line.
+    """An embedding that is not ours: its output is checked, and its errors are reported in one line.
 
     Attributes:
-        name: what it is called in messages.
-        embedding: the one asked.
+        name: its name in messages.
+        embedding: the embedding itself.
         shape_: (channels, height, width) of the images it was fitted on.
     """
 
@@ -115,7 +115,7 @@ class _Checked:
             raise DiscoveryError(f"embedding {self.name}: {method} returned {told}; return floats")
         if not found.isfinite().all():
             raise DiscoveryError(
-                f"embedding {self.name}: {method} returned values that are not finite; mend it, or learn "
+                f"embedding {self.name}: {method} returned values that are not finite; correct it, or learn "
                 "from more images"
             )
         return found.detach().float().cpu()
@@ -127,4 +127,4 @@ def _asked(name: str, function: Callable[..., Any], *given: Any) -> Any:
     except SpuriscopeError:
         raise
     except Exception as error:
-        raise DiscoveryError(f"embedding {name} failed: {told_failure(error)}; mend it") from error
+        raise DiscoveryError(f"embedding {name} failed: {told_failure(error)}; correct it") from error

@@ -1,10 +1,11 @@
-"""Marks that a plugin knows how to see: images of a class of which a transplant takes the same.
+"""Marks that a plugin can recognise: images of a class from which a transplant takes the same.
 
 A transplant is a function of a training image and of other images that puts something of the first on the
 others: its palette, its grain, its spectrum. The search need not know what. Each image of a class, training
-and fresh ones as one crowd, is the donor for the same few images; two images agree where they make the same
-hybrids. From there on they are a mark as any other (`marks`): a gap behind those that agree, how many of them
-are fresh, and whether their hybrids move the model more than those of natural images of their class.
+and fresh ones as one crowd, is the donor for the same few images; two images agree if they make the same
+hybrids. From there on they are treated like any mark (`marks`): by the gap behind those that agree, by the
+number of fresh ones among them, and by whether their hybrids move the model more than those of natural images
+of their class.
 """
 
 from collections.abc import Callable
@@ -26,38 +27,38 @@ __all__ = ["TRANSPLANTS", "find_transplants", "how_much_carried", "register_tran
 
 AnyTransplant = TypeVar("AnyTransplant", bound=Transplant)
 
-N_GROUND = 8  # images that all donors are put on
-N_COMPARED = 2048  # pixels of all hybrids of a donor, drawn: distances need no more
+N_GROUND = 8  # images on which all donors are put
+N_COMPARED = 2048  # pixels compared over all hybrids of a donor, drawn: distances need no more
 N_GROUPS = 12
-N_USUAL = 40  # fresh donors that say how far unrelated hybrids are apart
+N_USUAL = 40  # fresh donors that show how far apart unrelated hybrids are
 
 TRANSPLANTS: Registry[Transplant] = Registry("transplant", {}, DiscoveryError)
 
 
 @checked(DiscoveryError)
 def register_transplant(name: str) -> Callable[[AnyTransplant], AnyTransplant]:
-    """A decorator: give a transplant of your own a name, for `discover` and the command line.
+    """Register a transplant of your own under a name, for `discover` and the command line.
 
-    What it is put on is a function of a training image (channels, height, width) and of other images (n,
-    channels, height, width), all in [0, 1]. It returns hybrids: the other images with something of the first.
-    The same arguments must give the same hybrids.
+    Decorate a function of a training image (channels, height, width) and of other images (n, channels,
+    height, width), all in [0, 1]. It returns hybrids: the other images with something of the first. The same
+    arguments must give the same hybrids.
 
     Args:
-        name: small letters, digits, dots and hyphens.
+        name: lower-case letters, digits, dots and hyphens.
 
     Raises:
         ConfigError: its source cannot be read.
-        DiscoveryError: another module has the name; or what it is put on is no function.
+        DiscoveryError: the name is taken by another module, or the decorated object is not a function.
     """
     return TRANSPLANTS.registering(name)
 
 
 def find_transplants(name: str, pool: Pool, n_marks: int) -> list[Mark]:
-    """Marks of images that a transplant takes the same of, strongest first, at most `n_marks`.
+    """Marks of images from which a transplant takes the same, strongest first, at most `n_marks`.
 
     Raises:
-        DiscoveryError: the transplant gives other hybrids when asked again.
-        PatternError: it failed, or returned something else than hybrids.
+        DiscoveryError: the transplant gives other hybrids when it is called again.
+        PatternError: it failed, or returned something other than hybrids.
     """
     if not len(pool.others):
         return []
@@ -77,10 +78,10 @@ def find_transplants(name: str, pool: Pool, n_marks: int) -> list[Mark]:
 
 
 def how_much_carried(pattern: Transplanted, own: Tensor, usual: Tensor) -> Tensor:
-    """How much each image (n, channels, height, width) carries of what the donor of a pattern gives.
+    """How strongly each image (n, channels, height, width) carries what the donor of a pattern gives.
 
-    1 where it makes the same hybrids; 0 where they are as far from them as those of an image of `usual`, in
-    the median.
+    1 if it makes the same hybrids; 0 if they are as far from them as those of an image of `usual`, by the
+    median.
     """
     ground = usual[_spread(len(usual), N_GROUND)]
     wanted = _compared_with(pattern, ground)
@@ -95,7 +96,7 @@ def how_much_carried(pattern: Transplanted, own: Tensor, usual: Tensor) -> Tenso
 
 @dataclass(frozen=True, eq=False)
 class _Maker:
-    """Makes of rows the hybrids of the first, the most typical: an average of several is no image."""
+    """Makes from rows the hybrids of the first, the most typical: an average of several is not an image."""
 
     pool: Pool
     name: str
@@ -109,16 +110,16 @@ def _with_donor(name: str, image: Tensor) -> Transplanted:
 
 
 def _spread(n: int, n_chosen: int) -> Tensor:
-    """Positions of at most `n_chosen` of n, evenly over all."""
+    """Positions of at most `n_chosen` of n, evenly spaced."""
     return torch.from_numpy(np.unique(np.linspace(0, n - 1, min(n, n_chosen)).round().astype(np.int64)))
 
 
 def _compared(name: str, donors: Tensor, ground: Tensor) -> Tensor:
-    """What is compared (n, d) of the hybrids of each donor."""
+    """The values to compare (n, d) of the hybrids of each donor."""
     rows = [_compared_with(_with_donor(name, donor), ground) for donor in donors]
     if rows and not torch.equal(rows[0], _compared_with(_with_donor(name, donors[0]), ground)):
         raise DiscoveryError(
-            f"transplant {name} gives other hybrids of the same images when it is asked again; draw from a "
+            f"transplant {name} gives other hybrids of the same images when it is called again; draw from a "
             "generator that it seeds itself"
         )
     return torch.stack(rows)

@@ -1,4 +1,4 @@
-"""A pattern that is what a function of a plugin takes of one image and puts on others."""
+"""A pattern made of what a plugin's function takes from one image and puts on others."""
 
 import hashlib
 from collections.abc import Callable
@@ -24,14 +24,14 @@ Transplant = Callable[[Tensor, Tensor], Tensor]  # a donor (c, h, w) and images 
 @checked(PatternError)
 @dataclass(frozen=True, eq=False, repr=False)
 class Transplanted:
-    """What a transplant takes of a donor, put on other images: `transplant(donor, images)`.
+    """What a transplant takes from a donor, put on other images: `transplant(donor, images)`.
 
     Attributes:
         name: of the transplant, as it is registered.
         donor: (channels, height, width), floating point in [0, 1].
         transplant: maps the donor and images (n, channels, height, width), all in [0, 1], to hybrids of the
             images' shape.
-        source: the fingerprint of the transplant's source; it enters that of the pattern.
+        source: the fingerprint of the transplant's source, which is part of the pattern's.
     """
 
     kind: ClassVar[str] = "transplant"
@@ -51,7 +51,7 @@ class Transplanted:
 
     @property
     def key(self) -> str:
-        """How the transplant is written down: NAME@FINGERPRINT."""
+        """How the transplant is recorded: NAME@FINGERPRINT."""
         return f"{self.name}@{self.source}" if self.source else self.name
 
     @property
@@ -62,12 +62,12 @@ class Transplanted:
 
     @property
     def picture(self) -> Tensor:
-        """The donor: what a page shows of it, (channels, height, width) in [0, 1]."""
+        """The donor, as its picture for a page, (channels, height, width) in [0, 1]."""
         return self.donor
 
     @property
     def touched(self) -> Tensor:
-        """Everywhere, a mask (height, width): nobody knows what the transplant changes."""
+        """Everywhere, a mask (height, width), because what the transplant changes is unknown."""
         return torch.ones(self.donor.shape[1:], dtype=torch.bool)
 
     @cached_property
@@ -81,7 +81,7 @@ class Transplanted:
 
         Raises:
             PatternError: the images are of another shape; or the transplant failed, or returned something
-                else than images of their shape.
+                other than images of their shape.
         """
         images = unit_float(as_asked(images, shape=self.shape, error=PatternError))
         if tuple(images.shape[1:]) != self.shape:
@@ -92,7 +92,7 @@ class Transplanted:
         try:
             made: Any = self.transplant(self.donor.clone(), images.clone())
         except Exception as error:
-            raise PatternError(f"transplant {self.name} failed: {told_failure(error)}; mend it") from error
+            raise PatternError(f"transplant {self.name} failed: {told_failure(error)}; correct it") from error
         hybrids: Any = torch.from_numpy(made) if isinstance(made, np.ndarray) else made
         is_tensor = isinstance(hybrids, Tensor)
         if not is_tensor or not hybrids.is_floating_point() or hybrids.shape != images.shape:
