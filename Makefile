@@ -18,7 +18,7 @@ TESTERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST = $(BIN)/pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup extras audit test test-fast coverage format docs docs-serve wheel bench fuzz clean
+.PHONY: help setup extras audit test test-fast coverage format docs docs-serve wheel verdicts bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -74,6 +74,10 @@ wheel: $(READY) ## build the wheel into dist/, and try it where this clone is no
 	rm -rf build dist
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	.ci/try-wheel dist/spuriscope-*.whl
+
+verdicts: $(READY) ## the figures and verdicts of docs/results again, from the rows there
+	@$(BIN)/spuriscope study draw all --rows docs/results --out docs/results/figures --format svg
+	@$(BIN)/spuriscope study check --rows docs/results --out docs/results/README.md --readme README.md
 
 bench: $(READY) ## speed, as ratios in one run
 	@$(BIN)/python benchmarks/throughput.py

@@ -58,7 +58,17 @@ TRAINS = (  # or search, expand whole studies, start processes; `make test-fast`
     *("executors", "files", "forgetting", "membership_canaries", "membership_game", "mitigation", "paper"),
     *("audit_shadows", "kills", "membership_one_model", "membership_shadows", "stopping"),
     *("part", "privacy", "processes", "report_already", "report_browser", "report_front", "report_gone"),
-    *("report_noticed", "report_recognised", "runner", "runs", "theory", "trained", "training", "weights"),
+    *(
+        "report_noticed",
+        "report_recognised",
+        "runner",
+        "runs",
+        "taken",
+        "theory",
+        "trained",
+        "training",
+        "weights",
+    ),
 )
 
 

@@ -17,6 +17,8 @@ from spuriscope.cli import app, main
 from spuriscope.data import load
 from spuriscope.patterns import COVER_NAMES, PATTERN_NAMES, SHADE_NAMES
 from spuriscope.runs import load_run
+from spuriscope.training import Recipe
+from spuriscope.training.precision import fastest_precision
 
 
 class Result:
@@ -214,8 +216,13 @@ def test_attack_a_run_and_data(spuriscope: Any, tmp_path: Path) -> None:
     assert (found["pattern"], found["n_planted"], found["model"]) == ("r3", 5, "small-mlp")
     assert set(found["presence"][0]["asked"]) == {"run", "clean twin"}
     assert {attack["name"] for attack in found["attacks"]} >= {"gap", "shadow", "lira-online"}
-    shown = spuriscope("attack", "digits", "--planted", 2, *small, "--models", 6, "--twins", 6)
+    assert found["precision"] == "float32"
+    shown = spuriscope(
+        "attack", "digits", "--planted", 2, *small, "--models", 6, "--twins", 6, "--precision", "auto"
+    )
     assert shown.code == 0
+    fastest = fastest_precision("small-mlp", (1, 28, 28), 10, Recipe().batch_size)
+    assert f"trained in {fastest}, which is fastest here" in shown.out
     assert "presence of the pattern: spurious score" in shown.out
 
 

@@ -322,8 +322,8 @@ def test_rows_of_a_store_find_their_images_at_the_size_they_had() -> None:
     cell = Cell(data=DataKey.of(data), model="small-mlp", recipe=Recipe())
 
     class OneCell:
-        def query(self, *_: object) -> list[dict[str, str]]:
-            return [{"content": json.dumps(cell.to_json())}]
+        def content(self, _: str) -> str:
+            return json.dumps(cell.to_json())
 
     found = images_of(OneCell(), [Result("0", {}, {})])  # type: ignore[arg-type]
     assert found.fingerprint == data.fingerprint

@@ -11,7 +11,8 @@ from scipy import ndimage, stats
 
 from spuriscope.data.duplicates import without_copies
 from spuriscope.data.image_set import Split
-from spuriscope.discovery.controls import ClassControls
+from spuriscope.discovery.confirm import Intervention
+from spuriscope.discovery.controls import ClassControls, of_one_carrier
 from spuriscope.discovery.covers import find_covers
 from spuriscope.discovery.details import find_details, less_surroundings
 from spuriscope.discovery.group import Group
@@ -21,6 +22,7 @@ from spuriscope.discovery.marks import (
     Pool,
     Sight,
     gap_strength,
+    noise_of,
     take_apart,
     widest_gaps,
 )
@@ -243,6 +245,40 @@ def test_noise_of_rounding_does_not_make_pairs_infinitely_near() -> None:
     rows = torch.full((6, 16), 0.5)
     found = widest_gaps(Sight.of(torch.cat([rows, torch.zeros(9, 16)]), torch.ones(1, 16)))
     assert found[0][0] <= 6 * np.log(0.5 / NOISE)
+
+
+@pytest.mark.parametrize(("n_levels", "noise"), [(256, NOISE), (17, 1 / 16 / 12**0.5), (2, 1 / 12**0.5)])
+def test_few_grey_levels_are_rounded_more(n_levels: int, noise: float) -> None:
+    levels = np.round(photographs(60, 0) * (n_levels - 1)) / (n_levels - 1)
+    images = torch.from_numpy(levels).float()
+    assert noise_of(images) == pytest.approx(noise, rel=0.02)
+    assert noise_of((255 * images).round().to(torch.uint8)) == pytest.approx(noise, rel=0.02)
+    assert noise_of(torch.full((3, 1, 4, 4), 0.5)) == NOISE
+
+
+def test_what_one_natural_carrier_does_is_compared_with_what_one_image_does() -> None:
+    """A model that knows the mean of a class is moved by means; of what a machine made all have as much."""
+    rng = np.random.default_rng(0)
+    mean, side = rng.uniform(0.4, 0.6, (1, 6, 6)).astype(np.float32), (slice(1, 5), slice(1, 5))
+    natural = torch.from_numpy((mean + rng.uniform(-0.4, 0.4, (40, 1, 6, 6))).astype(np.float32))
+    alpha = torch.zeros(6, 6)
+    alpha[side] = 1
+
+    def asking(images: torch.Tensor) -> torch.Tensor:
+        away = (images[:, 0, *side] - torch.from_numpy(mean)[0, *side]).square().mean(dim=(1, 2))
+        share = (away < 0.1**2).float()
+        return torch.stack([share, 1 - share], dim=1)
+
+    def moved(images: torch.Tensor) -> tuple[float, float]:
+        def pattern(rows: np.ndarray) -> Cover:
+            return Cover("found", images[torch.from_numpy(rows)].mean(dim=0), alpha)
+
+        mark = Mark(np.arange(len(images)), 1.0, "cover", pattern)
+        fresh = Intervention(asking, torch.zeros(20, 1, 6, 6), torch.zeros(20), 0, 0.1)
+        return float(fresh.scores_of([pattern(mark.rows)])[0]), of_one_carrier(fresh, mark)
+
+    assert moved(natural) == (1, 0)
+    assert moved(torch.from_numpy(mean)[None].repeat(40, 1, 1, 1)) == (1, 1)
 
 
 def test_half_transparent_letters_are_found_by_their_strokes() -> None:

@@ -12,6 +12,8 @@ from spuriscope.cli.model_options import MODEL_SUFFIXES, ModelOptions, Subject, 
 from spuriscope.cli.output import (
     DeviceOption,
     JsonOption,
+    Precision,
+    PrecisionOption,
     RootOption,
     WorkersOption,
     announce_default_model,
@@ -71,6 +73,7 @@ def attack(
         int | None,
         typer.Option(help="Passes over the images (default: the run's; 8, or more on small data)."),
     ] = None,
+    precision: PrecisionOption = None,
     models: Annotated[int, typer.Option(help="Models on halves of the images, each attacked; even.")] = 16,
     twins: Annotated[
         int, typer.Option(help="Clean twins of these to compare with: the pattern left out.")
@@ -126,11 +129,12 @@ def attack(
         if not as_json:
             subject.opened.echo()
     if canaries is not None:
-        recipe = _recipe(subject, model, epochs, len(images.train))
+        recipe = _recipe(subject, model, epochs, len(images.train), precision)
         settings: dict[str, Any] = {"n_canaries": canaries, "model": model, "recipe": recipe}
         with training_progress() as on_progress:
             trainer = Trainer(device, 1, on_progress)
             bound = attack_canaries(images, **settings, seed=seed, delta=delta, trainer=trainer)
+        about["precision"] = recipe.precision
         if as_json:
             print_json({**about, "canaries": to_document(bound)})
         else:
@@ -145,12 +149,13 @@ def attack(
             placement=plant.placement,
             relabel=plant.relabel,
             model=model,
-            recipe=_recipe(subject, model, epochs, len(images.train) // 4),
+            recipe=_recipe(subject, model, epochs, len(images.train) // 4, precision),
             n_models=models,
             seed=seed,
         )
         for plant in subject.plants
     ]
+    about["precision"] = games[0].recipe.precision
     with training_progress() as on_progress:
         found = attack_games(
             games,
@@ -163,6 +168,8 @@ def attack(
         documents = [to_document(each) for each in found]
         print_json({**about, **(documents[0] if len(documents) == 1 else {}), "games": documents})
         return
+    if precision == "auto":
+        typer.echo(f"trained in {about['precision']}, which is fastest here")
     for number, each in enumerate(found):
         if number:
             typer.echo("")
@@ -233,13 +240,22 @@ def _subject(
     return _Subject(data, plants, model, recipe, asked, opened)
 
 
-def _recipe(subject: _Subject, model: str, epochs: int | None, n_images: int) -> "Recipe":
+def _recipe(
+    subject: _Subject, model: str, epochs: int | None, n_images: int, precision: Precision | None
+) -> "Recipe":
     """The run's recipe, or a short one for so many images."""
-    from spuriscope.training import short_recipe
+    from dataclasses import replace
 
+    from spuriscope.training import short_recipe
+    from spuriscope.training.precision import settled
+
+    data = subject.data
     if subject.recipe is not None and epochs is None:
-        return subject.recipe
-    return short_recipe(subject.data.name, model, n_images, epochs=epochs)
+        recipe = subject.recipe
+    else:
+        recipe = short_recipe(data.name, model, n_images, epochs=epochs)
+    recipe = replace(recipe, precision=precision or recipe.precision)
+    return settled(recipe, model=model, shape=data.shape, n_classes=data.n_classes)
 
 
 def _print_canaries(found: "Canaries") -> None:

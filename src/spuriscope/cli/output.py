@@ -14,6 +14,7 @@ __all__ = [
     "ModelOption",
     "Placement",
     "PlacementOption",
+    "Precision",
     "PrecisionOption",
     "RelabelOption",
     "RootOption",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spuriscope.discovery.marks import NOISE, Rows, berth_of, gap_strength, is_same, mean_squares
+from spuriscope.discovery.marks import Rows, berth_of, gap_strength, is_same, mean_squares
 
 __all__ = ["MOST_OF_IMAGES", "SIDE", "BusyWindows", "Proposal", "images_in_common", "is_fixed"]
 
@@ -70,25 +70,26 @@ class Proposal:
     centres: Tensor
 
 
-def images_in_common(own: BusyWindows, others: BusyWindows) -> list[Proposal]:
+def images_in_common(own: BusyWindows, others: BusyWindows, noise: float) -> list[Proposal]:
     """The strongest groups of images that have a window in common, each somewhere else, strongest first.
 
     Args:
         own: windows of the images of a class.
         others: of images of other classes, which bound a group.
+        noise: root mean square of what rounding does to a pixel.
     """
     windows = own.pixels.flatten(0, 1)[own.is_there.flatten()]
     image = torch.arange(len(own.pixels)).repeat_interleave(own.is_there.sum(dim=1))
     if len(windows) == 0:
         return []
-    berth = torch.cat([_berth(part, others) for part in windows.split(AT_ONCE)])
+    berth = torch.cat([_berth(part, others, noise) for part in windows.split(AT_ONCE)])
     rarest = berth.topk(min(MOST_WINDOWS, len(berth))).indices
     found = []
     for part in rarest.split(AT_ONCE):
-        to_windows = _to_windows(windows[part], own)
-        squares = to_windows.amin(dim=2).clamp(min=NOISE**2)
-        squares[torch.arange(len(part)), image[part]] = NOISE**2
-        for strength, rows, seed in _gaps(squares, berth[part]):
+        to_windows = _to_windows(windows[part], own, noise)
+        squares = to_windows.amin(dim=2).clamp(min=noise**2)
+        squares[torch.arange(len(part)), image[part]] = noise**2
+        for strength, rows, seed in _gaps(squares, berth[part], noise):
             near = torch.from_numpy(rows)
             centres = own.corners[near, to_windows[seed, near].argmin(dim=1)] + SIDE // 2
             if not is_fixed(centres):
@@ -100,25 +101,25 @@ def images_in_common(own: BusyWindows, others: BusyWindows) -> list[Proposal]:
     return kept
 
 
-def _to_windows(windows: Tensor, images: BusyWindows) -> Tensor:
+def _to_windows(windows: Tensor, images: BusyWindows, noise: float) -> Tensor:
     """Mean squares (w, n, per image) of windows (w, d) to those of images, far to one that is not there."""
-    squares = mean_squares(windows, images.pixels.flatten(0, 1))
+    squares = mean_squares(windows, images.pixels.flatten(0, 1), noise)
     squares.masked_fill_(~images.is_there.flatten(), NOWHERE)
     return squares.reshape(len(windows), *images.is_there.shape)
 
 
-def _berth(windows: Tensor, others: BusyWindows) -> Tensor:
+def _berth(windows: Tensor, others: BusyWindows, noise: float) -> Tensor:
     """Mean squares (w,) of windows (w, d) to the nearest of other classes."""
     beside = others.pixels[others.is_there]
     if len(others.pixels) and not len(beside):
         return torch.full((len(windows),), NOWHERE)
-    return berth_of(mean_squares(windows, beside)).clamp(min=NOISE**2)
+    return berth_of(mean_squares(windows, beside, noise)).clamp(min=noise**2)
 
 
-def _gaps(squares: Tensor, berth: Tensor) -> list[tuple[float, Rows, int]]:
+def _gaps(squares: Tensor, berth: Tensor, noise: float) -> list[tuple[float, Rows, int]]:
     """The strongest of the groups around some windows: strength, images, and around which."""
     nearest = squares.topk(int(MOST_OF_IMAGES * squares.shape[1]) + 1, largest=False)
-    strengths, sizes = gap_strength(nearest.values, berth)
+    strengths, sizes = gap_strength(nearest.values, berth, noise)
     return [
         (float(strengths[seed]), nearest.indices[seed, : int(sizes[seed])].numpy(), seed)
         for seed in strengths.argsort(descending=True)[: 4 * N_PROPOSED].tolist()

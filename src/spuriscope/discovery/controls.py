@@ -20,17 +20,19 @@ from torch import Tensor
 from spuriscope.discovery.confirm import ClassPatterns, Intervention
 from spuriscope.discovery.deviation import Deviation
 from spuriscope.discovery.group import Group
+from spuriscope.discovery.marks import Mark
 from spuriscope.discovery.suspects import Place
 from spuriscope.discovery.trace import ClassTrace, Side
 from spuriscope.statistics import ENOUGH_ABOVE, Tail, sequential_p_value
 
-__all__ = ["ClassControls", "ask_controls", "natural_in_place", "p_of_effect"]
+__all__ = ["ClassControls", "ask_controls", "natural_in_place", "of_one_carrier", "p_of_effect"]
 
 STEP = 10  # controls asked at once
 BEYOND = 2.0  # times the strongest control: from there on the tail counts
 LEAST_SCORE = 0.02  # controls that move fewer count as moving so many
 N_SPACINGS, SPACING = 8, 0.25  # that are counted with those of the controls
 ENOUGH = 19  # controls: fewer have no tail
+N_CARRIERS = 9  # that say what one of them alone does
 BELIEVED = 0.05  # a p-value beyond the tail is no smaller than this part of what is counted
 
 
@@ -70,6 +72,16 @@ def natural_in_place(
     natural = rng.permutation(np.setdiff1d(np.arange(len(place.pool)), place.mark.rows))[:n_controls]
     for first in range(0, len(natural), STEP):
         yield asking.scores_of([place.mark.pattern(rows[None]) for rows in natural[first : first + STEP]])
+
+
+def of_one_carrier(asking: Intervention, mark: Mark) -> float:
+    """What one image of a group has in the place of its mark moves, in the median of nine of them.
+
+    Controls are single images. The mean of many natural look-alikes is more typical of the class than any of
+    them, and moves more for that; of what a machine put there each carrier has as much as all of them.
+    """
+    rows = mark.rows[np.linspace(0, len(mark.rows) - 1, min(N_CARRIERS, len(mark.rows))).round().astype(int)]
+    return float(np.median(asking.scores_of([mark.pattern(row[None]) for row in rows])))
 
 
 class ClassControls:

@@ -24,7 +24,13 @@ from spuriscope.data.given import Given, as_splits
 from spuriscope.data.image_set import Split
 from spuriscope.discovery.classes import OnClass, search_classes
 from spuriscope.discovery.confirm import Intervention
-from spuriscope.discovery.controls import ClassControls, ask_controls, natural_in_place, p_of_effect
+from spuriscope.discovery.controls import (
+    ClassControls,
+    ask_controls,
+    natural_in_place,
+    of_one_carrier,
+    p_of_effect,
+)
 from spuriscope.discovery.deviation import Deviation
 from spuriscope.discovery.embed import Embedding
 from spuriscope.discovery.embeddings import chosen_embedding
@@ -344,19 +350,35 @@ class _Search:
         """What a mark does, beside what natural images of its class have in its place."""
         place = suspect.place
         assert place is not None
-        pattern = place.mark.pattern(place.mark.rows)
+        mark = place.mark
+        pattern = mark.pattern(mark.rows)
         score = float(asking.scores_of([pattern])[0])
         natural = natural_in_place(
             asking, place, self.settings.n_controls, self.settings.seed + suspect.group.target
         )
-        null = ask_controls(natural, [score] if score >= self.settings.least_score else [])
-        return self._tried(suspect, pattern, score, null)
+        compared = min(score, of_one_carrier(asking, mark)) if score >= self.settings.least_score else score
+        null = ask_controls(natural, [compared] if compared >= self.settings.least_score else [])
+        return self._tried(suspect, pattern, score, null, compared)
 
     def _tried(
-        self, suspect: Suspect, pattern: AnyPattern, score: float, null: NDArray[np.float64]
+        self,
+        suspect: Suspect,
+        pattern: AnyPattern,
+        score: float,
+        null: NDArray[np.float64],
+        compared: float | None = None,
     ) -> Finding:
-        """What is known of a suspect once its pattern was tried; whether it is a finding is not said yet."""
-        is_candidate = score >= self.settings.least_score
+        """What is known of a suspect once its pattern was tried; whether it is a finding is not said yet.
+
+        Args:
+            suspect: who.
+            pattern: what was tried.
+            score: of the pattern.
+            null: scores of controls.
+            compared: what is compared with them; by default the score.
+        """
+        compared = score if compared is None else compared
+        is_candidate = compared >= self.settings.least_score
         return Finding(
             target=suspect.group.target,
             pattern=pattern,
@@ -365,7 +387,7 @@ class _Search:
             null=tuple(null.tolist()),
             p_value=1.0,
             p_group=suspect.p_group,
-            p_effect=p_of_effect(null, score) if is_candidate else 1.0,
+            p_effect=p_of_effect(null, compared) if is_candidate else 1.0,
             source=suspect.group.source,
             names=names_of(self.searched, suspect.group.positions),
             carriers=None if suspect.place is None else suspect.place.carriers,

@@ -23,8 +23,10 @@ Sources: spacings of a Poisson process, as in Levina and Bickel (2004), "Maximum
 intrinsic dimension"; Lomax (1954), "Business failures"; Fisher's exact test.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -32,19 +34,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spuriscope.data.duplicates import without_copies
-from spuriscope.data.image_set import Split
+from spuriscope.data.image_set import Split, unit_float
 from spuriscope.discovery.finding import Carriers
 from spuriscope.discovery.group import Look
 from spuriscope.patterns import AnyPattern
 
-__all__ = ["LEAST_CARRIERS", "Mark", "Pool", "Sight", "berth_of", "gap_strength", "take_apart", "widest_gaps"]
+__all__ = [
+    "LEAST_CARRIERS",
+    "Mark",
+    "Pool",
+    "Sight",
+    "berth_of",
+    "gap_strength",
+    "noise_of",
+    "take_apart",
+    "widest_gaps",
+]
 
 LEAST_CARRIERS = 3  # two images that agree somewhere are no rarity
 MOST_OF_POOL = 0.5  # what more of a class than this has is usual
 MOST_OTHERS, FEWEST_OTHERS = 600, 200  # images of other classes that bound a mark, drawn
 OTHERS_OF_EACH = 10  # for each image of the class, within these bounds
 MOST_SEEDS = 150  # images that a mark is looked for around, those with the widest berth
-NOISE = 1.5 / 255  # root mean square of what rounding and mild compression do to a pixel
+NOISE = 1.5 / 255  # root mean square of what rounding and mild compression do to a pixel, at least
+N_ASKED = 50  # images that say how coarse their grey levels are
 
 Rows = NDArray[np.int64]
 
@@ -97,6 +110,11 @@ class Pool:
     def __len__(self) -> int:
         return len(self.images)
 
+    @cached_property
+    def noise(self) -> float:
+        """Root mean square of what rounding does to a pixel of these images; see `noise_of`."""
+        return noise_of(self.images)
+
     def of_training(self, rows: Rows) -> Rows:
         """Positions in the training split of those of `rows` that are not fresh, rising."""
         return np.sort(self.positions[rows[~self.is_fresh[rows]]])
@@ -117,6 +135,24 @@ class Pool:
 
         n_fresh = int(self.is_fresh[rows].sum())
         return float(stats.hypergeom.cdf(n_fresh, len(self), int(self.is_fresh.sum()), len(rows)))
+
+
+def noise_of(images: Tensor) -> float:
+    """Root mean square of what rounding, and mild compression, do to a pixel of images.
+
+    Where images have few grey levels many are equal to the last one by chance, and the next differ by a whole
+    level. A level wide as w rounds with a root mean square of w / sqrt(12). How wide: the median gap between
+    neighbouring levels of an image, and of that the median over images.
+
+    Args:
+        images: (n, channels, height, width), uint8 or in [0, 1].
+    """
+    gaps = []
+    for image in images[:: max(1, len(images) // N_ASKED)]:
+        levels = unit_float(image.unique())
+        if len(levels) > 1:
+            gaps.append(float(levels.diff().median()))
+    return max(NOISE, float(np.median(gaps)) / math.sqrt(12)) if gaps else NOISE
 
 
 def _n_others(n: int) -> int:
@@ -160,29 +196,32 @@ class Sight:
         seeds: (s,) which images these are.
         squares: (s, n) mean square difference of each of s seeds to each image; the seed itself is near.
         berth: (s,) that of the nearest image of another class.
+        noise: root mean square of what rounding does, in `squares` and `berth`.
     """
 
     seeds: Tensor
     squares: Tensor
     berth: Tensor
+    noise: float = NOISE
 
     @classmethod
-    def of(cls, own: Tensor, others: Tensor) -> "Sight":
+    def of(cls, own: Tensor, others: Tensor, noise: float = NOISE) -> "Sight":
         """From the rows of `own` (n, d) that keep the widest berth of `others` (m, d)."""
         own, others = _scaled(own), _scaled(others)
         squares = own.square().sum(dim=1)
-        berth = berth_of(_mean_squares(own, others, squares, others.square().sum(dim=1)))
+        berth = berth_of(_mean_squares(own, others, squares, others.square().sum(dim=1), noise))
         seeds = berth.topk(min(MOST_SEEDS, len(own))).indices.sort().values
-        return cls(seeds, _mean_squares(own[seeds], own, squares[seeds], squares), berth[seeds])
+        squares_of_seeds = _mean_squares(own[seeds], own, squares[seeds], squares, noise)
+        return cls(seeds, squares_of_seeds, berth[seeds], noise)
 
 
-def mean_squares(a: Tensor, b: Tensor) -> Tensor:
+def mean_squares(a: Tensor, b: Tensor, noise: float = NOISE) -> Tensor:
     """Mean square differences (n, m) of rows (n, d) and (m, d), with that of noise added.
 
     Of equal rows rounding may leave less than the noise; `gap_strength` mends that where it matters.
     """
     a, b = _scaled(a), _scaled(b)
-    return _mean_squares(a, b, a.square().sum(dim=1), b.square().sum(dim=1))
+    return _mean_squares(a, b, a.square().sum(dim=1), b.square().sum(dim=1), noise)
 
 
 def _scaled(rows: Tensor) -> Tensor:
@@ -191,9 +230,9 @@ def _scaled(rows: Tensor) -> Tensor:
     return scaled
 
 
-def _mean_squares(a: Tensor, b: Tensor, squares_of_a: Tensor, squares_of_b: Tensor) -> Tensor:
+def _mean_squares(a: Tensor, b: Tensor, squares_of_a: Tensor, squares_of_b: Tensor, noise: float) -> Tensor:
     """The same of scaled rows, whose squares (n,) and (m,) are known."""
-    return torch.addmm((squares_of_a + NOISE**2)[:, None] + squares_of_b, a, b.T, alpha=-2)
+    return torch.addmm((squares_of_a + noise**2)[:, None] + squares_of_b, a, b.T, alpha=-2)
 
 
 def berth_of(squares: Tensor) -> Tensor:
@@ -215,7 +254,7 @@ def widest_gaps(sight: Sight, n_groups: int = 1) -> list[tuple[float, Rows]]:
     n = sight.squares.shape[1]
     most = min(int(near[around].max()), int(MOST_OF_POOL * n)) + 1
     nearest = sight.squares[around].topk(min(most, n), largest=False)
-    strengths, sizes = gap_strength(nearest.values, sight.berth[around])
+    strengths, sizes = gap_strength(nearest.values, sight.berth[around], sight.noise)
     groups: list[tuple[float, Rows]] = []
     while len(groups) < n_groups:
         best = int(strengths.argmax())
@@ -227,15 +266,16 @@ def widest_gaps(sight: Sight, n_groups: int = 1) -> list[tuple[float, Rows]]:
     return groups
 
 
-def gap_strength(nearest: Tensor, berth: Tensor) -> tuple[Tensor, Tensor]:
+def gap_strength(nearest: Tensor, berth: Tensor, noise: float = NOISE) -> tuple[Tensor, Tensor]:
     """The largest k log g (s,) of rising distances (s, k_max), and how many images are before that gap.
 
     Args:
         nearest: squares of the distances from each seed, its own first. The last column is only looked at as
             what comes next.
         berth: (s,) square of the distance where the row ends.
+        noise: root mean square of what rounding does; no distance is smaller.
     """
-    nearest = nearest.clamp(min=NOISE**2)
+    nearest = nearest.clamp(min=noise**2)
     following = torch.minimum(nearest[:, 1:], berth[:, None])
     counts = torch.arange(nearest.shape[1] - 1)
     strengths = counts * (following / nearest[:, :-1]).log() / 2

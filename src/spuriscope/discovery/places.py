@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from spuriscope.data.image_set import in_pieces, unit_float
 from spuriscope.discovery.marks import (
     MOST_OF_POOL,
-    NOISE,
     Pool,
     Rows,
     Sight,
@@ -69,18 +68,20 @@ class Seen:
         others: (m, channels, height, width) of other classes.
         mean: (channels, height, width).
         variance: (height, width), the mean over the channels.
+        noise: root mean square of what rounding does to a pixel.
     """
 
     own: Tensor
     others: Tensor
     mean: Tensor
     variance: Tensor
+    noise: float
 
     @classmethod
     def of(cls, pool: Pool, look: Look | None = None) -> "Seen":
         """The images of a pool, or what `look` makes of them once they are small."""
         own, others = (smaller(images, look) for images in (pool.images, pool.others))
-        return cls(own, others, own.mean(dim=0), own.var(dim=0, correction=0).mean(dim=0))
+        return cls(own, others, own.mean(dim=0), own.var(dim=0, correction=0).mean(dim=0), pool.noise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,16 +138,17 @@ def large_parts(core: Mask, joined: Mask) -> Mask | None:
 def sharpness(seen: Seen, found: Outline) -> float:
     """How sharply a group's likeness ends at its outline; see `edge_sharpness`."""
     group = seen.own[torch.from_numpy(found.rows)].var(dim=0, correction=0).mean(dim=0)
-    return edge_sharpness(found.mask, group, seen.variance)
+    return edge_sharpness(found.mask, group, seen.variance, seen.noise)
 
 
-def edge_sharpness(mask: Mask, group: Tensor, usual: Tensor) -> float:
+def edge_sharpness(mask: Mask, group: Tensor, usual: Tensor, noise: float) -> float:
     """Standard deviation of a group around its outline over the usual one, at most 1; 1 if none is around.
 
     Args:
         mask: (height, width), the outline.
         group: (height, width) variance of each pixel in the group; not a number where it is not known.
         usual: (height, width), in all images.
+        noise: root mean square of what rounding does to a pixel.
     """
     from scipy import ndimage
 
@@ -154,7 +156,7 @@ def edge_sharpness(mask: Mask, group: Tensor, usual: Tensor) -> float:
     around = torch.from_numpy(far & ~near) & group.isfinite()
     if not around.any():
         return 1.0
-    shares = (group[around] + NOISE**2) / (usual[around] + NOISE**2)
+    shares = (group[around] + noise**2) / (usual[around] + noise**2)
     return math.sqrt(min(1.0, float(shares.quantile(AROUND))))
 
 
@@ -190,7 +192,7 @@ def _of_windows(seen: Seen, windows: Windows) -> list[tuple[float, Rows]]:
     ]
 
     def groups(place: tuple[slice, ...]) -> list[tuple[float, Rows]]:
-        sight = Sight.of(searched[place].flatten(1), others[place].flatten(1))
+        sight = Sight.of(searched[place].flatten(1), others[place].flatten(1), seen.noise)
         return [(strength, rows[group]) for strength, group in widest_gaps(sight, GROUPS_OF_WINDOW)]
 
     return [group for found in in_threads(groups, places, if_worth=len(searched) >= MANY) for group in found]
@@ -234,9 +236,10 @@ def _carriers(seen: Seen, mask: Mask, rows: Rows) -> Outline | None:
     pixels = torch.from_numpy(np.flatnonzero(np.broadcast_to(mask, seen.mean.shape)))
     mean = seen.own[torch.from_numpy(rows)].mean(dim=0).flatten()[None, pixels]
     own, others = (
-        mean_squares(mean, each.flatten(1).index_select(1, pixels))[0] for each in (seen.own, seen.others)
+        mean_squares(mean, each.flatten(1).index_select(1, pixels), seen.noise)[0]
+        for each in (seen.own, seen.others)
     )
     nearest = own.topk(int(MOST_OF_POOL * len(own)) + 1, largest=False)
-    strengths, sizes = gap_strength(nearest.values[None], berth_of(others[None]))
+    strengths, sizes = gap_strength(nearest.values[None], berth_of(others[None]), seen.noise)
     strength = float(strengths[0])
     return Outline(mask, nearest.indices[: int(sizes[0])].numpy(), strength) if strength > 0 else None

@@ -25,7 +25,6 @@ from spuriscope.discovery.busy_windows import (
 )
 from spuriscope.discovery.marks import (
     LEAST_CARRIERS,
-    NOISE,
     Mark,
     Pool,
     Rows,
@@ -78,7 +77,7 @@ def find_strays(pool: Pool, n_marks: int) -> list[Mark]:
     search = _Search.of(pool)
     strays = in_threads(
         search.stray,
-        images_in_common(search.windows, BusyWindows.of(search.others)),
+        images_in_common(search.windows, BusyWindows.of(search.others), pool.noise),
         if_worth=len(search.own) >= MANY,
     )
     return take_apart([search.mark(found) for found in strays if found is not None], n_marks)
@@ -228,11 +227,11 @@ class _Search:
     def _carriers(self, picture: Tensor, mask: Mask) -> _Stray | None:
         """Who has a picture within an outline, up to the widest gap; None where that are too few."""
         squares, centres = self.matcher.best(picture, mask)
-        squares += NOISE**2
+        squares += self.pool.noise**2
         n = len(self.own)
         nearest = squares[:n].topk(int(MOST_OF_IMAGES * n) + 1, largest=False)
         berth = berth_of(squares[None, n:])
-        strengths, sizes = gap_strength(nearest.values[None], berth)
+        strengths, sizes = gap_strength(nearest.values[None], berth, self.pool.noise)
         size = int(sizes[0])
         if strengths[0] <= 0 or size < LEAST_CARRIERS:
             return None
@@ -252,14 +251,14 @@ class _Search:
         strength = (
             found.strength
             * min(1.0, MANY_CARRIERS / len(found.rows)) ** 2
-            * edge_sharpness(found.mask, _variance(around), self.usual)
+            * edge_sharpness(found.mask, _variance(around), self.usual, self.pool.noise)
         )
         rows, centres = self.drawn[found.rows], found.centres
         rest = np.setdiff1d(np.arange(len(self.pool)), self.drawn)
         if len(rest):
             images = _seen(self.pool.images[torch.from_numpy(rest)])[:, : self.own.shape[1]]
             squares, places = Matcher(images).best(found.picture, found.mask)
-            carry = squares + NOISE**2 < found.reach
+            carry = squares + self.pool.noise**2 < found.reach
             rows = np.concatenate([rows, rest[carry.numpy()]])
             centres = torch.cat([centres, places[carry] + self.reach])
         return Mark(rows, strength, "stray", _Maker(self.pool, self.size, found.mask, rows, centres))

@@ -16,14 +16,28 @@ from spuriscope.errors import ConfigError, DataError
 from spuriscope.studies import rules
 from spuriscope.studies.evidence import Case, Verdict, judge_claim, overall
 from spuriscope.studies.paper import STUDIES
-from spuriscope.studies.results import Result, images_of, read_results, with_norms
-from spuriscope.studies.store import Store
+from spuriscope.studies.results import Result, read_results, with_norms
+from spuriscope.studies.source import Source
 
-__all__ = ["CLAIMS", "PAPER_DATA", "Claim", "ClaimFinding", "check_claim", "check_store"]
+__all__ = [
+    "CLAIMS",
+    "PAPER_DATA",
+    "Claim",
+    "ClaimFinding",
+    "asked_of",
+    "check_claim",
+    "check_store",
+    "evidence_on",
+    "found_of",
+    "has_norms",
+    "rows_for",
+    "studies_of",
+]
 
 PAPER_DATA = ("mnist", "fashion-mnist", "cifar10")
 TARGETS = ({"target": 0}, {"target": 1})
 PATTERNS = ({"pattern": "s3"}, {"pattern": "r3"})
+WITH_NORMS = "fig2"
 ONCE: tuple[dict[str, Any], ...] = ({},)
 
 
@@ -39,6 +53,7 @@ class Claim:
         rule: gives the evidence of the rows of one case; its docstring states it in words.
         each: labels of the rows of each case in a data set.
         data: the data sets it is about.
+        shown: the figure that shows it; None for that of the study.
     """
 
     name: str
@@ -48,6 +63,7 @@ class Claim:
     rule: rules.Rule
     each: tuple[Mapping[str, Any], ...] = ONCE
     data: tuple[str, ...] = PAPER_DATA
+    shown: str | None = None
 
     @property
     def stated(self) -> str:
@@ -97,51 +113,82 @@ def check_claim(
             only where this claim is about them.
     """
     judged: dict[str, rules.Judged] = {}
-    asked = (
-        claim.data
-        if data is None
-        else [name for name in data if name not in PAPER_DATA or name in claim.data]
-    )
-    for name in asked:
-        for labels in claim.each:
-            case = ", ".join([name, *(f"{label} {value}" for label, value in labels.items())])
-            rows = [result for result in found.get(name, ()) if result.is_at(labels)]
-            judged[case] = claim.rule(rows) if rows else f"{claim.study} has no rows for it"
+    for name in asked_of(claim, data):
+        judged |= evidence_on(claim, name, found.get(name, ()))
+    return found_of(claim, judged)
+
+
+def asked_of(claim: Claim, data: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The data sets that a claim is judged on, of those given in place of the paper's; see `check_claim`."""
+    if data is None:
+        return claim.data
+    return tuple(name for name in data if name not in PAPER_DATA or name in claim.data)
+
+
+def evidence_on(claim: Claim, data: str, rows: Sequence[Result]) -> dict[str, rules.Judged]:
+    """What the rows of one data set say in each case of a claim."""
+    judged: dict[str, rules.Judged] = {}
+    for labels in claim.each:
+        case = ", ".join([data, *(f"{label} {value}" for label, value in labels.items())])
+        here = [result for result in rows if result.is_at(labels)]
+        judged[case] = claim.rule(here) if here else f"{claim.study} has no rows for it"
+    return judged
+
+
+def found_of(claim: Claim, judged: Mapping[str, rules.Judged]) -> ClaimFinding:
+    """The verdict over some cases."""
     cases = judge_claim(judged)
     return ClaimFinding(claim, overall(cases), tuple(cases))
 
 
 def check_store(
-    store: Store, data: Sequence[str] | None = None, root: Path | None = None
+    source: Source, data: Sequence[str] | None = None, root: Path | None = None
 ) -> list[ClaimFinding]:
-    """Judge every claim on what a store has.
+    """Judge every claim on what a store, or a folder of exported files, has.
 
     Args:
-        store: with studies of the paper, called "fig2-mnist" and so on.
+        source: with studies of the paper, called "fig2-mnist" and so on.
         data: data sets that claims are judged on, in place of those the paper speaks of.
-        root: folder with the files of the data sets; norms are taken of their images.
+        root: folder with the files of the data sets; norms that rows lack are taken of their images.
 
     Raises:
-        StoreError: the store cannot be read.
+        StoreError, ConfigError: the store, or a file, cannot be read.
     """
-    names = {row["name"] for row in store.studies()}
-    found: dict[str, dict[str, list[Result]]] = {}
-    for study in dict.fromkeys(claim.study for claim in CLAIMS):
-        shared = [study, *(other for other, paper in STUDIES.items() if paper.cells_of == study)]
-        found[study] = {}
-        for name in PAPER_DATA if data is None else data:
-            stored = next((f"{own}-{name}" for own in shared if f"{own}-{name}" in names), None)
-            if stored is not None:
-                found[study][name] = read_results(store, stored)
-                if study == "fig2":
-                    found[study][name] = _normed(store, found[study][name], root)
+    names = PAPER_DATA if data is None else data
+    there = [str(row["name"]) for row in source.studies()]
+    studies = {claim.study: studies_of(there, claim.study) for claim in CLAIMS}
+    found = {
+        study: {name: rows_for(source, stored[name], root) for name in names if name in stored}
+        for study, stored in studies.items()
+    }
     return [check_claim(claim, found[claim.study], data) for claim in CLAIMS]
 
 
-def _normed(store: Store, found: list[Result], root: Path | None) -> list[Result]:
-    """The rows with the norms of their patterns, where the images they were trained on can be read."""
+def studies_of(names: Sequence[str], study: str) -> dict[str, str]:
+    """For each data set which of some studies has the rows of a study of the paper, or shares them."""
+    shared = [study, *(other for other, paper in STUDIES.items() if paper.cells_of == study)]
+    found: dict[str, str] = {}
+    for own in shared:
+        for name in names:
+            paper, _, data = name.partition("-")
+            if paper == own and data:
+                found.setdefault(data, name)
+    return found
+
+
+def has_norms(study: str) -> bool:
+    """Whether the patterns of a study of this name are compared by their norms."""
+    paper = STUDIES.get(study.partition("-")[0])
+    return paper is not None and paper.cells_of == WITH_NORMS
+
+
+def rows_for(source: Source, stored: str, root: Path | None = None) -> list[Result]:
+    """The rows that claims about a study are judged on; norms with them, where the images can be read."""
+    found = read_results(source, stored)
+    if not has_norms(stored):
+        return found
     try:
-        return with_norms(found, images_of(store, found, root))
+        return with_norms(source, found, root)
     except (ConfigError, DataError):
         return found
 
@@ -187,6 +234,7 @@ CLAIMS = (
         study="fig2",
         rule=rules.clean_accuracy_stays,
         each=TARGETS,
+        shown="fig21",
     ),
     Claim(
         name="twins are not robust",
@@ -195,6 +243,7 @@ CLAIMS = (
         study="fig2",
         rule=rules.twin_is_not_robust,
         each=TARGETS,
+        shown="fig6",
     ),
     Claim(
         name="spurious accuracy falls",
@@ -203,6 +252,7 @@ CLAIMS = (
         study="fig2",
         rule=rules.spurious_accuracy_falls,
         each=TARGETS,
+        shown="fig6",
     ),
     Claim(
         name="natural contexts are learnt",
@@ -220,6 +270,7 @@ CLAIMS = (
         study="fig22",
         rule=rules.rare_members_are_exposed,
         each=PATTERNS[1:],
+        shown="fig5",
     ),
     Claim(
         name="norm goes with score",
@@ -227,6 +278,7 @@ CLAIMS = (
         place="Appendix B.2, Table 1",
         study="fig2",
         rule=rules.norm_goes_with_score,
+        shown="norms",
     ),
     Claim(
         name="normalised score agrees",
@@ -234,6 +286,7 @@ CLAIMS = (
         place="Appendix E.6, Fig. 25",
         study="fig2",
         rule=rules.normalised_score_agrees,
+        shown="fig25",
     ),
     Claim(
         name="weight decay helps",

@@ -7,7 +7,7 @@ from typing import Any
 
 from spuriscope.data import ImageSet
 from spuriscope.studies.results import Result, images_of
-from spuriscope.studies.store import Store
+from spuriscope.studies.source import Source
 from spuriscope.training import TrainedModel
 
 __all__ = ["Drawn"]
@@ -20,22 +20,22 @@ class Drawn:
     Attributes:
         title: its headline.
         found: its rows.
-        store: has the checkpoints.
+        source: has the checkpoints, if they were kept.
         root: folder with the files of its data set.
     """
 
     title: str
     found: Sequence[Result]
-    store: Store
+    source: Source
     root: Path | None
 
     def models(self, **wanted: Any) -> Iterator[tuple[Result, TrainedModel]]:
         """Each row with these labels, with the model it is of, whose weights were kept."""
         for result in self.found:
-            model = self.store.load_hash(result.cell) if result.is_at(wanted) else None
+            model = self.source.load_hash(result.cell) if result.is_at(wanted) else None
             if model is not None:
                 yield result, model
 
     def images(self) -> ImageSet:
         """The data set the models were trained on; raises as `images_of`."""
-        return images_of(self.store, self.found, self.root)
+        return images_of(self.source, self.found, self.root)

@@ -1,13 +1,40 @@
 """A study as a table: one row for each cell and measure."""
 
 import csv
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from spuriscope.errors import ConfigError
 from spuriscope.places import check_place, written
+from spuriscope.studies.results import NORM, results, with_norms
+from spuriscope.studies.source import Source, StudyRows
 
-__all__ = ["export"]
+__all__ = ["export", "is_export", "with_norm_rows"]
+
+
+def with_norm_rows(source: Source, rows: StudyRows, root: Path | None = None) -> StudyRows:
+    """Rows with the empirical norm of each pattern as one more measure, for those who have no images.
+
+    Args:
+        source: that the rows are of.
+        rows: as `Store.rows` has them.
+        root: folder with the files of the data set.
+
+    Raises:
+        ConfigError, DataError, StoreError: as `images_of`, where the rows lack norms.
+    """
+    places = [{name: row[name] for name in row if name not in ("measure", "value")} for row in rows]
+    normed = iter(with_norms(source, results(rows), root))
+    found: StudyRows = []
+    for _, group in groupby(zip(places, rows, strict=True), lambda pair: str(pair[0])):
+        pairs = list(group)
+        norm = next(normed).measures.get(NORM)
+        of_place = [row for _, row in pairs if row["measure"] != NORM]
+        if norm is not None:
+            of_place.append(pairs[0][0] | {"measure": NORM, "value": norm})
+        found += sorted(of_place, key=lambda row: str(row["measure"]))
+    return found
 
 
 def export(rows: list[dict[str, Any]], path: Path, form: str = "csv") -> int:
@@ -29,7 +56,7 @@ def export(rows: list[dict[str, Any]], path: Path, form: str = "csv") -> int:
     check_place(path)
     if path.is_dir():
         raise ConfigError(f"cannot write {path}: it is a folder; give the name of a file as --out")
-    if path.is_file() and not _is_export(path):
+    if path.is_file() and not is_export(path):
         raise ConfigError(f"{path} is there and is no export of a study; move it away, or give another --out")
     columns = list(dict.fromkeys(column for row in rows for column in row))
     try:
@@ -46,7 +73,7 @@ def export(rows: list[dict[str, Any]], path: Path, form: str = "csv") -> int:
     return len(rows)
 
 
-def _is_export(path: Path) -> bool:
+def is_export(path: Path) -> bool:
     """Whether a file is what `export` writes, in either form: its first column is the cell."""
     with path.open("rb") as file:
         start = file.read(5)

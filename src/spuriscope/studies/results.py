@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import correlation, fmean, mode
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from spuriscope.data import ImageSet, Reading, read
 from spuriscope.documents import from_text
@@ -13,10 +13,8 @@ from spuriscope.errors import ConfigError, DataError, StoreError
 from spuriscope.limits import LARGEST_SIDE
 from spuriscope.measures import empirical_norm
 from spuriscope.patterns import PATTERN_NAMES, Kind, pattern
+from spuriscope.studies.source import Source
 from spuriscope.training.cell_document import CellDocument
-
-if TYPE_CHECKING:
-    from spuriscope.studies.store import Store
 
 __all__ = [
     "NORM",
@@ -57,12 +55,11 @@ class Result:
 
     def is_at(self, wanted: Mapping[str, Any]) -> bool:
         """Whether it has these labels; a label may also be a collection of those allowed."""
-        return all(
-            self.labels.get(name) in value
-            if isinstance(value, tuple | frozenset)
-            else self.labels.get(name) == value
-            for name, value in wanted.items()
-        )
+        for name, value in wanted.items():  # a loop: it is asked hundreds of thousands of times
+            label = self.labels.get(name)
+            if label not in value if isinstance(value, tuple | frozenset) else label != value:
+                return False
+        return True
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -86,35 +83,38 @@ def results(rows: Iterable[Mapping[str, Any]]) -> list[Result]:
     return list(found.values())
 
 
-def read_results(store: "Store", study: str) -> list[Result]:
-    """What a store has of a study.
+def read_results(source: Source, study: str) -> list[Result]:
+    """What a store, or a folder of exported files, has of a study.
 
     Raises:
-        StoreError: there is no such study.
+        StoreError, ConfigError: there is no such study.
     """
-    return results(store.rows(study))
+    return results(source.rows(study))
 
 
-def images_of(store: "Store", found: Sequence[Result], root: Path | None = None) -> ImageSet:
+def images_of(source: Source, found: Sequence[Result], root: Path | None = None) -> ImageSet:
     """The data set that rows of a store were trained on, found by the name it had then.
 
     Args:
-        store: that the rows are of.
+        source: that the rows are of.
         found: one row at least.
         root: folder with the files of the data set.
 
     Raises:
-        ConfigError: there are no rows.
+        ConfigError: there are no rows, or they are exported ones, which know no images.
         DataError: there is no such data set, its files are not there, or it is another by now.
         StoreError: the row of the cell is damaged.
     """
     if not found:
         raise ConfigError("the study has no finished cells yet; `spuriscope study status` shows what is done")
-    content = store.query("SELECT content FROM cells WHERE hash = ?", [found[0].cell])
-    if not content:
-        raise StoreError(f"{store.folder} lacks the cell {found[0].cell} of its rows; run the study again")
-    source = f"the cell {found[0].cell}"
-    key = from_text(CellDocument, content[0]["content"], source=source, error=StoreError).data
+    content = source.content(found[0].cell)
+    if content is None:
+        raise ConfigError(
+            f"{source.folder} does not say which images cell {found[0].cell} saw; draw this from the store, "
+            "or export the study with --root, so that its rows have the norms"
+        )
+    of = f"the cell {found[0].cell}"
+    key = from_text(CellDocument, content, source=of, error=StoreError).data
     _, height, width = key.shape
     is_square = height == width <= LARGEST_SIDE
     data = read(key.name, Reading(image_size=height if is_square else None), root=root)
@@ -216,7 +216,18 @@ def strengths(found: Sequence[Result], setting: str, **wanted: Any) -> list[tupl
     return [(float(recipe[setting]), recipe) for recipe in weakest_first]
 
 
-def with_norms(found: Sequence[Result], data: ImageSet) -> list[Result]:
+def with_norms(source: Source, found: Sequence[Result], root: Path | None = None) -> list[Result]:
+    """Rows with the empirical norm of their pattern as one more measure, as they are if they have it already.
+
+    Raises:
+        ConfigError, DataError, StoreError: as `images_of`, where the images are needed.
+    """
+    if found and all(NORM in row.measures for row in found if row.labels["pattern"] in PATTERN_NAMES):
+        return list(found)
+    return _normed(found, images_of(source, found, root))
+
+
+def _normed(found: Sequence[Result], data: ImageSet) -> list[Result]:
     """The same rows with the empirical norm of their pattern on the test images as one more measure.
 
     Patterns that are pictures of one's own are passed over: a study knows them by name only.

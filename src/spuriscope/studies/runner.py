@@ -4,6 +4,7 @@ Models are measured where they were trained; the process that drives the study w
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,10 +14,12 @@ from spuriscope.errors import CheckpointError, ConfigError
 from spuriscope.studies.added import AddedMeasures
 from spuriscope.studies.deletions import Deletions
 from spuriscope.studies.executors import Executor, run_and_ask
+from spuriscope.studies.exported import Exported
 from spuriscope.studies.games import Games
 from spuriscope.studies.questions import Answers, Questions
 from spuriscope.studies.store import Store
 from spuriscope.studies.study import Entry, Study
+from spuriscope.studies.taken import take
 from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel
 from spuriscope.training.loop import check_data
 
@@ -33,6 +36,8 @@ class Outcome:
         n_measured: cells measured from a kept checkpoint, without training.
         n_failed: cells that failed, in this run or before.
         n_judged: membership games judged in this run.
+        n_taken: cells taken from exported rows in this run.
+        passed_over: what was not taken of the rows, and why; empty if all was.
     """
 
     n_cells: int
@@ -40,6 +45,8 @@ class Outcome:
     n_measured: int
     n_failed: int
     n_judged: int = 0
+    n_taken: int = 0
+    passed_over: str = ""
 
 
 def run_study(
@@ -50,6 +57,7 @@ def run_study(
     *,
     retry: bool = False,
     keep_checkpoints: bool = True,
+    rows: Sequence[Exported] = (),
     on_progress: OnProgress | None = None,
 ) -> Outcome:
     """Train and measure the cells of a study that are not in the store yet.
@@ -61,11 +69,13 @@ def run_study(
         executor: what trains.
         retry: try failed cells again.
         keep_checkpoints: keep the weights of what is trained.
+        rows: exported files, whose cells are taken and not trained again.
         on_progress: called after each epoch of any model.
 
     Raises:
         CheckpointError: the study was made for other data.
-        ConfigError: it has membership games, which need the weights, and they are not to be kept.
+        ConfigError: it has membership games, which need the weights, and they are not to be kept; or rows
+            cannot be used.
         StoreError: the store cannot be written to; what was finished before is in it.
     """
     cells = study.cells()
@@ -79,21 +89,22 @@ def run_study(
     store.add_study(study)
     if retry:
         store.forget_failures(cells)
-    rows: dict[Cell, list[Entry]] = defaultdict(list)
+    taken = take(study, store, rows)
+    entries: dict[Cell, list[Entry]] = defaultdict(list)
     for entry in study.entries:
-        rows[entry.cell].append(entry)
+        entries[entry.cell].append(entry)
 
     here = environment()
     deletions, added = Deletions(study, data, store), AddedMeasures(study, data, store)
 
     def questions(cell: Cell) -> Questions:
-        return Questions.of(rows[cell], deletions.asked_there(cell))
+        return Questions.of(entries[cell], deletions.asked_there(cell))
 
     def with_plugins(model: TrainedModel, answers: Answers) -> list[tuple[Entry, dict[str, float]]]:
         """What was measured there, and what plugins measure, which this process has imported."""
         return [
             (entry, values | deletions.measured(model, entry) | added.measured(model, entry))
-            for entry, values in zip(rows[model.cell], answers, strict=True)
+            for entry, values in zip(entries[model.cell], answers, strict=True)
         ]
 
     n_measured = 0
@@ -119,4 +130,5 @@ def run_study(
             store.finish(model, with_plugins(model, result.answers), here, keep_checkpoint=keep_checkpoints)
             n_trained += 1
             n_judged += games.judge(model.cell)
-    return Outcome(len(cells), n_trained, n_measured, len(store.failures(study.name)), n_judged)
+    n_failed = len(store.failures(study.name))
+    return Outcome(len(cells), n_trained, n_measured, n_failed, n_judged, taken.n_taken, taken.passed_over)

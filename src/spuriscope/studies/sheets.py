@@ -246,7 +246,7 @@ def _exposure(drawn: Drawn) -> Sheets:
 
 def _norms(drawn: Drawn) -> Sheets:
     """Mean score over counts against the norm of each pattern: a panel for each target."""
-    found = with_norms(drawn.found, drawn.images())
+    found = with_norms(drawn.source, drawn.found, drawn.root)
     targets = distinct(found, "target")
     note = "Dots are seeds; r is the correlation over patterns, its mean and 95 % interval over seeds."
     size, margins = (300, 190), (52, 40, 26, 44)
@@ -267,7 +267,7 @@ def _norms(drawn: Drawn) -> Sheets:
 
 def _norm_table(drawn: Drawn) -> Sheets:
     """Empirical norm on the test images of each pattern, and its spread over seeds."""
-    found = with_norms(drawn.found, drawn.images())
+    found = with_norms(drawn.source, drawn.found, drawn.root)
     table: list[list[object]] = [["pattern", "mean_norm", "sd_over_seeds", "n_seeds"]]
     for name in distinct(found, "pattern"):
         norms = list(by_seed(found, NORM, pattern=name).values())

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from spuriscope.checks import check_path
 from spuriscope.errors import CheckpointError, StoreError
 from spuriscope.studies.checksums import check_cells, check_study, seal_cells, seal_study
+from spuriscope.studies.source import StudyRows
 from spuriscope.studies.store_file import (
     CHECKPOINTS,
     FILE,
@@ -33,8 +34,6 @@ from spuriscope.studies.study import Entry, Study
 from spuriscope.training import Cell, TrainedModel, load_model
 
 __all__ = ["Store"]
-
-Rows = list[dict[str, Any]]
 
 
 class Store:
@@ -131,7 +130,9 @@ class Store:
             privacy = cell.recipe.privacy
             if privacy is not None and privacy.randomness == "system":
                 write("DELETE FROM measures WHERE cell = ?", (cell.hash,))  # of another model of this cell
-            self._write_cell(write, cell, environment, n_seconds=model.n_seconds, losses=model.losses)
+                write("UPDATE cells SET environment = NULL WHERE hash = ?", (cell.hash,))
+            where = self._taken_from(cell) | dict(environment)
+            self._write_cell(write, cell, where, n_seconds=model.n_seconds, losses=model.losses)
             self._write_measures(write, measures)
             seal_cells(write, [cell.hash])
             write("DELETE FROM begun WHERE hash = ?", (cell.hash,))
@@ -142,6 +143,20 @@ class Store:
         with self._transaction() as write:
             self._write_measures(write, added)
             seal_cells(write, {entry.cell.hash for entry, _ in added})
+
+    def take(
+        self, cells: Iterable[tuple[Cell, Iterable[tuple[Entry, Mapping[str, float]]], Mapping[str, Any]]]
+    ) -> None:
+        """Put cells into the store, all at once, that were trained elsewhere and whose measures alone came.
+
+        Args:
+            cells: each with its measures by name, for each row, and where they are from.
+        """
+        with self._transaction() as write:
+            for cell, measures, source in cells:
+                self._write_cell(write, cell, source)
+                self._write_measures(write, measures)
+                seal_cells(write, [cell.hash])
 
     def fail(self, cell: Cell, reason: str, environment: Mapping[str, Any]) -> None:
         """Write down that a cell could not be trained, and why."""
@@ -197,7 +212,7 @@ class Store:
         )
         return {row["hash"]: row["error"] for row in rows}
 
-    def studies(self) -> Rows:
+    def studies(self) -> StudyRows:
         """Name, title and figure of each study, with its cells in all, done, failed and their seconds.
 
         Raises:
@@ -219,7 +234,7 @@ class Store:
             """
         )
 
-    def rows(self, study: str) -> Rows:
+    def rows(self, study: str) -> StudyRows:
         """One row for each cell and measure of a study: its labels, the measure's name and its value.
 
         Raises:
@@ -248,6 +263,11 @@ class Store:
             }
             for row in found
         ]
+
+    def content(self, hash_: str) -> str | None:
+        """The document of a cell, which names its data set; None if it is not in the store."""
+        found = self.query("SELECT content FROM cells WHERE hash = ?", [hash_])
+        return str(found[0]["content"]) if found else None
 
     def _labels(self, text: str) -> dict[str, Any]:
         """The labels of a row; in a store that was damaged before it had checksums they may be none."""
@@ -287,12 +307,18 @@ class Store:
             raise CheckpointError(f"{path} is not of cell {hash_}, but of {model.cell.hash}; move it away")
         return model
 
-    def query(self, sql: str, values: Iterable[Any] = ()) -> Rows:
+    def query(self, sql: str, values: Iterable[Any] = ()) -> StudyRows:
         """Rows of a query, as dictionaries."""
         with told_when_full(self.folder):
             return [dict(row) for row in self.connection.execute(sql, tuple(values))]
 
     # --- inside ----------------------------------------------------------------------------------
+
+    def _taken_from(self, cell: Cell) -> dict[str, Any]:
+        """The names of the exported files that measures of a cell came from, and which stay beside others."""
+        sql = "SELECT json_extract(environment, '$.rows') AS rows FROM cells WHERE hash = ?"
+        found = self.query(f"{sql} AND json_valid(environment)", [cell.hash])
+        return {"rows": json.loads(found[0]["rows"])} if found and found[0]["rows"] else {}
 
     def _begin(self, path: Path, cell: Cell) -> None:
         """Write down that a checkpoint is about to be written, so that what is half done is known as ours."""

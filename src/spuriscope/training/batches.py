@@ -57,6 +57,11 @@ class Batches:
         """Batches in an epoch."""
         return ceil(self.n_images / self.recipe.batch_size)
 
+    @property
+    def repeats(self) -> bool:
+        """Whether an image looks the same in every epoch."""
+        return self.recipe.augmentation == "none" and not self.recipe.input_noise
+
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass over the images in a new order: (images, labels) of each batch.
 

@@ -22,6 +22,7 @@ from spuriscope.planting import Plant
 from spuriscope.training.batches import Batches
 from spuriscope.training.cell import Cell, DataKey, seeded_generator
 from spuriscope.training.draws import draws_of
+from spuriscope.training.frozen import features_of
 from spuriscope.training.gradient import set_gradient
 from spuriscope.training.optimizer import Optimizer
 from spuriscope.training.part import Part
@@ -165,21 +166,19 @@ def fit(
     place = batches.labels.device
     give_dropout(module, seed)
     losses = []
-    with (
-        one_thread(place),
-        _trained(module, recipe) as parameters,
-        _gradient(module, recipe, batches, seed) as set_it,
-    ):
+    with one_thread(place), _trained(module, recipe) as parameters:
+        learner, epochs = _what_learns(module, batches, recipe)
         optimizer = Optimizer(parameters, recipe)
-        for epoch in range(recipe.epochs):
-            rate = recipe.rate(epoch)
-            total = torch.zeros((), device=place)
-            for images, labels in batches.epoch():
-                total += set_it(images, labels) * len(labels)
-                optimizer.step(rate)
-            losses.append(mean_loss(total, batches.n_images, epoch, recipe))
-            if on_epoch is not None:
-                on_epoch(epoch + 1, losses[-1])
+        with _gradient(learner, recipe, batches, seed) as set_it:
+            for epoch in range(recipe.epochs):
+                rate = recipe.rate(epoch)
+                total = torch.zeros((), device=place)
+                for images, labels in epochs.epoch():
+                    total += set_it(images, labels) * len(labels)
+                    optimizer.step(rate)
+                losses.append(mean_loss(total, batches.n_images, epoch, recipe))
+                if on_epoch is not None:
+                    on_epoch(epoch + 1, losses[-1])
     return tuple(losses)
 
 
@@ -211,6 +210,15 @@ def _trained(module: nn.Module, recipe: Recipe) -> Iterator[list[nn.Parameter]]:
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
+
+
+def _what_learns(module: nn.Module, batches: Epochs, recipe: Recipe) -> tuple[nn.Module, Epochs]:
+    """The network and its images; of a frozen body the head alone, and what the body sees in them."""
+    if recipe.freeze == "body" and isinstance(batches, Batches):
+        features = features_of(module, batches, recipe)
+        if features is not None:
+            return head_of(module), features
+    return module, batches
 
 
 @contextmanager

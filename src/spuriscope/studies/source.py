@@ -1,0 +1,30 @@
+"""Where the rows of studies come from: a store, or a folder of exported files. Either is judged and drawn."""
+
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from spuriscope.training import TrainedModel
+
+__all__ = ["Source", "StudyRows"]
+
+StudyRows: TypeAlias = list[dict[str, Any]]
+
+
+class Source(Protocol):
+    """What claims are judged on and figures are drawn from."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+
+    def studies(self) -> StudyRows:
+        """Name, title and figure of each study, at least."""
+
+    def rows(self, study: str) -> StudyRows:
+        """One row for each cell and measure of a study."""
+
+    def content(self, hash_: str) -> str | None:
+        """The document of a cell, which names its data set; None where it is not kept."""
+
+    def load_hash(self, hash_: str) -> TrainedModel | None:
+        """The model of a cell, None where its weights are not kept."""
