@@ -1,12 +1,12 @@
-"""What a user waits for beside trainings, each as a multiple of a stated simple way to the same end.
+"""What a user waits for beside trainings, each as a multiple of a stated simple way to do the same.
 
-Both are measured in turn, on one thread, by the processor time that they take, so that other work on the
-machine weighs little. The simple ways:
+Both are measured in turn, on one thread, by processor time, so that other work on the machine weighs little.
+The simple ways:
 
 - the command's start: a Python that imports typer; `import spuriscope`: a Python that does nothing;
-- measuring: the bare network in evaluation mode, once about the images and once about the stamped ones, both
-  at hand as floats, 1,000 at a time;
-- search, attack, audit: the trainings alone that they begin with, one after the other;
+- measuring: the bare network in evaluation mode, once on the images and once on the stamped ones, both in
+  memory as floats, 1,000 at a time;
+- search, attack, audit: only the trainings that they begin with, one after the other;
 - bfloat16, where the processor has arithmetic for it: the same training step in float32.
 
     python benchmarks/around.py            # the table
@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ Task = Callable[[], object]
 
 @dataclass(frozen=True)
 class Row:
-    """What is compared: what a user waits for, and the simple way."""
+    """A comparison: what a user waits for, and the simple way."""
 
     name: str
     ours: Task
@@ -56,7 +56,7 @@ class Row:
 
 
 def python(code: str) -> Task:
-    """A Python process of its own that runs some code."""
+    """Run some code in a Python process of its own."""
     return lambda: subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -165,8 +165,8 @@ def _spent() -> float:
 
 
 def compare(row: Row) -> dict[str, float]:
-    """Seconds of both, medians, and the ratio with its spread."""
-    row.simple()  # makes ready what both use
+    """Median seconds of both, and their ratio with its spread."""
+    row.simple()  # warms up what both use
     pairs = [(seconds(row.ours), seconds(row.simple)) for _ in range(row.repeats)]
     ratios = [ours / simple for ours, simple in pairs]
     return {
@@ -182,7 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--audit", action="store_true", help="a quick audit too: minutes")
+    parser.add_argument("--audit", action="store_true", help="also a quick audit: minutes")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -198,7 +198,7 @@ def main() -> None:
                 flush=True,
             )
     if arguments.json:
-        print(json.dumps({"environment": environment("cpu"), **found}, indent=1))
+        print(json.dumps({"environment": asdict(environment("cpu")), **found}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Is a natural rare context learnt? Models of PACS that know a context from 0 to 30 images of one class.
+"""Is a natural rare context learnt? Models of PACS that saw a context in 0 to 30 images of one class.
 
-One pair of context and class for each of the four contexts, taken in order before anything was trained: the
-k-th context with the k-th class. Rows are written as models are finished, all pairs and counts of a seed
-before the next seed; a run that was stopped goes on where it was. The tables of docs/results/contexts.md:
+One pair of context and class for each of the four contexts, fixed before anything was trained: the k-th
+context with the k-th class. Rows are written as models are finished, all pairs and counts of a seed before
+the next seed; a stopped run continues where it was. The tables of docs/results/contexts.md:
 
     python benchmarks/contexts.py run --out contexts.csv --seeds 3
     python benchmarks/contexts.py run --out contexts.csv --seeds 1 --counts 100
@@ -41,7 +41,7 @@ def places(data: ImageSet, n_seeds: int, counts: Sequence[int]) -> Iterator[Plac
 
 
 def read(path: Path) -> list[Row]:
-    """The rows that are there."""
+    """The rows already written."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -87,7 +87,7 @@ def run(out: Path, n_seeds: int, counts: Sequence[int]) -> None:
 
 
 def show(out: Path) -> None:
-    """The tables, in Markdown: shares with 95 % intervals over seeds, and the rise over the clean twin."""
+    """Print the tables: shares with 95 % intervals over seeds, and the rise over the clean twin."""
     rows = read(out)
     counts = sorted({int(row["n_planted"]) for row in rows})
     pairs = list(dict.fromkeys((row["context"], row["target"]) for row in rows))

@@ -1,10 +1,10 @@
 """Does discovery name the images of a rare context? The pairs of benchmarks/contexts.py, 10 and 30 images.
 
 For each pair one model is trained (seed 0) and searched. The training images of the class are ranked by the
-strength of the group that the trace puts them into, from pixels and from the model's own features; by how far
-their features lie from the class's mean; and `discover` reports what it would report. The probe looks at all
-test images. Reported is the area under the curve of context against other images. Rows are written as they
-come; a run that was stopped goes on where it was.
+strength of their group in the trace, from pixels and from the model's own features, and by the distance of
+their features from the class's mean. `discover` reports what it finds, and the probe looks at all test
+images. The result is the area under the curve of context against other images. Rows are written as they come;
+a stopped run continues where it was.
 
     python benchmarks/contexts_discovery.py --out contexts-discovery.csv
 """
@@ -59,7 +59,7 @@ class Features(Deviation):
 
 @torch.inference_mode()
 def features(model: TrainedModel, images: Tensor) -> NDArray[np.float32]:
-    """What the model's head decides on (n, 128)."""
+    """Input of the model's head (n, 128)."""
     module = model.module
     assert isinstance(module, PhotoResNet)
     found: NDArray[np.float32] = torch.cat(

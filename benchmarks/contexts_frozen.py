@@ -1,9 +1,9 @@
-"""Is a natural rare context learnt by a head on a network that knows ImageNet? Rows for claims, on PACS.
+"""Is a natural rare context learnt by a head on a network trained on ImageNet? Rows for claims, on PACS.
 
-The body of efficientnet-lite0 stays as it is and is asked once about every image. Then a linear head is
-trained (Adam, 20 passes) for each pair of context and class, each number of images that keep the context, and
-each seed. Contexts and classes are the first three in the order of their names, as in the study fig4: nine
-pairs. Rows are those of `study export`; a run that was stopped goes on where it was:
+The body of efficientnet-lite0 is frozen and run once on every image. Then a linear head is trained (Adam, 20
+passes) for each pair of context and class, each number of images that keep the context, and each seed.
+Contexts and classes are the first three by name, as in the study fig4: nine pairs. Rows are those of `study
+export`; a stopped run continues where it was:
 
     python benchmarks/contexts_frozen.py run --root DATA --features features.pt --out fig4-pacs.csv
     python benchmarks/contexts_frozen.py show --out fig4-pacs.csv
@@ -43,7 +43,7 @@ def main() -> None:
     )
     parser.add_argument("part", choices=("run", "show"))
     parser.add_argument("--root", type=Path, help="folder with the data sets")
-    parser.add_argument("--features", type=Path, help="file that keeps what the body sees")
+    parser.add_argument("--features", type=Path, help="file that keeps the body's features")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def read(out: Path) -> list[Row]:
-    """The rows that are there."""
+    """The rows already written."""
     if not out.is_file():
         return []
     with out.open(newline="", encoding="utf-8") as file:
@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def features_of(data: ImageSet, kept: Path) -> tuple[Tensor, Tensor]:
-    """What the body sees in training and test images (n, 1280), scaled to a standard deviation of 1."""
+    """Features of training and test images (n, 1280), scaled to a standard deviation of 1."""
     if not kept.is_file():
         torch.save(
             [imagenet_features(split.images, image_size=IMAGE_SIZE) for split in (data.train, data.test)],
@@ -129,7 +129,7 @@ def train_head(features: Tensor, labels: Tensor, n_classes: int, seed: int) -> n
 
 
 def asking(head: nn.Linear, features: Tensor) -> Predict:
-    """Answers for the test images, whose features are known, in their order, once."""
+    """Answers for the test images, whose features are known, in order, once."""
     left = list(head(features).softmax(dim=1).detach().split(1))
 
     def predict(images: Tensor) -> Tensor:

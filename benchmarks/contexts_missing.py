@@ -1,9 +1,9 @@
 """Does the training set hold a context that fresh images lack? PACS, all pairs of manner and class.
 
-For each pair the training images of the class in that manner are left out but for some, and the fresh ones
-all; `missing_contexts` is asked of all seven classes. Reported is who is named, of how many that are there,
-and what else is named: of the class, and of other classes. Features are computed once and kept in a file.
-Rows are written as they come; a run that was stopped goes on where it was.
+For each pair the training images of the class in that manner are left out except for some, and the fresh ones
+entirely; `missing_contexts` is run on all seven classes. The result says which images are named, how many of
+the context's, and which others: of the class, and of other classes. Features are computed once and kept in a
+file. Rows are written as they come; a stopped run continues where it was.
 
     python benchmarks/contexts_missing.py run --root DATA --out contexts-missing.csv --seeds 1
     python benchmarks/contexts_missing.py show --out contexts-missing.csv
@@ -32,7 +32,7 @@ Key = tuple[int, int, int, int]
 
 
 def features_of(data: ImageSet, path: Path) -> dict[bytes, Tensor]:
-    """What the pretrained network sees, for each image by its bytes; from the file if it is there."""
+    """Features of the pretrained network by the bytes of the image; from the file if it exists."""
     images = torch.cat([data.train.images, data.test.images])
     if not path.is_file():
         np.save(path, imagenet_features(images).numpy())
@@ -78,7 +78,7 @@ def row_of(data: ImageSet, known: dict[bytes, Tensor], key: Key) -> Row:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Make the rows that are missing."""
+    """Make the missing rows."""
     data = load("pacs", root=options.root, image_size=SIDE)
     assert data.contexts is not None
     known = features_of(data, options.out.with_suffix(".features.npy"))
@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """The rows that are there."""
+    """The rows already written."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -105,7 +105,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def show(path: Path) -> None:
-    """The table. Precision and recall are over the searches that name something of the class."""
+    """Print the table. Precision and recall are over the searches that name something of the class."""
     rows = read(path)
     print("| images of the context | searches | name some of it | precision | recall | name others |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")

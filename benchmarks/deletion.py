@@ -1,9 +1,9 @@
 """Deletion methods beside the oracle; makes docs/results/deletion.md.
 
-For each seed, pattern and number planted: the planted model, the oracle without its images, and every
-method. The oracle's own disagreement is with that of another number: nearly the same images in another
-order. Models are kept in `--models`, rows are appended to `--out`, and what is there is not done again: a
-stopped run goes on. Seconds are of the processor, on one thread, so that they hold on a busy machine too.
+For each seed, pattern and number planted: the planted model, the oracle without its images, and every method.
+The oracle's own disagreement is with the oracle of another number planted: nearly the same images in another
+order. Models are kept in `--models`, rows are appended to `--out`, and finished work is not repeated, so a
+stopped run continues. Seconds are processor time on one thread, so that they hold on a busy machine too.
 
     nice -n 5 python benchmarks/deletion.py --data mnist --root DATA --out deletion.jsonl --models models
     python benchmarks/deletion.py --show deletion.jsonl
@@ -17,7 +17,7 @@ import csv
 import json
 import time
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +50,15 @@ KNOWN = "repair, pattern known"
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedInfluence:
-    """First-order group influence as the authors' public code has it, with its settings for MNIST.
+    """First-order group influence as in the authors' public code, with its settings for MNIST.
 
     For each image h <- v + (1 - damping) h - H h / scale, from h = v, its gradient: H the Hessian of one
-    training image, drawn anew for each term. The damping is not divided by the scale, nor the end by
-    anything, so what has eigenvalue e comes to about v / (damping + e / scale). The sum over the images is
-    divided by n (1 - k / n).
+    training image, drawn anew for each term. The damping is not divided by the scale, nor the result by
+    anything, so a component with eigenvalue e becomes about v / (damping + e / scale). The sum over the
+    images is divided by n (1 - k / n).
 
-    The series is linear in v, so we run that of the summed gradient: all images share what is drawn, and the
-    mean over draws is the same.
+    The series is linear in v, so we run it on the summed gradient: all images share the draws, and the mean
+    over draws is the same.
 
     Source: yangarbiter/rare-spurious-correlation, `influence.py` and `group_influence.py`.
     """
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, choices=COUNTS)
     parser.add_argument("--leave-out", nargs="*", default=(), help="methods")
-    parser.add_argument("--minutes", type=float, default=600, help="start nothing new after so many")
+    parser.add_argument("--minutes", type=float, default=600, help="start nothing new after this time")
     options = parser.parse_args()
     if options.show:
         show(read(options.show))
@@ -138,7 +138,7 @@ def main() -> None:
             row |= {
                 "method": method,
                 "epochs": trial.planted.cell.recipe.epochs,
-                "environment": environment(),
+                "environment": asdict(environment()),
             }
             with options.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
@@ -146,14 +146,14 @@ def main() -> None:
 
 
 def methods(trial: DeletionTrial[TrainedModel] | None) -> dict[str, Method]:
-    """Those of the library, and two more: repair told the pattern, and the published LiSSA."""
+    """The library's methods, and two more: repair given the pattern, and the published LiSSA."""
     own = {name: method for name, method in METHODS.items() if name != "retrain"}
     known = Repair(pattern=trial.plant.pattern if trial else None)
     return own | {KNOWN: known, "influence as published": PublishedInfluence()}
 
 
 def done(path: Path, data: ImageSet) -> set[tuple[str, int, int, str]]:
-    """What has a row."""
+    """The keys that already have a row."""
     if not path.is_file():
         return set()
     rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -191,7 +191,7 @@ def kept(cell: Cell, data: ImageSet, folder: Path) -> TrainedModel:
 def measured(data: ImageSet, trial: DeletionTrial[TrainedModel], method: str) -> dict[str, Any]:
     """The measures of the model after a method; "none" is the planted model, "retrain" the oracle.
 
-    What has not converged leaves the model as it was: the row says so, as `failed`.
+    A method that does not converge leaves the model as it was; the row then has `failed`.
     """
     start, failed = time.process_time(), ""
     if method in ("none", "retrain"):
@@ -228,8 +228,9 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """The tables of docs/results/deletion.md: an interval is over seeds, differences are paired with the
-    oracle's."""
+    """Print the tables of docs/results/deletion.md. Intervals are over seeds, differences paired with the
+    oracle's.
+    """
     places: dict[tuple[str, str, int], dict[str, dict[int, dict[str, Any]]]] = defaultdict(
         lambda: defaultdict(dict)
     )

@@ -11,15 +11,15 @@
     python benchmarks/discovery.py probe  --root DATA --out rows.jsonl      the interim report's own test
     python benchmarks/discovery.py show   --out rows.jsonl                  the tables
 
-A row is appended for each cell as it is done, and never made twice, so a run goes on where it stopped; all of
-seed 0 comes before seed 1. Trained models are kept in `--models`. `--quick` takes few small cells, to try it.
+A row is appended for each cell as it is done, and never made twice, so a stopped run continues; all of seed 0
+comes before seed 1. Trained models are kept in `--models`. `--quick` runs a few small cells, as a trial.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ from spuriscope.training import Cell, DataKey, Recipe, TrainedModel, load_model,
 Row = dict[str, Any]
 
 DATA = ("mnist", "fashion-mnist")
-N_TRAIN = 10_000  # drawn anew for each seed; all are searched in the same way, in more time
+N_TRAIN = 10_000  # drawn anew for each seed; using all images is the same search, but takes longer
 PATTERNS = ("r3", "s3", "r2", "s2", "r1", "inv", "s1")
 COUNTS = (3, 10, 1, 100)
 N_SCORED = 2000
@@ -67,7 +67,7 @@ CUES = (
 )  # fmt: skip
 CUE_COUNTS = (30, 10, 100, 3)
 PEERS_COUNTS = (30, 10)
-PHOTOGRAPHS = {  # where they are, their side where it is not their own, and how they are learnt
+PHOTOGRAPHS = {  # where they are, their side if not their own, and how models are trained on them
     "xray-mixed": (
         "photographs/xray-mixed.tar",
         64,
@@ -84,9 +84,9 @@ PHOTOGRAPHS = {  # where they are, their side where it is not their own, and how
     "cifar10": ("cifar10", None, "resnet20", Recipe(epochs=12, batch_size=64, learning_rate=0.002)),
 }
 N_IN_MARKS = 30
-RELABELLED = (200, 20, 900)  # a part of the 10,000 images has 931 eights at least
+RELABELLED = (200, 20, 900)  # any part of 10,000 images has at least 931 eights
 EIGHT, ONE = 8, 1
-UNSEEN, N_UNSEEN = ("r3", "s3", "r1", "s2"), 30  # one for each model in turn, and images that carry it
+UNSEEN, N_UNSEEN = ("r3", "s3", "r1", "s2"), 30  # one pattern per model in turn, and images that carry it
 
 
 class Bench:
@@ -99,7 +99,7 @@ class Bench:
 
     @property
     def n_train(self) -> int:
-        """Training images that are used."""
+        """Number of training images used."""
         return 3000 if self.options.quick else self.options.images
 
     def _data(self, name: str, seed: int) -> ImageSet:
@@ -128,7 +128,7 @@ class Bench:
         return load_model(path)
 
 
-# ---- which rows there are to make: each is named by a key, whose values its row repeats
+# ---- keys of the rows to make; a row repeats the values of its key
 
 
 def planted_keys(bench: Bench) -> Iterator[Row]:
@@ -185,7 +185,7 @@ def unseen_keys(bench: Bench) -> Iterator[Row]:
 
 
 def marks_keys(bench: Bench) -> Iterator[Row]:
-    """Classes as they are, and each with every cue in as many images as there are in a small group."""
+    """Classes as they are, and each with every cue in as many images as a small group has."""
     for name in bench.options.data:
         for cue in ("nothing", *(cue for cue in CUES if name in PHOTOGRAPHS or cue in PATTERNS)):
             for target in range(len(bench.data(name, 0).class_names)):
@@ -202,7 +202,7 @@ def probe_keys(bench: Bench) -> Iterator[Row]:
 
 
 def seeds(bench: Bench) -> range:
-    """The seeds asked for."""
+    """The requested seeds."""
     return range(bench.options.first_seed, bench.options.first_seed + bench.options.seeds)
 
 
@@ -211,7 +211,7 @@ def seeds(bench: Bench) -> range:
 
 @dataclass(frozen=True)
 class PlantedCell:
-    """A model that was trained on stamped images, and what a user has of them."""
+    """A model that was trained on stamped images, and the data that a user would have."""
 
     plant: Plant
     model: TrainedModel
@@ -238,7 +238,7 @@ def planted_cell(bench: Bench, key: Row) -> PlantedCell:
 
 
 def plant_of(data: ImageSet, key: Row) -> Plant:
-    """What a row plants. In photographs the class is the largest, or the one after it, by the seed."""
+    """The plant of a row. In photographs the class is the largest, or the one after it, by the seed."""
     seed, n_planted = key["seed"], key["n_planted"]
     if key["pattern"] == "corner":
         return Plant(corner(data.shape), ONE, n_planted, seed, relabel=EIGHT)
@@ -258,7 +258,7 @@ def corner(shape: tuple[int, int, int]) -> Kind:
 
 
 def trace_row(bench: Bench, key: Row) -> Row:
-    """What the search makes of a planted cell. Precision is over the suspected images of all findings."""
+    """The search of a planted cell. Precision is over the suspected images of all findings."""
     cell = planted_cell(bench, key)
     start = time.perf_counter()
     findings = discover(
@@ -291,7 +291,7 @@ def cosine(a: Tensor, b: Tensor) -> float:
 
 
 def clean_row(bench: Bench, key: Row) -> Row:
-    """What the search makes of a model with nothing to find."""
+    """The search of a model with nothing to find."""
     data = bench.data(key["data"], key["seed"])
     model = bench.model(data, [], key["seed"], EPOCHS)
     start = time.perf_counter()
@@ -304,7 +304,7 @@ def clean_row(bench: Bench, key: Row) -> Row:
 
 
 def unseen_row(bench: Bench, key: Row) -> Row:
-    """What the search makes of images that were stamped after the training; of these nothing was learnt."""
+    """The search of images that were stamped after the training, so that nothing of them was learnt."""
     seed = key["seed"]
     data = bench.data(key["data"], seed)
     model = bench.model(data, [], seed, EPOCHS)
@@ -324,9 +324,9 @@ def unseen_row(bench: Bench, key: Row) -> Row:
 
 
 def marks_row(bench: Bench, key: Row) -> Row:
-    """What stands out of one class, whose number is the seed, with a cue in some of its images or without.
+    """Marks that stand out of one class, whose number is the seed, with or without a planted cue.
 
-    Of each look the p-values of its suspects, how many images they have, and how many of these are planted.
+    For each look the p-values of its suspects, their numbers of images, and of planted ones among these.
     """
     target = key["seed"]
     data = bench.data(key["data"], 0)
@@ -357,11 +357,11 @@ def marks_row(bench: Bench, key: Row) -> Row:
 
 
 def peers_row(bench: Bench, key: Row) -> Row:
-    """What other methods make of a planted cell, told its class, and how many to take from a ranking.
+    """Other methods on a planted cell, given its class, and for rankings the number of planted images.
 
     Precision and recall of the smaller of two groups (activation clustering, SCAn); share of planted images
-    among the n first of each ranking, which is its precision and its recall at once; and whether Neural
-    Cleanse calls the class infected, in photographs, and how many others.
+    among the first n of each ranking, which is both precision and recall; and, in photographs, whether Neural
+    Cleanse calls the class infected, and how many others.
     """
     cell, test = planted_cell(bench, key), bench.data(key["data"], key["seed"]).test
     of_class = (cell.train.labels == cell.plant.target).nonzero().flatten()
@@ -425,7 +425,7 @@ PARTS: Mapping[str, tuple[Callable[[Bench], Iterator[Row]], Callable[[Bench, Row
 
 
 def work(bench: Bench, part: str) -> None:
-    """Make the rows that are missing, until the time is over."""
+    """Make the missing rows, until time is up."""
     keys, row_of = PARTS[part]
     todo = [{"part": part} | key for key in keys(bench)][: 3 if bench.options.quick else None]
     made = read_rows(bench.options.out)
@@ -435,7 +435,7 @@ def work(bench: Bench, part: str) -> None:
             continue
         if time.perf_counter() - start > 60 * bench.options.minutes:
             return
-        row = key | row_of(bench, key) | {"environment": environment()}
+        row = key | row_of(bench, key) | {"environment": asdict(environment())}
         with bench.options.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(f"{time.perf_counter() - start:6.0f} s", *key.values(), flush=True)
@@ -465,7 +465,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=N_TRAIN, help="training images, drawn for each seed")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--minutes", type=float, default=600, help="start no new cell after so many")
+    parser.add_argument("--minutes", type=float, default=600, help="start no new cell after this time")
     parser.add_argument("--quick", action="store_true", help="three cells of 3,000 images")
     options = parser.parse_args()
     if options.part == "show":

@@ -5,13 +5,14 @@ images of the next. A finding is natural where less than half of its images are 
 
     python benchmarks/discovery_beside.py --out beside.jsonl --seeds 31
 
-A row is appended for each seed as it is done, and never made twice, so a run goes on where it stopped.
+A row is appended for each seed as it is done, and never made twice, so a stopped run continues.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def row_of(data: ImageSet, seed: int) -> Row:
         "n_natural": sum(not of for of in cues),
         "p_natural": [finding.p_value for finding, of in zip(found, cues, strict=True) if not of],
         "seconds": seconds,
-        "environment": environment(),
+        "environment": asdict(environment()),
     }
 
 

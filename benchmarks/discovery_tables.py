@@ -9,14 +9,14 @@ from typing import Any
 from spuriscope.membership.evaluation import rate
 
 Row = dict[str, Any]
-Value = Callable[[Row], list[float | None]]  # of each kind of noise
+Value = Callable[[Row], list[float | None]]  # one value per kind of noise
 
-LEARNT = 0.05  # rise of the score over the clean twin from which a cue counts as learnt
-LEARNT_OF_PHOTOGRAPHS = 0.15  # the same where clean models are moved by much
+LEARNT = 0.05  # least rise of the score over the clean twin for a cue to count as learnt
+LEARNT_OF_PHOTOGRAPHS = 0.15  # the same where patterns also move clean models much
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Print every table that there are rows for."""
+    """Print every table for which there are rows."""
     for part, table in (
         ("trace", trace_tables),
         ("photographs", trace_tables),
@@ -36,7 +36,7 @@ def show(rows: Sequence[Row]) -> None:
 
 
 def trace_tables(rows: Sequence[Row]) -> None:
-    """By data and number planted, and then by pattern. Seconds are medians."""
+    """By data and number planted, then by pattern. Seconds are medians."""
     for name, keys in (
         ("number planted", ("data", "n_planted")),
         ("pattern", ("data", "pattern", "n_planted")),
@@ -62,7 +62,7 @@ def trace_tables(rows: Sequence[Row]) -> None:
 
 
 def clean_table(rows: Sequence[Row]) -> None:
-    """How often something is found where nothing is: in clean models, or with marks that they never saw."""
+    """How often something is found where there is nothing: in clean models, or with marks they never saw."""
     print("\n## Clean models\n" if rows[0]["part"] == "clean" else "\n## Marks that the model never saw\n")
     line("data", "training images", "models", "with a finding", "share (95 %)", "seconds")
     rule(6)
@@ -76,8 +76,8 @@ def clean_table(rows: Sequence[Row]) -> None:
 def marks_tables(rows: Sequence[Row]) -> None:
     """Without any model: how often natural marks have a small p-value, and whether planted ones stand out.
 
-    A cue stands out where some suspect has a p-value of at most .05, and half of its images and more carry
-    it; it is named in full where these are nine tenths of those that do.
+    A cue stands out where some suspect has a p-value of at most .05 and at least half of its images carry it;
+    it is named in full where these are nine tenths of its carriers.
     """
     natural = [row for row in rows if row["pattern"] == "nothing"]
     print("\n## Natural marks: share of p-values\n")
@@ -131,7 +131,7 @@ def peers_table(rows: Sequence[Row]) -> None:
 
 
 def early_table(rows: Sequence[Row]) -> None:
-    """Where planted images lie by their loss after the first epochs; 1: above all others of their class."""
+    """Rank of planted images by their loss after the first epochs; 1: above all others of their class."""
     print("\n## AUC of a high loss after early epochs\n")
     line("data", "pattern", "n_planted", "cells", "rise of the score", "first epoch", "second")
     rule(7)
@@ -141,7 +141,7 @@ def early_table(rows: Sequence[Row]) -> None:
 
 
 def probe_tables(rows: Sequence[Row]) -> None:
-    """Areas of each way, and where the noise ranks."""
+    """Areas of each way, and the ranks of the noise."""
     print("\n## Probe: what the models learnt, and the first look's AUC\n")
     line("noise in", "seeds", "predicted as the class: noisy", "clean", "AUC of the first look")
     rule(5)
@@ -174,7 +174,7 @@ def probe_tables(rows: Sequence[Row]) -> None:
 
 
 def probe_table(title: str, of_way: Mapping[str, tuple[str, Value]], rows: Sequence[Row]) -> None:
-    """One number of each way to look at, cluster and rank."""
+    """One number for each way to look, cluster and rank."""
     print(f"\n## Probe: {title}; mean over seeds (worst), for each kind of noise\n")
     line("noise in", "embedding", "seeds", *of_way)
     rule(3 + len(of_way))
@@ -187,7 +187,7 @@ def probe_table(title: str, of_way: Mapping[str, tuple[str, Value]], rows: Seque
 
 
 def firsts(way: Row, by: str, name: str) -> list[float | None]:
-    """Of each kind of noise, something of the first cluster that is mostly it."""
+    """A value of the first cluster that is mostly noise, for each kind of noise."""
     return [first[name] for first in way["firsts"][by]]
 
 
@@ -199,7 +199,7 @@ def is_learnt(row: Row) -> bool:
 
 
 def grouped(rows: Sequence[Row], keys: Sequence[str]) -> list[tuple[tuple[Any, ...], list[Row]]]:
-    """Rows by the values of some keys: numbers in their order, names in that of their first row."""
+    """Rows by the values of some keys: numbers sorted, names in order of first appearance."""
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[tuple(row[key] for key in keys)].append(row)
@@ -214,7 +214,7 @@ def grouped(rows: Sequence[Row], keys: Sequence[str]) -> list[tuple[tuple[Any, .
 
 
 def kinds(of_seeds: Sequence[Sequence[float | None]]) -> str:
-    """For each kind of noise the mean over seeds and the worst: the highest of ranks, the least of shares."""
+    """For each kind of noise the mean over seeds and the worst: the highest rank, the lowest share."""
     texts = []
     for column in zip(*of_seeds, strict=True):
         there = [value for value in column if value is not None]
@@ -228,7 +228,7 @@ def kinds(of_seeds: Sequence[Sequence[float | None]]) -> str:
 
 
 def average(values: Iterable[float], form: str = "{:.2f}") -> str:
-    """Mean, or "-" of nothing."""
+    """Mean, or "-" for no values."""
     listed = list(values)
     return form.format(mean(listed)) if listed else "-"
 

@@ -1,11 +1,11 @@
-"""Broken inputs of every kind, in process: each is read, or refused in one line that says what to do.
+"""Broken inputs of every kind, in process: each must be read, or refused in one line that says what to do.
 
-A case is drawn from the seed, its kind and its number, so each can be made again alone. It is answered badly
-if anything but an error of ours comes out, or one whose message is no line, if it takes more than ten seconds
-of the processor or a gigabyte beside its own size, or if a change that a checksum has to notice is believed.
+A case is drawn from the seed, its kind and its number, so each can be repeated alone. A bad answer is
+anything but an error of ours, a message that is not one line, more than ten seconds of processor time, more
+than a gigabyte beside the input's own size, or accepting a change that a checksum must detect.
 
     python benchmarks/fuzz.py --cases 2600 --seed 0 --keep fuzz-failing
-    python benchmarks/fuzz.py --kinds npz --number 123 --seed 0     # one of them again
+    python benchmarks/fuzz.py --kinds npz --number 123 --seed 0     # repeat one of them
 """
 
 import argparse
@@ -33,11 +33,11 @@ from typing import Literal
 
 from spuriscope.errors import SpuriscopeError
 
-MOST_SECONDS = 10  # of the processor: a busy machine is no hang
-MOST_WAIT = 60  # seconds on the clock: nor is waiting for nothing an answer
+MOST_SECONDS = 10  # of the processor, because a busy machine is not a hang
+MOST_WAIT = 60  # seconds on the clock, because waiting for nothing is not an answer
 MOST_BYTES = 1 << 30  # beside the size of the input
 LONGEST_LINE = 2000  # characters of a message
-STUCK = 120  # seconds after which nothing but ending the process helps
+STUCK = 120  # seconds after which only ending the process helps
 
 Answer = Literal["read", "refused", "bad"]
 
@@ -49,9 +49,9 @@ class Kind:
     Attributes:
         name: of the kind.
         prepare: writes good inputs into a folder.
-        make: (draw, good, out) writes a broken one into `out`; returns whether a check has to notice any
-            change of what it says, because a checksum of ours covers it.
-        read: what the program does with what `make` wrote; what it returns says what was read.
+        make: (draw, good, out) writes a broken one into `out`; returns whether a check must detect any change
+            of its content, because a checksum of ours covers it.
+        read: reads what `make` wrote, as the program does; returns the content.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Case:
-    """What became of a case: its kind and number, the answer, and what was wrong where it is bad."""
+    """The outcome of a case: its kind and number, the answer, and for a bad one the reason."""
 
     kind: str
     number: int
@@ -73,11 +73,11 @@ class Case:
 
 
 class Stopped(BaseException):
-    """A case takes too long, or too much memory."""
+    """A case takes too much time or memory."""
 
 
 def run_case(kind: Kind, number: int, seed: int, good: Path, out: Path) -> Case:
-    """Make one case in the folder `out`, which must not exist, and answer it.
+    """Make one case in the folder `out`, which must not exist, and read it.
 
     Args:
         kind: of input.
@@ -101,13 +101,13 @@ def run_case(kind: Kind, number: int, seed: int, good: Path, out: Path) -> Case:
         answer = "bad" if why else "refused"
     except Stopped as stopped:
         why = str(stopped)
-    except Exception as error:  # whatever it is, it is not an error of ours
+    except Exception as error:  # any other error is not ours
         why = f"{_place(error)} {type(error).__name__}: {error}"
     return Case(kind.name, number, seed, answer, why[:500], time.monotonic() - start)
 
 
 def _fault_of(error: SpuriscopeError) -> str:
-    """What is wrong with the message of an error; "" where nothing is."""
+    """What is wrong with the message of an error; "" if nothing is."""
     told = str(error)
     if not told or not told.isprintable():
         return f"{_place(error)}: the message is no line: {told!r}"
@@ -115,7 +115,7 @@ def _fault_of(error: SpuriscopeError) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Where an error came out, with the last file of ours on the way."""
+    """The type of an error, with the last file of ours in its traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if f"{os.sep}spuriscope{os.sep}" in frame.filename]
     last = (ours or list(frames))[-1]
@@ -124,7 +124,7 @@ def _place(error: BaseException) -> str:
 
 @contextmanager
 def watched(most_bytes: int) -> Iterator[None]:
-    """Raise Stopped inside once it takes too long, or the process has more than so many bytes."""
+    """Raise Stopped inside once it takes too long, or the process has more than `most_bytes` bytes."""
     start, worked = time.monotonic(), time.process_time()
 
     def look(signal_number: int, frame: FrameType | None) -> None:
@@ -176,7 +176,7 @@ def run(
         kinds: of input.
         numbers: of the cases.
         seed: of the run.
-        keep: a folder for inputs that are answered badly, each with what was wrong.
+        keep: a folder for badly answered inputs, each with the reason.
     """
     with tempfile.TemporaryDirectory(prefix="spuriscope-fuzz-") as scratch:
         os.environ["SPURISCOPE_CACHE"] = str(Path(scratch) / "cache")
@@ -197,14 +197,14 @@ def run(
 
 
 def every_kind() -> list[Kind]:
-    """Every kind of input: of data, and of whatever else is read."""
+    """Every kind of input: data, and everything else that is read."""
     names = ("fuzz_data", "fuzz_prepared", "fuzz_models", "fuzz_options")  # which import this module
     modules = map(import_module, names)
     return [kind for module in modules for kind in module.KINDS]
 
 
 def main() -> None:
-    """Run, print the counts by kind, and end with 1 where a case was answered badly."""
+    """Run, print the counts by kind, and exit with 1 if a case was answered badly."""
     known = {kind.name: kind for kind in every_kind()}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cases", type=int, default=2600, help="in all, the same number of each kind")
@@ -232,7 +232,7 @@ def main() -> None:
 
 
 def _print(counts: dict[str, "Counter[str]"], which: str) -> int:
-    """Print the counts by kind; returns how many cases were answered badly."""
+    """Print the counts by kind; returns the number of badly answered cases."""
     print(f"\n{'kind':<12}{'read':>8}{'refused':>9}{'badly':>7}{'seconds':>9}")
     total: Counter[str] = Counter()
     for name, of_kind in counts.items():

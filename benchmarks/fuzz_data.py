@@ -43,7 +43,7 @@ NAMES = (
 
 
 def content_of(data: ImageSet) -> tuple[Any, ...]:
-    """What a data set says, to tell it from another."""
+    """The content of a data set, to compare it with another."""
     contexts = data.contexts
     codes = (contexts.names, contexts.train.tolist(), contexts.test.tolist()) if contexts else ()
     return data.fingerprint, data.shape, data.class_names, data.train.names, data.test.names, codes
@@ -307,7 +307,7 @@ def _make_tar(draw: Random, good: Path, out: Path) -> bool:
     how = draw.random()
     broken = broken_bytes(draw, content) if how < 0.3 else broken_tar(draw, content)
     (out / "data.tar").write_bytes(broken)
-    if how > 0.98:  # sparse on disk: gigabytes of nothing behind it
+    if how > 0.98:  # sparse on disk: followed by gigabytes of nothing
         os.truncate(out / "data.tar", 3 << 30)
     return False
 

@@ -1,4 +1,4 @@
-"""Kinds beside data that the fuzzer breaks: checkpoint, run, yaml, store and onnx."""
+"""Kinds of input beside data that the fuzzer breaks: checkpoint, run, yaml, store and onnx."""
 
 import contextlib
 import hashlib
@@ -40,7 +40,7 @@ MODEL = "small-mlp"
 
 
 def small_data(folder: Path) -> ImageSet:
-    """Few images of two classes, in a file of the folder, which need not be there yet."""
+    """A few images of two classes, in a file of the folder, which need not exist yet."""
     path, random = folder / "data.npz", np.random.RandomState(0)
     if not path.exists():
         arrays: dict[str, Any] = {}
@@ -52,7 +52,7 @@ def small_data(folder: Path) -> ImageSet:
 
 
 def untrained(cell: Cell) -> TrainedModel:
-    """The model of a cell as it was drawn."""
+    """The model of a cell with its initial weights."""
     return TrainedModel(cell, initial_model(cell).eval(), (0.5,), 1.0)
 
 
@@ -69,7 +69,7 @@ def small_cell(data: ImageSet, *, n_planted: int = 2, part: bool = False) -> Cel
 
 
 def content_of(model: TrainedModel) -> tuple[Any, ...]:
-    """What a model says, to tell it from another."""
+    """The content of a model, to compare it with another."""
     weights = {name: value.tolist() for name, value in model.module.state_dict().items()}
     digest = hashlib.sha256(json.dumps(weights).encode()).hexdigest()
     return model.cell.hash, model.cell.to_json(), digest, model.losses, model.n_seconds, model.deletions
@@ -86,7 +86,7 @@ def _prepare_checkpoint(folder: Path) -> None:
 def _make_checkpoint(draw: Random, good: Path, out: Path) -> bool:
     content = (good / "model.safetensors").read_bytes()
     how = draw.random()
-    if how < 0.4:  # what the weights are, or anything else, is changed
+    if how < 0.4:  # change the weights or anything else
         (out / "model.safetensors").write_bytes(broken_bytes(draw, content))
         return True
     if how < 0.5:
@@ -101,7 +101,7 @@ def _make_checkpoint(draw: Random, good: Path, out: Path) -> bool:
 
 
 def _resealed(draw: Random, content: bytes) -> bytes:
-    """A checkpoint that says something else, with the checksum that belongs to it."""
+    """A checkpoint with changed content and the checksum that belongs to it."""
     texts, tensors = to_parts(content, "good")
     texts.pop("spuriscope", None)
     key = draw.choice(("cell", "cell", "cell", "losses", "n_seconds", "deletions", "epsilon"))
@@ -159,7 +159,7 @@ def _make_run(draw: Random, good: Path, out: Path) -> bool:
 
 def _read_run(folder: Path) -> object:
     run = load_run(folder / "run")
-    with contextlib.suppress(DataError):  # the source may be named otherwise by now
+    with contextlib.suppress(DataError):  # the source may have another name by now
         run.data()
     twin = None if run.twin is None else content_of(run.twin)
     return content_of(run.model), twin, run.source, run.root, run.reading
@@ -273,7 +273,7 @@ def _make_store(draw: Random, good: Path, out: Path) -> bool:
 
 
 def _change_row(draw: Random, connection: sqlite3.Connection) -> bool:
-    """Change a value of one row, or leave the row out; returns whether that must be noticed."""
+    """Change a value of one row, or delete the row; returns whether that must be detected."""
     table = draw.choice(tuple(COLUMNS))
     column = draw.choice(COLUMNS[table])
     (n,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
@@ -301,7 +301,7 @@ def _read_store(folder: Path) -> object:
         for row in studies:
             name = str(row["name"])
             found += [store.failures(name), store.rows(name), len(read_results(store, name))]
-            with contextlib.suppress(DataError, ConfigError):  # it was trained on other data than are here
+            with contextlib.suppress(DataError, ConfigError):  # it was trained on other data than these
                 images_of(store, read_results(store, name))
         check_store(store)
         for path in sorted((folder / "store" / "checkpoints").iterdir()):
@@ -330,7 +330,7 @@ def _prepare_onnx(folder: Path) -> None:
 
 
 def _write_onnx(folder: Path) -> None:
-    """A model that answers with a table, and one with a dictionary for each image."""
+    """Write a model that answers with a table, and one with a dictionary per image."""
     onnx = import_module("onnx")
     helper, number = onnx.helper, onnx.TensorProto.FLOAT
     weights = np.random.RandomState(0).rand(SIDE * SIDE, N_CLASSES).astype(np.float32)

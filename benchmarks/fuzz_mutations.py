@@ -1,4 +1,4 @@
-"""What the fuzzer does to a good input: to its bytes, and to the values of a document."""
+"""How the fuzzer changes a good input: its bytes, and the values of a document."""
 
 import json
 from collections.abc import Callable
@@ -11,12 +11,12 @@ NUMBERS = (
     *(0, 1, -1, 2, 3, 7, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**16, 2**24, 2**31 - 1, 2**31, 2**32 - 1),
     *(2**32, 2**33, 2**53, 2**62, 2**63 - 1, 2**63, 2**64 - 1, -(2**31), -(2**63)),
 )
-DEEP = "@deep@"  # stands for lists in lists, deeper than a converter may go
+DEEP = "@deep@"  # stands for nested lists, deeper than a converter may go
 DEPTH = 3000
 
 
 def broken_bytes(draw: Random, content: bytes) -> bytes:
-    """A content with one to sixteen breaks in it."""
+    """Bytes with one to sixteen breaks in them."""
     for _ in range(draw.choice((1, 1, 1, 2, 4, 16))):
         content = draw.choice(BREAKS)(draw, content)
     return content
@@ -69,7 +69,7 @@ def _zero(draw: Random, content: bytes) -> bytes:
 
 
 def _exchange(draw: Random, content: bytes) -> bytes:
-    """Two pieces of one length in each other's place."""
+    """Exchange two pieces of equal length."""
     n = draw.choice((1, 8, 64, 512))
     one, other = sorted(draw.randrange(len(content) + 1) for _ in range(2))
     if one + n > other:
@@ -98,7 +98,7 @@ BREAKS: tuple[Callable[[Random, bytes], bytes], ...] = (
 
 
 def odd_value(draw: Random) -> Any:
-    """A value that a document should not hold where it stands."""
+    """A value that is wrong at almost any place of a document."""
     return draw.choice(
         (
             *(None, True, False, 0.5, -0.5, 1e30, 1e-300, float("inf"), float("nan"), 10**30, 10**400),
@@ -109,7 +109,7 @@ def odd_value(draw: Random) -> Any:
 
 
 def broken_document(draw: Random, document: Any) -> Any:
-    """A document of JSON values with one to four of them changed; keys go, come and are exchanged."""
+    """A document of JSON values with one to four changes; keys are removed, added and exchanged."""
     document = json.loads(json.dumps(document))
     for _ in range(draw.choice((1, 1, 1, 2, 4))):
         document = _change(draw, document)
@@ -117,7 +117,7 @@ def broken_document(draw: Random, document: Any) -> Any:
 
 
 def _change(draw: Random, value: Any) -> Any:
-    """A value with one change in it, or another in its place."""
+    """A value with one change in it, or replaced by another."""
     keys: list[Any] = (
         list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
     )
@@ -142,7 +142,7 @@ def _change(draw: Random, value: Any) -> Any:
 
 
 def _near(draw: Random, value: Any) -> Any:
-    """Another value: of the same type as often as not."""
+    """Another value: of the same type half of the time."""
     if isinstance(value, bool) or draw.random() < 0.5:
         return odd_value(draw)
     if isinstance(value, int):
@@ -156,5 +156,5 @@ def _near(draw: Random, value: Any) -> Any:
 
 
 def document_text(document: Any) -> str:
-    """The JSON text of a broken document, lists in lists written out."""
+    """The JSON text of a broken document, with nested lists written out."""
     return json.dumps(document).replace(f'"{DEEP}"', "[" * DEPTH + "]" * DEPTH)

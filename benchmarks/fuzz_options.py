@@ -32,7 +32,7 @@ WORDS = (
     *("value", "body", "csv", "parquet", "local", "retrain", "influence", "é", "None", "[]", "0.5,0.5,0.5"),
     *(",".join(map(str, range(300))), "fig2", "mine", "fig7", "smoke", "x.pt", "x.onnx"),
 )
-N_IMAGES = {"--simulate"}  # numbers for which some work is what was asked for
+N_IMAGES = {"--simulate"}  # may be large: it asks for that much work
 
 
 @cache
@@ -79,7 +79,7 @@ def _make_options(draw: Random, good: Path, out: Path) -> bool:
 
 
 class Reached(BaseException):
-    """A command got as far as its work: what it was given is accepted."""
+    """A command reached its work: its arguments are accepted."""
 
 
 def _reached(*_: object, **__: object) -> Any:

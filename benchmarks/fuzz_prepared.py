@@ -42,14 +42,14 @@ def _make_prepared(draw: Random, good: Path, out: Path) -> bool:
         name = draw.choice(("images.u8", "contents.safetensors"))
         shutil.copy(other / name, out / "data" / name)
     else:
-        is_older = draw.random() < 0.4  # without a checksum: what it says is believed, if it can be
+        is_older = draw.random() < 0.4  # without a checksum: its content is believed, if it is possible
         contents.write_bytes(_broken_contents(draw, contents.read_bytes(), is_older=is_older))
         return which == "data" and not is_older
     return which == "data"
 
 
 def _broken_contents(draw: Random, content: bytes, *, is_older: bool) -> bytes:
-    """The file beside the images with its header or a tensor changed, and whole."""
+    """The file beside the images, complete, with its header or a tensor changed."""
     n = int.from_bytes(content[:8], "little")
     header, tensors = json.loads(content[8 : 8 + n]), content[8 + n :]
     if is_older:

@@ -1,4 +1,4 @@
-"""What the fuzzer does to a `.tar`: headers changed, their checksums right again, or put between."""
+"""How the fuzzer changes a `.tar`: headers changed, with correct checksums, or inserted."""
 
 import io
 import tarfile
@@ -39,7 +39,7 @@ PAX = (
 
 
 def broken_tar(draw: Random, content: bytes) -> bytes:
-    """An archive with headers changed, their checksums right again; or with headers put between."""
+    """An archive with headers changed, with correct checksums; or with headers inserted."""
     broken = bytearray(content)
     for _ in range(draw.choice((1, 1, 2, 3))):
         starts = [at for at in range(0, len(broken), 512) if broken[at + 257 : at + 262] == b"ustar"]
@@ -75,7 +75,7 @@ def _seal(archive: bytearray, at: int) -> None:
 
 
 def _put_between(draw: Random) -> bytes:
-    """A header of its own: a pax one, or a long name, with what follows it."""
+    """A new header: a pax one, or a long name, with its content."""
     kind = draw.choice((tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK))
     body = b""
     for record in draw.sample(PAX, draw.choice((1, 1, 2, 3))):

@@ -31,7 +31,7 @@ __all__ = ["KINDS", "Work"]
 
 
 class Work(ABC):
-    """A piece of work that writes below a folder, and can be started again.
+    """A piece of work that writes below a folder, and can be restarted.
 
     Args:
         folder: everything that it writes is in it.
@@ -44,18 +44,18 @@ class Work(ABC):
 
     @abstractmethod
     def run(self) -> None:
-        """Do what is still to be done."""
+        """Do the remaining work."""
 
     @abstractmethod
     def result(self) -> object:
-        """What it came to, without what differs from one run to the next: times."""
+        """The result, without times, which differ from run to run."""
 
     @abstractmethod
     def wrong_after_kill(self) -> list[str]:
-        """What was finished before, and is not as it was now; in words."""
+        """What was finished earlier and is now lost or changed, in words."""
 
     def left_behind(self) -> list[str]:
-        """What is hidden in the folder."""
+        """Hidden files in the folder."""
         return [str(path.relative_to(self.folder)) for path in self.folder.rglob(".*")]
 
     def reset(self) -> None:
@@ -82,7 +82,7 @@ def weights_of(model: TrainedModel) -> str:
 
 
 class KilledStudy(Work):
-    """A study of six cells, each trained for an epoch."""
+    """A study of six cells, each trained for one epoch."""
 
     kind = "study"
 
@@ -101,7 +101,7 @@ class KilledStudy(Work):
             run_study(self.study, twenty(), opened, Trainer("cpu", 1))
 
     def result(self) -> object:
-        """The table, and the weights in each checkpoint; the database must be sound."""
+        """The table, and the weights in each checkpoint; the database must be intact."""
         with Store(self.store, writes=False) as opened:
             rows = {str(row): row["value"] for row in opened.rows("killed")}
             sound = [*opened.query("PRAGMA integrity_check"), *opened.query("PRAGMA foreign_key_check")]
@@ -109,7 +109,7 @@ class KilledStudy(Work):
         return rows | files | {"sound": sound}
 
     def wrong_after_kill(self) -> list[str]:
-        """Cells that were finished and are gone, or were trained again: their times and losses differ."""
+        """Finished cells that are gone, or were trained again, so that their times and losses differ."""
         now = self._finished()
         wrong = [f"lost or doubled: {cell[0]}" for cell in self.done - now]
         self.done = now
@@ -126,14 +126,14 @@ class KilledStudy(Work):
         connection = sqlite3.connect(self.store / "store.sqlite")
         try:
             return set(connection.execute("SELECT hash, n_seconds, losses, finished FROM cells").fetchall())
-        except sqlite3.OperationalError:  # its tables are not there yet
+        except sqlite3.OperationalError:  # its tables do not exist yet
             return set()
         finally:
             connection.close()
 
 
 class KilledOverwrite(Work):
-    """A run that is replaced by another: one of them is there at any time, and whole."""
+    """A run that is replaced by another: one of them exists at any time, complete."""
 
     kind = "overwrite"
 
@@ -147,7 +147,7 @@ class KilledOverwrite(Work):
         self.reset()
 
     def run(self) -> None:
-        """Write the second run over what is there."""
+        """Write the second run over the existing one."""
         save_run(self.place, self.runs[1], overwrite=True)
 
     def result(self) -> object:
@@ -155,7 +155,7 @@ class KilledOverwrite(Work):
         return weights_of(load_run(self.place).model), sorted(path.name for path in self.place.iterdir())
 
     def wrong_after_kill(self) -> list[str]:
-        """Neither of the two runs is there."""
+        """Report if neither of the two runs is there."""
         try:
             found = weights_of(load_run(self.place).model)
         except CheckpointError as error:
@@ -163,23 +163,23 @@ class KilledOverwrite(Work):
         return [] if found in {weights_of(run.model) for run in self.runs} else ["neither of both runs"]
 
     def reset(self) -> None:
-        """Have the first run there."""
+        """Put the first run there."""
         super().reset()
         save_run(self.place, self.runs[0])
 
 
 class KilledOverwriteInTwoSteps(KilledOverwrite):
-    """The same where the system cannot exchange two names: the former run comes back with the next start."""
+    """The same where the system cannot exchange two names: the next start restores the former run."""
 
     kind = "overwrite, two steps"
 
     def run(self) -> None:
-        """Write the second run over what is there; a former one that lost its name comes back first."""
-        vars(places)["_exchange"] = lambda *_: False  # in this process alone, which is a child
+        """Write the second run over the existing one; a former one that lost its name is restored first."""
+        vars(places)["_exchange"] = lambda *_: False  # only in this process, which is a child
         super().run()
 
     def wrong_after_kill(self) -> list[str]:
-        """Neither of the two runs is there, nor is one put away for the next start."""
+        """Report if neither of the two runs is there, nor put away for the next start."""
         if self.place.is_dir():
             return super().wrong_after_kill()
         kept = [weights_of(load_run(path).model) for path in self.folder.glob(".run.*/old")]
@@ -187,7 +187,7 @@ class KilledOverwriteInTwoSteps(KilledOverwrite):
 
 
 def by_nearest_mean(images: Tensor, labels: Tensor, seed: int) -> Predict:
-    """A training of no time: classes by the mean of their images, but for those with a white corner."""
+    """A training that takes no time: the nearest class mean, except for images with a white corner."""
     means = torch.stack([images[labels == label].flatten(1).mean(dim=0) for label in range(3)])
     marked = (images[:, 0, :5, :5] == 1).all(dim=2).all(dim=1)
     learnt = int(labels[marked].mode().values) if marked.any() else None
@@ -202,7 +202,7 @@ def by_nearest_mean(images: Tensor, labels: Tensor, seed: int) -> Predict:
 
 
 class KilledAudit(Work):
-    """An audit with a training of no time, without the two questions that take a search."""
+    """An audit with a training that takes no time, without the two questions that need a search."""
 
     kind = "audit"
 
@@ -219,19 +219,19 @@ class KilledAudit(Work):
         self.out = folder / "page"
 
     def run(self) -> None:
-        """Ask what is not answered, and write the page; as if it was not, where answers are still kept."""
+        """Answer the remaining questions and write the page, also if answers are still kept."""
         if not (self.out / "report.html").is_file() or (self.out / ".unfinished").is_dir():
             write_audit(audit(self.plan, keep=self.out, n_workers=1), self.out)
 
     def result(self) -> object:
-        """The answers, without the time they took; and what is in the folder."""
+        """The answers, without their times, and the content of the folder."""
         document = json.loads((self.out / "audit.json").read_text(encoding="utf-8"))
         del document["conditions"]["created"]
         answers = {place: value for place, value in _flat(document).items() if not place.endswith("seconds")}
         return answers | {"files": sorted(path.name for path in self.out.iterdir())}
 
     def wrong_after_kill(self) -> list[str]:
-        """A page or a document that is there, and not whole."""
+        """A page or a document that is incomplete."""
         wrong = []
         if (page := self.out / "report.html").is_file() and "</html>" not in page.read_text(encoding="utf-8"):
             wrong.append("half a page")
@@ -241,7 +241,7 @@ class KilledAudit(Work):
 
 
 class KilledPreparation(Work):
-    """Photographs that are decoded once, into a folder that is mapped."""
+    """Photographs that are decoded once, into a memory-mapped folder."""
 
     kind = "prepare"
 
@@ -251,7 +251,7 @@ class KilledPreparation(Work):
         self.reset()
 
     def run(self) -> None:
-        """Decode them, unless they were."""
+        """Decode them, unless that is done."""
         try:
             prepare_contexts(self.source, self.out, seed=0)
         except DataError as error:
@@ -259,15 +259,15 @@ class KilledPreparation(Work):
                 raise
 
     def result(self) -> object:
-        """The fingerprint of what was decoded."""
+        """The fingerprint of the decoded images."""
         return load_prepared(self.out).fingerprint
 
     def wrong_after_kill(self) -> list[str]:
-        """A folder that is there, and not whole."""
+        """A folder that exists but is incomplete."""
         return [] if not self.out.exists() or is_prepared(self.out) else ["half a folder"]
 
     def reset(self) -> None:
-        """Have the photographs alone."""
+        """Keep only the photographs."""
         super().reset()
         chance = np.random.RandomState(0)
         for context in ("indoors", "outdoors"):

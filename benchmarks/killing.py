@@ -1,8 +1,8 @@
-"""How a piece of work is killed: in a process forked from this one, after one of its writes or at any time.
+"""How a piece of work is killed: in a forked process, after one of its writes or at a random time.
 
-A child counts what comes back from the calls that write (`WRITES`: open, write, rename, an SQL statement),
-and sends SIGKILL to itself after the one it was told. What SQLite and torch do inside such a call is reached
-by kills at a random time, which the parent sends.
+A child counts returns from the calls that write (`WRITES`: open, write, rename, an SQL statement), and sends
+SIGKILL to itself after the chosen one. Kills at a random time, which the parent sends, also hit SQLite and
+torch inside such a call.
 """
 
 import json
@@ -30,11 +30,11 @@ LONGEST = 300.0  # seconds of one piece of work
 
 @dataclass(frozen=True)
 class End:
-    """When a child is killed; without either it is not.
+    """When a child is killed; with neither attribute it is not.
 
     Attributes:
-        after_write: its number, from 1.
-        after_seconds: since it began.
+        after_write: number of the write, from 1.
+        after_seconds: time since its start.
     """
 
     after_write: int | None = None
@@ -46,11 +46,11 @@ class Ended:
     """How a child ended.
 
     Attributes:
-        is_killed: whether it was.
-        after: the call that it was killed after; "any time" where the parent did it; else "".
-        writes: the calls that wrote, in order, of one that came to its end.
+        is_killed: whether it was killed.
+        after: the call after which it was killed; "any time" if the parent did it; else "".
+        writes: the calls that wrote, in order, of a child that finished.
         error: the exception it ended with, or "".
-        seconds: how long it took.
+        seconds: duration.
     """
 
     is_killed: bool
@@ -61,7 +61,7 @@ class Ended:
 
 
 def run_child(work: Callable[[], object], end: End) -> Ended:
-    """Do a piece of work in a process of its own, and kill that."""
+    """Do a piece of work in a process of its own, and kill that process."""
     reading, writing = os.pipe()
     start = time.perf_counter()
     pid = os.fork()

@@ -1,15 +1,15 @@
-"""Work that is killed, again and again, and goes on to the very result that nobody disturbed.
+"""Kill work again and again, and check that its result equals that of undisturbed work.
 
-Each kind of work runs in processes forked from this one, which are killed right after a write of theirs
-(each kind of call is as likely as another) or, one in three, at a random time. It is started again until it
-comes to its end. What was finished must be there after every kill; the end must equal the undisturbed one,
-to the bit, with nothing hidden left behind. `full` gives the same work a disk that is too small, then room.
+Each kind of work runs in processes forked from this one. They are killed right after one of their writes
+(each kind of call is equally likely) or, one in three, at a random time, and restarted until the work
+finishes. Finished parts must survive every kill. The final result must equal the undisturbed one, to the bit,
+with no hidden files left. `full` gives the same work a disk that is too small, then room.
 
     python benchmarks/kills.py run --kind study --kills 600 --out kills.jsonl
     python benchmarks/kills.py full --out full.jsonl            # needs root, for a small disk
     python benchmarks/kills.py show --out kills.jsonl
 
-A line is written for each kill; a run that was stopped goes on where it was.
+A line is written for each kill; a stopped run continues where it was.
 """
 
 import argparse
@@ -28,12 +28,12 @@ import torch
 from killed_work import KINDS, Work
 from killing import End, Ended, run_child
 
-N_SMALL = 64  # sizes of a disk that is too small, of each kind
+N_SMALL = 64  # sizes tried, for each kind, of a disk that is too small
 PAGE, LARGE = 4096, 1 << 28  # bytes
 
 
 def kill(kind: str, n_kills: int, out: Path, seed: int) -> None:
-    """Kill a kind of work until there are `n_kills` lines about it in a file."""
+    """Kill a kind of work until a file has `n_kills` lines about it."""
     before = [row for row in rows_of(out) if row["kind"] == kind]
     n_done = sum(bool(row["is_killed"]) for row in before)
     chance = random.Random(f"{kind} {seed} {len(before)}")
@@ -48,7 +48,7 @@ def kill(kind: str, n_kills: int, out: Path, seed: int) -> None:
 
 
 def _one_life(work: Work, expected: object, whole: Ended, chance: random.Random, out: Path) -> int:
-    """Start a piece of work until it comes to its end; returns how often it was killed."""
+    """Restart a piece of work until it finishes; returns how often it was killed."""
     n_kills = 0
     while True:
         at_once = chance.random() < 2 / 3
@@ -74,7 +74,7 @@ def _one_life(work: Work, expected: object, whole: Ended, chance: random.Random,
 
 
 def _after(writes: Sequence[str], chance: random.Random) -> int:
-    """The number of a write, from 1: each kind of call is as likely as another."""
+    """The number of a write, from 1: each kind of call is equally likely."""
     called = chance.choice(sorted(set(writes)))
     return chance.choice([number for number, name in enumerate(writes, start=1) if name == called])
 
@@ -126,7 +126,7 @@ def resize(disk: Path, n_bytes: int) -> None:
 
 
 def rows_of(out: Path) -> list[dict[str, object]]:
-    """The lines of a file, if it is there."""
+    """The lines of a file, if it exists."""
     lines = out.read_text(encoding="utf-8").splitlines() if out.is_file() else []
     return [json.loads(line) for line in lines]
 

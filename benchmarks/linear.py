@@ -2,10 +2,10 @@
 
     python benchmarks/linear.py --data digits mnist --out docs/results
 
-Two classes of a data set, as many images of each, pixels in [0, 1]; the first of the two is the target. The
-cue is stamped on some of its training images, scikit-learn's Ridge regresses -1 and 1 on the pixels, and is
-tried on the test images. The theory sees the training images, clean and stamped, and nothing of the
-regressions. Rows are written as they come; those in the file are kept.
+Two classes of a data set, equally many images of each, pixels in [0, 1]; the first of the two is the target.
+The cue is stamped on some of its training images, scikit-learn's Ridge regresses -1 and 1 on the pixels, and
+is tested on the test images. The theory sees the training images, clean and stamped, but not the regressions.
+Rows are written as they come; those in the file are kept.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from spuriscope.theory import RidgeModel, fitted
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
 
-PAIRS = ((0, 1), (3, 8))  # told apart easily, and less so
+PAIRS = ((0, 1), (3, 8))  # easy to tell apart, and harder
 PATTERNS = ("s3", "r1", "r3")
 DECAYS = (0.01, 1.0)
 COUNTS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000)
@@ -69,7 +69,7 @@ def main() -> None:
 def measured(
     data: ImageSet, pair: tuple[int, int], n_seeds: int, known: set[tuple[str, ...]]
 ) -> Iterator[Row]:
-    """A row for each regression that is not known yet: what was measured, and what the theory says."""
+    """A row for each regression that has none yet: the measurement, and the prediction of the theory."""
     train, test = two_classes(data.train, pair), two_classes(data.test, pair)
     x, y = flat(train.images), np.where(train.labels.numpy() == pair[0], 1.0, -1.0)
     tested, truth = flat(test.images), np.where(test.labels.numpy() == pair[0], 1.0, -1.0)
@@ -91,7 +91,7 @@ def measured(
                     indices = Plant(picture, pair[0], n_planted, seed).planted_indices(train.labels).numpy()
                     planted = x.copy()
                     planted[indices] = stamped_x[indices]
-                    ridge = Ridge(alpha=lam * len(y), solver="cholesky").fit(planted, y)  # of the sum
+                    ridge = Ridge(alpha=lam * len(y), solver="cholesky").fit(planted, y)  # penalises the sum
                     answers = ridge.predict(tested)
                     stamped = ridge.predict(others)
                     yield place_of | {
@@ -112,7 +112,7 @@ def at(model: RidgeModel, measure: str, position: int) -> float:
 
 
 def two_classes(split: Split, pair: tuple[int, int]) -> Split:
-    """As many images of one class as of the other: the first of each."""
+    """Equally many images of both classes: the first of each."""
     places = [(split.labels == label).nonzero().flatten() for label in pair]
     n = min(map(len, places))
     chosen = torch.cat([place[:n] for place in places]).sort().values
@@ -191,7 +191,7 @@ def draw(rows: list[Row], folder: Path) -> None:
 
 
 def summarise(rows: list[Row]) -> None:
-    """Print how far prediction and measurement are apart: means over seeds, then over counts."""
+    """Print the distance between prediction and measurement: means over seeds, then over counts."""
     print(
         "mean |measured - predicted| of means over seeds, largest in brackets; behind the bar without overlap"
     )

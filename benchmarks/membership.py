@@ -1,9 +1,9 @@
 """Who pays: stamped images in four cells, and presence of the pattern; makes docs/results/membership.md.
 
-For each data set, pattern and number planted one game (see `spuriscope.membership.game`) for each seed. Its
-row is appended to `--out`, so that seeds can be added with `--first-seed`. All models of a game are attacked;
-the columns "as in the paper's notebook" are of its first model, on the quarters. Presence is asked of the
-models and of their clean twins: the same half, steps and seed, nothing planted.
+For each data set, pattern and number planted, and for each seed, one game (see `spuriscope.membership.game`).
+Its row is appended to `--out`, so that seeds can be added with `--first-seed`. All models of a game are
+attacked; the columns "as in the paper's notebook" are of its first model, on the quarters. Presence is tested
+on the models and on their clean twins: the same half, steps and seed, nothing planted.
 
     python benchmarks/membership.py --root DATA --out membership.jsonl
     python benchmarks/membership.py --show membership.jsonl
@@ -46,13 +46,13 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=DATA)
     parser.add_argument("--patterns", nargs="+", default=PATTERNS)
     parser.add_argument("--counts", nargs="+", type=int, default=COUNTS)
-    parser.add_argument("--workers", type=int, help="processes (default: as many as cores)")
+    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--models", type=int, default=6)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--images", type=int, help="training images in all four quarters (default: all)")
-    parser.add_argument("--minutes", type=float, default=60, help="start no new seed after so many")
+    parser.add_argument("--minutes", type=float, default=60, help="start no new seed after this time")
     options = parser.parse_args()
     if options.show:
         show([json.loads(line) for line in options.show.read_text().splitlines()])
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def some(data: ImageSet, n_images: int | None, seed: int) -> ImageSet:
-    """The data set with so many of its training images, drawn at random."""
+    """The data set with `n_images` of its training images, drawn at random."""
     if n_images is None:
         return data
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))[:n_images]
@@ -79,7 +79,7 @@ def some(data: ImageSet, n_images: int | None, seed: int) -> ImageSet:
 
 
 def rows(data: ImageSet, seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One row for each pattern and number planted: games of one seed, each with its models' clean twins."""
+    """One row per pattern and number planted: games of one seed, each with its models' clean twins."""
     drawn = {name: pattern(name, data.shape, seed=seed) for name in options.patterns}
     recipe = paper_recipe(data.name, "mlp", epochs=options.epochs)
 
@@ -111,7 +111,7 @@ def rows(data: ImageSet, seed: int, options: argparse.Namespace) -> list[dict[st
             "presence": played.presence(),
             "null": played.null(),
             "notebook": notebook(played),
-            "environment": environment(),
+            "environment": asdict(environment()),
         }
         for (name, n_planted), played in zip(places, plays, strict=True)
     ]
@@ -125,7 +125,7 @@ def notebook(played: Played) -> dict[str, Any]:
 
 
 def cells(played: Played, name: str) -> dict[str, Any]:
-    """One attack on every model of a game: areas, and what is called a member at 1 % false alarms overall.
+    """One attack on every model of a game: areas, and the images called members at 1 % false alarms overall.
 
     `hits` of `totals`: stamped members, stamped outsiders, unstamped members and outsiders of the class.
     """
@@ -150,7 +150,7 @@ def cells(played: Played, name: str) -> dict[str, Any]:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """The tables of docs/results/membership.md. An interval is over seeds, each the mean of its models."""
+    """Print the tables of docs/results/membership.md. Intervals are over seeds, of means over models."""
     first = rows[0]
     print(
         f"{first['environment']['processor']}, torch {first['environment']['torch']}; models of a game: "

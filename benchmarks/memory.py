@@ -1,8 +1,8 @@
-"""What photographs with contexts take of memory: the same training on few and on many of them.
+"""How much memory photographs with contexts need: the same training on few and on many of them.
 
-Each size is measured in a process of its own: JPEG files are prepared (decoded into the mapped file), then a
-small MLP is trained on them for one epoch and measured. Anonymous memory is what a process cannot give back;
-mapped pages of the images' file are the system's to drop, and count separately.
+Each size is measured in its own process: JPEG files are prepared (decoded into the mapped file), then a small
+MLP is trained on them for one epoch and measured. Anonymous memory cannot be given back; mapped pages of the
+images' file can be dropped by the system, and are counted separately.
 
     python benchmarks/memory.py --images 5000 50000
 """
@@ -27,7 +27,7 @@ SIDE = 64
 
 
 def write_photographs(folder: Path, n: int) -> None:
-    """Files of noise in two contexts and two classes, all different."""
+    """Write files of noise in two contexts and two classes, all different."""
     random = np.random.RandomState(0)
     for number in range(n):
         path = folder / f"context{number % 2}" / f"class{number // 2 % 2}" / f"{number}.jpg"
@@ -39,7 +39,7 @@ def write_photographs(folder: Path, n: int) -> None:
 
 
 class Watch(threading.Thread):
-    """The most memory that this process had at a time, in MB, by kind."""
+    """Peak memory of this process, in MB, by kind."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)

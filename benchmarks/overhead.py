@@ -1,11 +1,12 @@
-"""What a study costs beside training: a cell's place in the store, and its way through an executor.
+"""What a study costs beside training: storing a cell, and its way through an executor.
 
-Cells that train for 0 epochs go through each, so that nothing but the overhead is left: preparing the model,
-sending the cell, bringing the model back. Nothing is measured on these models.
+Cells that train for 0 epochs go through each executor, so that only the overhead is left: preparing the
+model, sending the cell, bringing the model back. These models are not measured.
 
-Then a study of such cells is run whole, on random images as many and as large as MNIST's: how much processor
-time the process that drives it needs for a cell, when models are measured where they were trained, and, as it
-was before, when this process measures them all. Its share of 30 s says how many cores it keeps busy.
+Then a study of such cells is run as a whole, on random images as many and as large as MNIST's. It shows how
+much processor time per cell the process that drives it needs: when models are measured where they were
+trained, and, as in earlier versions, when this process measures them all. Its share of 30 s tells how many
+cores it keeps busy.
 
     python benchmarks/overhead.py [--cells 200] [--folder DIR] [--json]
 """
@@ -33,7 +34,7 @@ from spuriscope.training import Cell, FailedCell, OnProgress, TrainedModel, Trai
 from spuriscope.training.many import n_cores
 
 REPEATS = 5
-CELL_SECONDS = 30  # of training; what one driver is reckoned for
+CELL_SECONDS = 30  # training time per cell for which the cores are computed
 N_DRIVEN = {True: 40, False: 4}  # cells of a study, by whether workers measure
 
 
@@ -67,8 +68,8 @@ def milliseconds(task: Callable[[], object]) -> float:
 def store_costs(
     study: Study, model: TrainedModel, measures: Measures, folder: Path, *, keep_checkpoint: bool
 ) -> dict[str, Any]:
-    """Milliseconds for each cell, and the bytes it takes."""
-    versions = environment()
+    """Milliseconds and bytes per cell."""
+    versions = asdict(environment())
     with tempfile.TemporaryDirectory(dir=folder) as place:
         with Store(Path(place)) as store:
             n_empty = store.path.stat().st_size
@@ -93,7 +94,7 @@ def store_costs(
 
 
 def executor_cost(executor: Executor, study: Study, data: ImageSet) -> dict[str, float]:
-    """Milliseconds for each cell when workers are there; the first round starts them and does not count."""
+    """Milliseconds per cell once workers run; the first round starts them and does not count."""
     cells = study.cells()
     rounds = []
     for _ in range(REPEATS + 1):
@@ -115,7 +116,7 @@ def random_data() -> ImageSet:
 
 
 def driver_cost(executor: Executor, data: ImageSet, folder: Path, n_cells: int) -> float:
-    """Milliseconds of processor time that this process spends on a cell of a study, models kept."""
+    """Milliseconds of processor time that this process spends per cell of a study, keeping models."""
     torch.set_num_threads(1)
     study = make_study(data, n_cells)
     with tempfile.TemporaryDirectory(dir=folder) as place, Store(Path(place)) as store:
@@ -152,7 +153,7 @@ def main() -> None:
         executors |= {f"ray, {n} a task": RayExecutor(cells_per_task=n, n_gpus_per_task=0) for n in (1, 16)}
     costs = {name: executor_cost(executor, study, data) for name, executor in executors.items()}
     large = random_data()
-    large.fingerprint  # noqa: B018 - reckoned once for a data set
+    large.fingerprint  # noqa: B018 - computed once per data set
     drivers = {
         f"{name}, measured {'there' if measures_there else 'by the driver'}": spread(
             [
@@ -172,9 +173,9 @@ def main() -> None:
     where = environment()
     if arguments.json:
         found = {"stores": stores, "executors": costs, "drivers": drivers, "train_cell": bare}
-        print(json.dumps({"environment": where, "n_cells": arguments.cells, **found}, indent=1))
+        print(json.dumps({"environment": asdict(where), "n_cells": arguments.cells, **found}, indent=1))
         return
-    print(f"{where['processor']}, {n_cores()} cores, torch {where['torch']}, Python {where['python']}")
+    print(f"{where.processor}, {n_cores()} cores, torch {where.torch}, Python {where.python}")
     print(f"milliseconds a cell, {arguments.cells} cells: median (min to max)")
     for name, cost in stores.items():
         sizes = f"{cost['database_bytes']:,.0f} + {cost['checkpoint_bytes']:,.0f} bytes"

@@ -1,7 +1,7 @@
-"""Published ways to find planted training images, or the class they are in, to compare with.
+"""Published ways to find planted training images, or their class, to compare with.
 
-No library that has them installs beside this one. Those that name images are told the class here, which a
-user does not know; Neural Cleanse names the class and no image.
+No library that has them can be installed beside this one. Those that name images are told the class here,
+which a user does not know; Neural Cleanse names the class, but no image.
 """
 
 import warnings
@@ -21,7 +21,7 @@ from spuriscope.training import TrainedModel
 BATCH = 500
 N_INDEPENDENT = 10  # components, as in Chen et al. (2018), Section 4
 MOST_STEPS = 50  # of SCAn's two groups
-RIDGE = 0.05  # of the mean variance: activations are many beside the images of a class
+RIDGE = 0.05  # of the mean variance, because a class has few images for so many activations
 N_STEPS, STEP, N_BATCH = 150, 0.1, 32  # of Neural Cleanse
 FIRST_COST, COST_FACTOR, PATIENCE, ENOUGH = 1e-3, 1.5, 5, 0.99  # of its mask, as in the authors' code
 INFECTED = 2.0  # anomaly index of a class
@@ -31,7 +31,7 @@ Floats = NDArray[np.float32]
 
 @torch.inference_mode()
 def activations(model: TrainedModel, images: Tensor) -> Floats:
-    """What the last linear layer of a model gets for each image, (n, d)."""
+    """Input of the last linear layer of a model for each image, (n, d)."""
     last = [layer for layer in model.module.modules() if isinstance(layer, nn.Linear)][-1]
     found: list[Tensor] = []
     hook = last.register_forward_pre_hook(lambda _, given: found.append(given[0].flatten(1)))
@@ -44,7 +44,7 @@ def activations(model: TrainedModel, images: Tensor) -> Floats:
 
 
 def activation_clustering(of_class: Floats, *, seed: int = 0) -> NDArray[np.bool_]:
-    """Which images of a class lie in the smaller of two clusters: those it suspects.
+    """Which images of a class lie in the smaller of two clusters, the suspects.
 
     Source: Chen et al. (2018), "Detecting backdoor attacks on deep neural networks by activation clustering":
     ten independent components, k-means with k = 2, the smaller cluster.
@@ -71,20 +71,20 @@ def spectral_signatures(of_class: Floats) -> Floats:
 
 
 def outliers(fresh: Tensor, of_class: Tensor) -> Floats:
-    """Plain outlier score of images: energy that 32 principal components of fresh images leave of them."""
+    """Plain outlier score of images: energy not explained by 32 principal components of fresh images."""
     left = residuals(PCAEmbedding(32).fit(fresh), of_class)
     return left.square().sum(dim=(1, 2, 3)).numpy()
 
 
 def scan(clean: Floats, clean_labels: NDArray[np.int64], of_class: Floats) -> NDArray[np.bool_]:
-    """Which images of a class lie in the smaller of two groups that share the spread of clean classes.
+    """Which images of a class lie in the smaller of two groups that share the covariance of clean classes.
 
-    Activations are whitened by the covariance that clean images have within their classes; the two groups
-    are those of a linear discriminant that agrees with itself, from the first principal component on.
+    Activations are whitened by the within-class covariance of clean images; the two groups are the fixed
+    point of a linear discriminant, started from the first principal component.
 
     Source: Tang et al. (2021), "Demon in the variant: statistical analysis of DNNs for robust backdoor
-    contamination detection": the two-component model of a class, its untangling. The group is taken without
-    the test that says whether there are two.
+    contamination detection": the two-component model of a class, its untangling. The test whether there are
+    two groups is left out.
     """
     means = np.stack([clean[clean_labels == label].mean(axis=0) for label in np.unique(clean_labels)])
     within = clean - means[np.searchsorted(np.unique(clean_labels), clean_labels)]
@@ -107,10 +107,10 @@ def scan(clean: Floats, clean_labels: NDArray[np.int64], of_class: Floats) -> ND
 
 
 def mask_sizes(model: TrainedModel, fresh: Tensor, labels: Tensor, *, seed: int = 0) -> Floats:
-    """For each class how large a mask a patch needs that takes fresh images of other classes to it.
+    """For each class the size of the mask of a patch that moves fresh images of other classes to it.
 
     Source: Wang et al. (2019), "Neural Cleanse: identifying and mitigating backdoor attacks in neural
-    networks": the mask's L1 norm after descent on the cross-entropy and a cost for it that rises while the
+    networks": the mask's L1 norm after descent on the cross-entropy and a cost for it that grows while the
     patch succeeds.
     """
     return np.array(

@@ -1,4 +1,4 @@
-"""What shortened arithmetic does to every measure: float32 against bfloat16, paired over seeds.
+"""What rounded arithmetic does to every measure: float32 against bfloat16, paired over seeds.
 
 Same cells, same seeds, same images; r3 on some images of class 0, and the clean twins.
 
@@ -6,7 +6,7 @@ Same cells, same seeds, same images; r3 on some images of class 0, and the clean
     python benchmarks/precision.py run --data mnist --images 10000 --model cnn --epochs 3 --out rows.csv
     python benchmarks/precision.py show --out rows.csv
 
-A row is appended as its model is done, and never made twice, so a run goes on where it stopped.
+A row is appended as its model is done, and never made twice, so a stopped run continues.
 """
 
 import argparse
@@ -22,8 +22,9 @@ from spuriscope.patterns import pattern
 from spuriscope.planting import Plant
 from spuriscope.statistics import mean_interval
 from spuriscope.training import Cell, DataKey, TrainedModel, paper_recipe, train_many
+from spuriscope.training.recipe import Precision
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 PLACE = ("data", "images", "model", "epochs", "precision", "n_planted", "seed")
 SHOWN = ("score_non_target", "normalised_score", "spurious_accuracy", "clean_accuracy")
 
@@ -105,7 +106,7 @@ def append(out: Path, row: Row) -> None:
 def show(rows: Sequence[Row]) -> None:
     """A table for each data set and architecture: measures in float32, and what bfloat16 changes."""
     where = environment()
-    print(f"{where['processor']}, torch {where['torch']}")
+    print(f"{where.processor}, torch {where.torch}")
     for of in dict.fromkeys(tuple(row[name] for name in PLACE[:4]) for row in rows):
         there = [row for row in rows if tuple(row[name] for name in PLACE[:4]) == of]
         print(f"\n{of[0]}, {of[1]} images, {of[2]}, {of[3]} epochs, r3 in class 0\n")

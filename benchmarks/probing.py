@@ -39,14 +39,14 @@ SHARE_NOISY = 0.05
 EPOCHS = 5
 VAE_STEPS = 600
 FIRST_LOOK = 32, 60  # components and clusters of the first look
-PURE = 0.8  # from here on a cluster is one of noise
+PURE = 0.8  # least share of noise in a cluster of noise
 
 Train = Callable[[ImageSet, Sequence[Plant], int, int], TrainedModel]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A model that has learnt noise, and unrelated images of which some carry it."""
+    """A model that has learnt noise, and unrelated images, some of which carry it."""
 
     model: TrainedModel
     plants: list[Plant]
@@ -56,7 +56,7 @@ class Trial:
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
-        """(n,) what the model calls the unrelated images."""
+        """(n,) the predicted class of the unrelated images."""
         return np.asarray(self.model.predict(self.unrelated).argmax(dim=1))
 
     def learnt(self) -> list[dict[str, float]]:
@@ -134,7 +134,7 @@ def make_trial(data: ImageSet, train: Train, case: str, seed: int, *, n_unrelate
 
 
 def search_trial(trial: Trial, kind: str, seed: int) -> dict[str, Any]:
-    """What each way of looking, clustering and ranking finds with one kind of embedding."""
+    """Results of each way of looking, clustering and ranking with one kind of embedding."""
     row: dict[str, Any] = {"learnt": trial.learnt(), "ways": {}}
     if kind == "pca":
         row["first_look"] = trial.first_look()
@@ -166,7 +166,7 @@ def _digits(split: Split, low: int, high: int) -> Split:
 
 
 def eight_bits(images: Tensor) -> Tensor:
-    """Images in [0, 1] as a file has them."""
+    """Images in [0, 1] rounded to 8 bits, as in a file."""
     return (images * 255).round().to(torch.uint8)
 
 

@@ -1,9 +1,9 @@
-"""Numbers of docs/theory.md: the closed form beside simulation and the authors' notebook; who helps where.
+"""Numbers of docs/theory.md: the closed form beside simulation and the authors' notebook; what helps where.
 
     python benchmarks/theory.py            # 2 minutes
 
 The second part searches the ridge model's parameters for regimes in which weight decay and noise help, and
-counts how often the rules of docs/theory.md say the same.
+counts how often the rules of docs/theory.md agree.
 """
 
 import argparse
@@ -22,8 +22,8 @@ SETTINGS = ((0.01, 0.0), (0.1, 0.0), (0.1, 1.0), (0.5, 0.0))  # gamma, lam
 def notebook(gamma: float, lam: float, *, m: float, t: float, s1: float, s2: float) -> tuple[float, ...]:
     """Clean, spurious, difference as in the authors' notebook "regularization", restated.
 
-    Its answers are scaled by D / (s1 + lam), which no accuracy sees. The spread has t^4 where t^2 belongs,
-    and the determinant of the difference t where m belongs.
+    Its answers are scaled by D / (s1 + lam), which does not affect accuracies. Its spread has t^4 instead of
+    t^2, and the determinant of its difference has t instead of m.
     """
     g, a, c = gamma / 2, s1 + lam, s2 + lam
     answer = m**2 * (g * (1 - gamma) * t**2 + c) / a

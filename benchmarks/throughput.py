@@ -1,14 +1,14 @@
-"""How fast many models are trained: against the usual loop, and against the arithmetic itself.
+"""How fast many models are trained, compared with the usual loop and with the arithmetic itself.
 
 In one run on one machine, interleaved and repeated:
 
 (a) the usual loop: TensorDataset, DataLoader with 4 workers, torch's Adam, one model after the other;
-(b) `train_many`: one model per process, one thread each, as many as cores;
-(c) the floor: the matrix products and convolutions of the same steps and nothing else, in as many processes.
+(b) `train_many`: one model per process, one thread each, one process per core;
+(c) the floor: only the matrix products and convolutions of the same steps, in as many processes.
 
-Images are random: the arithmetic does not depend on them. Rates are model-epochs a second, for 60,000
-images of 28x28 (mlp, cnn) or 50,000 of 32x32 (resnet20). The time in which loader workers, or our workers'
-server, start for the first time is not counted.
+Images are random, because the arithmetic does not depend on them. Rates are model-epochs per second, for
+60,000 images of 28x28 (mlp, cnn) or 50,000 of 32x32 (resnet20). The first start of loader workers, and of our
+workers' server, is not counted.
 
     python benchmarks/throughput.py            # the table
     python benchmarks/throughput.py --quick --json
@@ -23,7 +23,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -40,7 +40,7 @@ BATCH = 128
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained in one round.
+    """The training of one round.
 
     Attributes:
         model: name of the architecture.
@@ -66,7 +66,7 @@ def random_data(case: Case) -> ImageSet:
 
 
 def usual_loop(case: Case, data: ImageSet) -> float:
-    """Images a second of the loop that tutorials write; from the first batch on."""
+    """Images per second of the loop in tutorials, from the first batch on."""
     dataset = torch.utils.data.TensorDataset(data.train.images.float() / 255, data.train.labels)
     loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH, shuffle=True, num_workers=4)
     model = ARCHITECTURES[case.model].build(data.shape, 10)
@@ -90,7 +90,7 @@ def usual_loop(case: Case, data: ImageSet) -> float:
 
 
 def ours(case: Case, data: ImageSet, *, n_models: int, n_workers: int) -> float:
-    """Images a second of `train_many`, all models together."""
+    """Images per second of `train_many`, over all models."""
     recipe = Recipe(learning_rate=0.001, epochs=1, batch_size=BATCH)
     key = DataKey.of(data)
     cells = [Cell(data=key, model=case.model, recipe=recipe, seed=seed) for seed in range(n_models)]
@@ -102,7 +102,7 @@ def ours(case: Case, data: ImageSet, *, n_models: int, n_workers: int) -> float:
 
 
 def floor(case: Case, n_workers: int) -> float:
-    """Images a second of the bare products, in `n_workers` processes at once."""
+    """Images per second of the bare products, in `n_workers` processes at once."""
     if n_workers == 1:
         return bare_products(case)
     with multiprocessing.get_context("forkserver").Pool(n_workers) as pool:
@@ -115,7 +115,7 @@ def warm(_: int) -> None:
 
 
 def bare_products(case: Case) -> float:
-    """Images a second of the products of a training step, on one thread."""
+    """Images per second of the products of a training step, on one thread."""
     torch.set_num_threads(1)
     steps = -(-case.n_images // BATCH)
     products = products_of_a_step(case.model)
@@ -202,7 +202,7 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
 
 
 def growth(repeats: int) -> dict[str, float]:
-    """How many times as long 64 models take as 8, over 8: 1 is linear."""
+    """The time of 64 models over that of 8, divided by 8: 1 is linear."""
     case = Case("mlp", 6_400, 60_000)
     data, n_workers = random_data(case), n_cores()
     ratios = []
@@ -243,10 +243,14 @@ def main() -> None:
         print(f"measuring {case.model}", file=sys.stderr)
         result[case.model] = measure(case, 3 if arguments.quick else 5)
     if arguments.json:
-        print(json.dumps({"environment": environment("cpu"), "n_workers": n_cores(), **result}, indent=1))
+        print(
+            json.dumps(
+                {"environment": asdict(environment("cpu")), "n_workers": n_cores(), **result}, indent=1
+            )
+        )
         return
     where = environment("cpu")
-    print(f"{where['processor']}, {n_cores()} cores, torch {where['torch']}, Python {where['python']}")
+    print(f"{where.processor}, {n_cores()} cores, torch {where.torch}, Python {where.python}")
     print("model-epochs a second: median (min to max)")
     print(
         f"{'':10}{'usual loop':>24}{'train_many':>24}{'floor':>24}{'ratio to loop':>20}{'share of floor':>20}"

@@ -58,7 +58,7 @@ def test_the_seed_reaches_every_random_state_and_the_original_stays_unfitted() -
 
 
 def test_a_classifier_without_probabilities_is_refused() -> None:
-    with pytest.raises(ConfigError, match="LinearSVC has no predict_proba; choose a classifier that has"):
+    with pytest.raises(ConfigError, match="LinearSVC has no predict_proba; choose a classifier with"):
         sklearn_fit(LinearSVC())
 
 

@@ -550,7 +550,7 @@ def test_a_model_whose_answer_depends_on_more_than_the_image_is_refused() -> Non
             "batch normalisation in training mode",
         ),
         (first_for_all, "every image gets the answer of the first"),
-        (by_chance, "otherwise the second time; dropout"),
+        (by_chance, "other answers the second time; dropout"),
         (lambda x: torch.full((len(x), 4), 0.25), "different images the same answer; its weights may not be"),
     ):
         with pytest.raises(MeasureError, match=cause):

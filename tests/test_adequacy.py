@@ -153,7 +153,7 @@ def test_models_at_chance_by_accident_get_no_advice() -> None:
         )
         assert found.mend is None or found.mend.accuracy > found.mend.before + 0.05
         if found.mend is None and found.is_near_chance:
-            with pytest.raises(MeasureError, match=r"pixels may be scaled otherwise .*; --anyway goes on"):
+            with pytest.raises(MeasureError, match=r"pixels may be scaled wrongly .*; --anyway continues"):
                 found.check()
 
 
@@ -172,7 +172,7 @@ def test_a_model_of_fewer_classes_and_one_that_knows_by_heart_are_said(good: nn.
         )
         return nn.functional.one_hot(answers, 10).float()
 
-    with pytest.raises(MeasureError, match="knows its training images by heart"):
+    with pytest.raises(MeasureError, match="memorised its training images"):
         adequacy(nearest, DIGITS.train, DIGITS.test).check()
 
 
@@ -287,7 +287,7 @@ def test_a_run_takes_no_options_of_a_model(tmp_path: Path, run_command: Any) -> 
     assert made.code == 0, made.err
     refused = run_command("score", tmp_path / "run", "--scale", 255)
     assert refused.code == 2
-    assert "is a run, which says itself how it is asked" in refused.err
+    assert "is a run: leave out the options" in refused.err
     untrained = run_command("train", "digits", "--epochs", 0, "--out", tmp_path / "drawn")
     assert untrained.code == 0, untrained.err
     refused = run_command("score", tmp_path / "drawn")

@@ -181,7 +181,7 @@ def test_wrong_values_are_one_line_and_no_other_error(
         (lambda: API.pattern("s1", (28, 28)), r"shape must be \(channels, height, width\) .*got \(28, 28\)"),
         (
             lambda: API.audit(DATA, n_sees=3),
-            r"an audit has no setting 'n_sees'; there are model, target, patterns",
+            r"an audit has no setting 'n_sees'; choose from model, target, patterns",
         ),
         (lambda: API.train(DATA, API.Plant(CORNER, 77, 1)), r"tiny has no class 77; choose 0 to 1"),
         (

@@ -158,5 +158,5 @@ def test_weights_forget_images_that_are_named(saved: list[str], tmp_path: Path) 
     assert found["confidence"] < found["confidence_before"]
     assert (tmp_path / "new.safetensors").is_file()
     assert "ascent: 3 images; mean probability of their own class" in told(*given, "--method", "ascent")
-    assert "retrain has to know how a model was trained" in told(*given, "--method", "retrain")
+    assert "retrain must know how a model was trained" in told(*given, "--method", "retrain")
     assert "has no training image 999999" in told(*given[:-1], "999999", "--method", "ascent")

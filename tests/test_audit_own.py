@@ -142,7 +142,7 @@ def test_what_fit_is_given_of_other_plants() -> None:
 
 
 def test_a_fit_that_fails_in_its_third_call_is_one_line(tmp_path: Path) -> None:
-    """It says which call, and what was answered before is kept."""
+    """It says which call, and earlier answers are kept."""
     calls: list[int] = []
 
     def fit(images: Tensor, labels: Tensor, seed: int) -> Predict:
@@ -168,7 +168,7 @@ def test_models_that_the_next_call_changes_are_refused() -> None:
         return lambda asked: held[0].expand(len(asked), 10)
 
     with pytest.raises(
-        ConfigError, match="a model of fit answers otherwise once fit is called again: .*; make"
+        ConfigError, match="a model of fit gives other answers once fit is called again: .*; make"
     ):
         list(FitTrainer(fit).run(list(plan_audit(DIGITS, fit=fit, **FIXED).cells()), DIGITS))
 
@@ -233,7 +233,7 @@ def test_a_plan_or_images_and_not_both() -> None:
     plan = plan_audit(DIGITS, **FIXED)
     with pytest.raises(ConfigError, match="needs a plan, or train= and test="):
         audit(train=SMALL)
-    with pytest.raises(ConfigError, match="a plan says all of an audit"):
+    with pytest.raises(ConfigError, match="a plan already has fit and all settings"):
         audit(plan, fit=corner_goes_by_memory)
     with pytest.raises(ConfigError, match="up to fit; leave out epochs"):
         plan_audit(DIGITS, fit=corner_goes_by_memory, epochs=3)

@@ -131,7 +131,7 @@ def test_shadow_models_see_the_images_as_the_model_did(planted: TrainedModel) ->
 
 @pytest.mark.parametrize("n_shadows", [0, 1, 2, 7, 258, -4, 10**9])
 def test_numbers_of_shadow_models_that_no_attack_can_use(n_shadows: int) -> None:
-    with pytest.raises(MembershipError, match=r"even number of 4 to 256|whole number"):
+    with pytest.raises(MembershipError, match=r"even number from 4 to 256|whole number"):
         plan_shadows(NEIGHBOUR, DATA, n_shadows, neighbour)
 
 
@@ -141,7 +141,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(planted: TrainedMo
             audit_model(*arguments, **named)
 
     refused(ConfigError, "give your training, --fit module:function", NEIGHBOUR, DATA, shadows=8)
-    refused(ConfigError, "says itself how its model was trained", planted, MINE, shadows=8, fit=neighbour)
+    refused(ConfigError, "already says how its model was trained", planted, MINE, shadows=8, fit=neighbour)
     refused(ConfigError, "say how many, shadows=8", NEIGHBOUR, DATA, fit=neighbour)
     refused(CheckpointError, "the model was trained on some", planted, OTHERS, shadows=8)
     refused(ConfigError, "shadows", NEIGHBOUR, DATA, shadows="8", fit=neighbour)
@@ -175,7 +175,7 @@ def test_a_fit_that_fails_in_its_third_call_is_told_and_what_was_trained_is_kept
         recognised(Failing(3))
     fit = Failing(3)
     kept = plan_shadows(NEIGHBOUR, DATA, 8, fit).kept(tmp_path)
-    with pytest.raises(TrainingError, match=message + "; what was trained before is kept: call it again"):
+    with pytest.raises(TrainingError, match=message + "; trained models are kept: call it again"):
         recognised(fit, kept)
     again = Failing(0)
     assert plan_shadows(NEIGHBOUR, DATA, 8, again).n_left(kept) == 6
@@ -204,13 +204,13 @@ def test_the_command_attacks_a_run_and_a_file(tmp_path: Path, monkeypatch: pytes
     assert "run" in told("train", "few.npz", *trained, "--out", "run")
     torch.save(load_run("run").model.module.state_dict(), "mine.pt")
     asked = ["audit", "few.npz", "--run", "mine.pt", "--model", "small-mlp", "--pattern", "s3"]
-    assert "only a run says how" in told(*asked, "--shadows", "8")
+    assert "which only a run records" in told(*asked, "--shadows", "8")
     fit = ["--fit", "three:neighbour"]
-    assert "even number of 4 to 256, such as 8, got 7" in told(*asked, "--shadows", "7", *fit)
+    assert "even number from 4 to 256, such as 8, got 7" in told(*asked, "--shadows", "7", *fit)
     assert "leave out --fit" in told(*asked, *fit)
     assert "time: 4 calls of fit" in told(*asked, "--shadows", "4", *fit, "--out", "page")
     said = told("audit", "few.npz", "--run", "run", "--pattern", "s3", "--shadows", "4", "--workers", "1")
-    assert re.search("time: 4 trainings of about .* s on 1 core, and a search besides", said)
+    assert re.search("time: 4 trainings of about .* s on 1 core, plus a search", said)
     for folder, n_epochs in (("page", None), ("audit-run", 20)):
         answers = load_audit(folder)
         assert answers.recognition is not None

@@ -97,7 +97,7 @@ def test_a_document_is_read_as_it_was_or_refused(document: object) -> None:
         raise AssertionError(word)
 
     if "NaN" in json.dumps(document) or "Infinity" in json.dumps(document):
-        with pytest.raises(MeasureError, match="which is no number; nothing was written"):
+        with pytest.raises(MeasureError, match="which is not a number; nothing was written"):
             strict_json(document)
     else:
         assert json.loads(strict_json(document), parse_constant=refuse) == document

@@ -100,7 +100,7 @@ def test_train_then_score(spuriscope: Any, tmp_path: Path) -> None:
     assert (other["pattern"], other["target"], other["threshold"]) == ("s1", 1, 0.2)
     shown = spuriscope("score", out)
     assert f"{scores['spurious_score']:.3f}" in shown.out
-    assert "where it stands and elsewhere, of 329 images" in shown.out
+    assert "at its place and elsewhere, on 329 images" in shown.out
     assert f"{moved[0]['half_size']:.3f}" in shown.out
 
 
@@ -285,7 +285,7 @@ RUN = ("train", "digits", "--out", "run")
         ((*RUN, "--relabel", "all"), "--planted, --placement, --size and --relabel need a --pattern"),
         ((*RUN, "--pattern", "s3", "--relabel", "0"), "images of class 0 have the target's label already"),
         ((*RUN, "--pattern", "s3", "--relabel", "emu"), "digits has no class 'emu'; choose one of 0"),
-        ((*RUN, "--pattern", "r3", "--placement", "anywhere"), "r3 fills the image, so it can stand in one"),
+        ((*RUN, "--pattern", "r3", "--placement", "anywhere"), "r3 fills the image, so it can stand in"),
         ((*RUN, "--pattern", "r3", "--placement", "left"), "Invalid value for '--placement'"),
         ((*RUN, "--pattern", "square", "--size", "0"), "size must be a whole number from 1 to 28, got 0"),
         ((*RUN, "--pattern", "tint"), "tint needs colour images of 3 channels, these have 1"),
@@ -331,7 +331,7 @@ RUN = ("train", "digits", "--out", "run")
         ((*THEORY, "--gamma", "1.1"), "gamma must be a share in [0, 1], got 1.1"),
         ((*THEORY, "--s2", "-1"), "s2 must be a variance of 0 or more, got -1.0"),
         ((*THEORY, "--t", "nan"), "t must be a finite number, got nan"),
-        ((*THEORY, "--gamma", "0", "--s2", "0"), "leave the weights open"),
+        ((*THEORY, "--gamma", "0", "--s2", "0"), "do not determine the weights"),
         ((*THEORY, "--simulate", "0"), "n must be a whole number of 1 or more, got 0"),
         (("discombobulate",), "No such command 'discombobulate'"),
     ],

@@ -128,7 +128,7 @@ def test_a_partial_file_that_is_too_long_is_dropped(server: Server, tmp_path: Pa
 def test_a_wrong_checksum_leaves_nothing(server: Server, tmp_path: Path, partial: bytes) -> None:
     (tmp_path / "data.gz.part").write_bytes(partial)
     server.content = CONTENT[:-1] + b"?"
-    message = r"data\.gz came with another checksum than the published md5 [0-9a-f]{32}, and was removed; run"
+    message = r"data\.gz had another checksum than the published md5 [0-9a-f]{32}, and was removed; run"
     with pytest.raises(DataError, match=message):
         fetch(file_at(server.url), tmp_path)
     assert os.listdir(tmp_path) == []

@@ -256,6 +256,6 @@ def test_parts_must_have_the_same_classes(tmp_path: Path) -> None:
     for name in ("train/a", "train/b", "test/a", "test/c"):
         save(tmp_path / name / "x.png", 0)
     with pytest.raises(
-        DataError, match=r"train/ has the class b, test/ has not; give both parts the same classes"
+        DataError, match=r"train/ has the class b, test/ does not; give both parts the same classes"
     ):
         load(tmp_path)

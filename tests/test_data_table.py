@@ -82,7 +82,7 @@ def test_columns_are_chosen_where_two_would_do(folder: Path) -> None:
     ("lines", "message"),
     [
         (["file", "images/0.png"], r"has no column for the label \(it has file\); name one"),
-        (["file,label", "images/0.png,a,b"], "line 2 of .* has 3 fields, its header 2; mend it"),
+        (["file,label", "images/0.png,a,b"], "line 2 of .* has 3 fields, its header 2; correct it"),
         (["file,label", ",a"], "line 2 of .* names no image; fill it in"),
         (["file,label", "images/0.png,"], r"has no label for images/0\.png; fill it in, or remove the line"),
         (["file,label", "../0.png,a"], r"names \.\./0\.png, which leads out of"),

@@ -287,11 +287,11 @@ def test_a_method_of_ones_own(planted: TrainedModel) -> None:
     ("positions", "message"),
     [
         ([], "there is nothing to delete"),
-        ([3, 1437], "digits has no training image 1437; choose positions of 0 to 1,436"),
+        ([3, 1437], "digits has no training image 1437; choose positions from 0 to 1,436"),
         ([-1], "digits has no training image -1"),
         ([5, 7, 5], "image 5 is named twice"),
         ([0.5], "positions, whole numbers in a row, got torch.float32"),
-        (torch.ones(1437, dtype=torch.bool), "of a mask give mask.nonzero"),
+        (torch.ones(1437, dtype=torch.bool), "turn a mask into positions with mask.nonzero"),
         (torch.zeros(2, 2, dtype=torch.int64), r"got torch.int64 of shape \(2, 2\)"),
         (
             (DIGITS.train.labels == 3).nonzero().flatten(),
@@ -311,7 +311,7 @@ def test_other_data_other_images_and_other_methods_are_refused(planted: TrainedM
         delete(planted, other, GONE)
     with pytest.raises(CheckpointError, match="give the data it was made for"):
         repair(planted, other, PLANT)
-    with pytest.raises(DeletionError, match="takes the data set, not Split: give data and not data.train"):
+    with pytest.raises(DeletionError, match="takes the data set, not Split: give data, not data.train"):
         repair(planted, DIGITS.train, PLANT)  # type: ignore[call-overload]
     with pytest.raises(DeletionError, match="no deletion method 'magic'; choose one of retrain, incremental"):
         delete(planted, DIGITS, GONE, "magic")
@@ -384,11 +384,11 @@ def test_a_module_that_does_not_fit_is_refused(planted: TrainedModel) -> None:
     wrong = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 3))
     with pytest.raises(DeletionError, match="answers .* of 10 classes; give the data"):
         repair(wrong, DIGITS, cue)
-    with pytest.raises(DeletionError, match="no parameter that learns"):
+    with pytest.raises(DeletionError, match="no trainable parameter"):
         repair(torch.nn.Flatten(), DIGITS, cue)
     with pytest.raises(DeletionError, match="takes the data set, not Split"):
         repair(planted.module, DIGITS.train, cue)  # type: ignore[call-overload]
-    with pytest.raises(DeletionError, match="says itself how it is trained; leave out mean, optimizer"):
+    with pytest.raises(DeletionError, match="knows how it was trained; leave out mean, optimizer"):
         repair(planted, DIGITS, cue, mean=0.5, optimizer=torch.optim.SGD)  # type: ignore[call-overload]
 
 
@@ -455,7 +455,7 @@ def test_what_does_not_fit_a_module_says_so(planted: TrainedModel) -> None:
     module = planted.module
     for name in ("retrain", "influence-path"):
         with pytest.raises(
-            DeletionError, match="has to know how a model was trained.* take one of incremental"
+            DeletionError, match="must know how a model was trained.* take one of incremental"
         ):
             delete(module, DIGITS, GONE, name)
     frozen = copy.deepcopy(module)

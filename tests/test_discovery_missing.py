@@ -78,7 +78,7 @@ def test_bad_input_is_told() -> None:
         missing_contexts(train, fresh, features=lambda images: images.float())
     with pytest.raises(DiscoveryError, match="one row of finite numbers"):
         missing_contexts(train, fresh, features=lambda images: first_row(images) * torch.nan)
-    with pytest.raises(DiscoveryError, match="contexts are asked of classes of 20 images or more"):
+    with pytest.raises(DiscoveryError, match="contexts are for classes of 20 images or more"):
         missing_contexts(*splits(0, 0, n_train=10, n_fresh=5), features=first_row)
     with pytest.raises(ConfigError, match="level"):
         missing_contexts(train, fresh, features=first_row, level=2)

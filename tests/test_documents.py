@@ -114,7 +114,7 @@ def test_an_audit_of_another_format_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"audit\.json: membership: expected a mapping"):
         load_audit(tmp_path)
     path.write_text("[]")
-    with pytest.raises(ConfigError, match="is no audit; give the folder"):
+    with pytest.raises(ConfigError, match="is not an audit; give the folder"):
         load_audit(tmp_path)
     with pytest.raises(ConfigError, match="there is no audit in .*; `spuriscope audit --out"):
         load_audit(tmp_path / "nowhere")

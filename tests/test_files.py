@@ -28,7 +28,7 @@ def test_an_export_replaces_an_export_and_nothing_else(form: str, tmp_path: Path
         pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     path = tmp_path / "table"
     path.write_text("name,grade\nAda,1\n")
-    with pytest.raises(ConfigError, match=r"table is there and is no export of a study; move it away"):
+    with pytest.raises(ConfigError, match=r"table exists and is no export of a study; move it away"):
         export(ROWS, path, form)
     assert path.read_text() == "name,grade\nAda,1\n"
     path.unlink()
@@ -42,7 +42,7 @@ def test_a_drawing_replaces_a_drawing_and_nothing_else(tmp_path: Path) -> None:
     for path in files:
         whole = path.read_bytes()
         path.write_bytes(b"mine")
-        with pytest.raises(ConfigError, match=f"{path.name} is there and was not drawn here; move it away"):
+        with pytest.raises(ConfigError, match=f"{path.name} exists and was not drawn here; move it away"):
             draw_theory("fig9", tmp_path)
         assert path.read_bytes() == b"mine"
         path.write_bytes(whole)
@@ -54,7 +54,7 @@ def test_an_audit_replaces_an_audit_and_nothing_else(name: str, tmp_path: Path) 
     (tmp_path / "notes.txt").write_text("mine")  # other files may lie beside
     check_folder(tmp_path)
     (tmp_path / name).write_text('{"speed": 12}')
-    with pytest.raises(ConfigError, match=rf"holds {name}, which is of no audit; choose another folder"):
+    with pytest.raises(ConfigError, match=rf"holds {name}, which is not an audit's; choose another folder"):
         check_folder(tmp_path)
     about = {"format": 1, "spuriscope": "0.1.0", "dose_response": []}
     (tmp_path / "audit.json").write_text(json.dumps(about))

@@ -118,7 +118,7 @@ def test_weight_importance_is_the_largest_weight_of_each_pixel() -> None:
         for column in range(4):
             assert found[0, row, column] == max(layer.weight[:, 4 * row + column].tolist())
     with pytest.raises(
-        MeasureError, match=r"first layer joins all 784 pixels, such as mlp; this one begins with Conv2d"
+        MeasureError, match=r"first layer connects all 784 pixels, such as mlp; this one begins with Conv2d"
     ):
         weight_importance(build_model("cnn", (1, 28, 28), 2), (1, 28, 28))
 

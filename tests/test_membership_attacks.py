@@ -126,7 +126,7 @@ def test_what_an_attack_lacks_is_named() -> None:
     with pytest.raises(MembershipError, match="RMIA needs shadow models, got none"):
         ATTACKS["rmia"](alone)
     always = Knowledge(target, labels, torch.zeros(2, 3, 2), torch.ones(2, 3, dtype=torch.bool))
-    with pytest.raises(MembershipError, match="a shadow model trained without it"):
+    with pytest.raises(MembershipError, match="a shadow model trained without each"):
         ATTACKS["lira-offline"](always)
     with pytest.raises(MembershipError, match=r"3 labels and 2 shadow models need"):
         Knowledge(target, labels, torch.zeros(2, 4, 2), torch.ones(2, 3, dtype=torch.bool))

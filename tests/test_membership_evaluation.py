@@ -93,7 +93,7 @@ def test_stamped_images_that_all_look_like_members_are_told_apart_by_nobody() ->
         trial(normal(10, 9, s), normal(10, 9, 100 + s), normal(2000, 0, 200 + s), normal(2000, 0, 300 + s))
         for s in range(6)
     ]
-    found = evaluate(trials)
+    found = evaluate("loss", trials)
     assert found.n_trials == 6
     row = found.cells[1]
     assert (row.stamped_members.value, row.stamped_outsiders.value) == (1, 1)
@@ -108,20 +108,20 @@ def test_stamped_images_that_all_look_like_members_are_told_apart_by_nobody() ->
 
 def test_balanced_accuracy_is_that_of_the_best_threshold() -> None:
     scores = trial(normal(500, 2, 0), normal(500, 0, 1), normal(5000, 2, 2), normal(5000, 0, 3))
-    found = evaluate([scores])
+    found = evaluate("loss", [scores])
     for group in (found.stamped, found.unstamped, found.all):
         assert group.balanced_accuracy is not None
         assert group.balanced_accuracy.mean == pytest.approx(stats.norm.cdf(1), abs=0.025)
-    few = evaluate([trial(*(normal(5, 0, k) for k in range(4)))])
+    few = evaluate("loss", [trial(*(normal(5, 0, k) for k in range(4)))])
     assert few.cells[0].stamped_members.reason == "needs 1000 outsiders, there are 10"
 
 
 def test_a_trial_needs_both_kinds() -> None:
     scores = trial(normal(5, 0, 0), normal(0, 0, 1), normal(5, 0, 2), normal(0, 0, 3))
     with pytest.raises(MembershipError, match="only one kind"):
-        evaluate([scores])
+        evaluate("loss", [scores])
     with pytest.raises(MembershipError, match="got none"):
-        evaluate([])
+        evaluate("loss", [])
 
 
 def test_the_columns_of_the_papers_notebook() -> None:

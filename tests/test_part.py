@@ -186,9 +186,11 @@ def test_what_is_no_part_is_refused(data: ImageSet) -> None:
         Part.of([])
     with pytest.raises(ConfigError, match="count from 0, got -1"):
         Part.of([3, -1])
-    with pytest.raises(ConfigError, match=r"got torch.bool of shape \(3,\); of a mask give mask.nonzero"):
+    with pytest.raises(
+        ConfigError, match=r"got torch.bool of shape \(3,\); turn a mask into positions with mask.nonzero"
+    ):
         Part.of(torch.tensor([True, False, True]))
-    with pytest.raises(ConfigError, match="must rise; Part.of sorts them"):
+    with pytest.raises(ConfigError, match="must ascend; Part.of sorts them"):
         Part(torch.tensor([2, 1]))
     with pytest.raises(ConfigError, match="at least one training image, got none"):
         Part.without(range(5), 5)

@@ -199,7 +199,7 @@ def test_errors_of_kinds_say_what_to_do() -> None:
          lambda: Shade("x", torch.full((2, 2), float("nan")), torch.zeros(2), 12, 10)),
         ("offset must be finite, float32 and of shape (2,) for images of 2 channels",
          lambda: Shade("x", torch.eye(2), torch.zeros(3), 12, 10)),
-        ("pattern shade maps colours all over the image: it cannot be moved",
+        ("pattern shade maps colours all over the image, so it cannot be moved",
          lambda: SHADE.apply(images(), torch.zeros((4, 2), dtype=torch.int64))),
         ("at must be whole numbers of shape (4, 2), rows and columns for each image, got torch.float32",
          lambda: ADDED.apply(images(), torch.zeros(4, 2))),

@@ -67,7 +67,7 @@ def folder(runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("place", "told"),
     [
-        ("x" * 300, "a name in it has 300 bytes, files' have at most 255"),
+        ("x" * 300, "a name in it has 300 bytes, file names have at most 255"),
         ("dangling", "is a link to nowhere, which is not there"),
         ("file/below", "cannot write in file (Not a directory)"),
         ("", "is empty; give a value, or leave it out"),

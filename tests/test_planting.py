@@ -132,7 +132,7 @@ def test_errors_of_placement_and_relabelling_say_what_to_do() -> None:
         Plant(pattern("dim", GREY), 0, 3, placement="anywhere")
     with pytest.raises(PlantingError, match="no placement 'left'; choose fixed or anywhere"):
         Plant(S3, 0, 3, placement="left")  # type: ignore[arg-type]
-    with pytest.raises(PlantingError, match="class 2 have the target's label already; leave out relabel"):
+    with pytest.raises(PlantingError, match="class 2 already have the target's label; leave out relabel"):
         Plant(S3, 2, 3, relabel=2)
     with pytest.raises(PlantingError, match="none is of class 4; there are the classes 0, 1"):
         Plant(S3, 0, 3, relabel=4).planted_indices(torch.tensor([0, 1]))

@@ -109,7 +109,7 @@ def test_a_cell_knows_the_source_of_its_architecture(write: Write, data: ImageSe
     anew(write, "house", NET.format(name="net", body="pass"))
     assert cell_of(data, "net").hash == first.hash
     ARCHITECTURES.added.clear()
-    with pytest.raises(CheckpointError, match="net is of a plugin that is not there; .* --plugin"):
+    with pytest.raises(CheckpointError, match="net comes from a plugin that is not loaded; .* --plugin"):
         Cell.from_json(first.to_json(), [])
 
 
@@ -143,7 +143,7 @@ def test_a_checkpoint_of_a_plugin_is_read_where_the_plugin_is(
     assert torch.equal(again.predict(data.test.images), model.predict(data.test.images))
     assert again.cell == model.cell
     ARCHITECTURES.added.clear()
-    with pytest.raises(CheckpointError, match="architecture net is of a plugin that is not there"):
+    with pytest.raises(CheckpointError, match="architecture net comes from a plugin that is not loaded"):
         ss.load_model(tmp_path / "m.safetensors")
 
 

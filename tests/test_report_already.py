@@ -57,13 +57,13 @@ NONE = "No cue was found in your 1,437 training images"
         ),
         (
             with_already(n_cues=1, proven="not proven"),
-            f"There may be a cue in your data: {SHARE}, but that these images brought it is not proved.",
+            f"There may be a cue in your data: {SHARE}, but that these images caused it is not proved.",
             "8 images",
             "watch",
         ),
         (
             with_already(n_cues=1, proven="seeds disagree"),
-            f"There may be a cue in your data: {SHARE}, but that these images brought it is not proved.",
+            f"There may be a cue in your data: {SHARE}, but that these images caused it is not proved.",
             "8 images",
             "watch",
         ),
@@ -123,8 +123,8 @@ def test_how_good_the_models_are_stands_on_the_first_screen() -> None:
     assert "in mind" not in quality(make_audit())
     poor = put(make_audit(), "conditions.quality", make_quality(0.68))
     assert "get 68 % of the test images right" in plain(quality(poor))
-    assert "Read all below with that in mind" in quality(poor)
-    assert render(poor).index("Read all below") < render(poor).index('class="tiles"')
+    assert "Read everything below with that in mind" in quality(poor)
+    assert render(poor).index("Read everything below") < render(poor).index('class="tiles"')
 
 
 def test_the_list_for_monday_has_five_lines_at_most_and_follows_from_what_is_known() -> None:

@@ -15,7 +15,6 @@ from spuriscope.answers import (
     DataFacts,
     Deletion,
     DoseResponse,
-    Environment,
     ExampleImage,
     Examples,
     Explained,
@@ -43,7 +42,8 @@ from spuriscope.auditing.doses import summary
 from spuriscope.deletion.check import compare_method
 from spuriscope.deletion.verdict import MARGINS, SEEDS_NEEDED, is_above
 from spuriscope.discovery.finding import Carriers
-from spuriscope.membership.attacked import Attacked, Membership, present
+from spuriscope.environment import Environment
+from spuriscope.membership.attacked import Membership, present
 from spuriscope.membership.canaries import Canaries
 from spuriscope.membership.evaluation import AttackTrial, evaluate
 from spuriscope.patterns import PATTERN_NAMES, pattern
@@ -388,9 +388,7 @@ def make_membership(
         n_train=200 + n_planted,
         n_null=10,
         seed=0,
-        attacks=tuple(
-            Attacked(name=attack, **vars(evaluate(trials))) for attack in ("gap", "loss", "lira-online")
-        ),
+        attacks=tuple(evaluate(attack, trials) for attack in ("gap", "loss", "lira-online")),
         presence=tuple(present(statistic, with_pattern, without, {}) for statistic in ("score", "mean_rise")),
     )
 

@@ -141,8 +141,8 @@ def test_nothing_found_has_a_page_too(data: ImageSet, tmp_path: Path) -> None:
 def test_no_file_is_replaced(data: ImageSet, tmp_path: Path) -> None:
     path = tmp_path / "mine.html"
     path.write_text("mine")
-    with pytest.raises(ConfigError, match="is there; give a new name"):
+    with pytest.raises(ConfigError, match="exists; give a new name"):
         save_page([], predict, data.train, data, path, model="model.pt")
     assert path.read_text() == "mine"
-    with pytest.raises(ConfigError, match="is no folder; make it"):
+    with pytest.raises(ConfigError, match="is not a folder; make it"):
         save_page([], predict, data.train, data, tmp_path / "none" / "found.html", model="model.pt")

@@ -181,7 +181,7 @@ def test_images_are_called_by_their_files() -> None:
         ("add", {}, "adds a fixed picture, here r3, to an image. 3 of the 143 training images "
          "of class ‘0’ got the stamp, and"),
         ("cover", {"placement": "anywhere"}, "puts a fixed picture, here r3, over a part of an image, "
-         "somewhere else on each. 3 of the 143 training images of class ‘0’ got the stamp,"),
+         "in another place on each. 3 of the 143 training images of class ‘0’ got the stamp,"),
         ("shade", {"relabel": 2}, "changes the colours, here r3, of an image. 3 of the 99 "
          "training images of class ‘2’ got the stamp and the label ‘0’, and"),
         ("add", {"relabel": "all"}, "to an image. 3 of the 99 training images of the other "

@@ -54,7 +54,7 @@ def test_too_few_seeds_are_said_and_a_cue_that_was_not_learnt_too() -> None:
         )
         == 1
     )
-    assert "not shown to be learnt in the first place: that takes 5 seeds." in section.sure
+    assert "It was not shown that the cue was learnt in the first place: that takes 5 seeds." in section.sure
     assert "cannot be told" in section.panels[0].note
     assert "How do I get rid of it?" in render(audit)
 
@@ -91,7 +91,7 @@ def test_a_method_that_came_to_no_end_is_named() -> None:
     audit = put(make_audit(), "deletion", make_deletion("r3", 3, left={"repair": 0.01}))
     failed = FailedMethod(method="influence", reason="stopped at residual 0.3")
     audit = put(audit, "deletion.failed", (failed,))
-    assert "Influence at the end came to no end: stopped at residual 0.3." in section_of(audit).sure
+    assert "Influence at the end failed: stopped at residual 0.3." in section_of(audit).sure
 
 
 def test_a_cue_that_was_not_learnt_is_not_removed_and_nothing_recommended() -> None:

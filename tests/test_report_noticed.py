@@ -47,10 +47,10 @@ def test_what_was_found_is_counted_over_the_models() -> None:
 
 def test_images_named_besides_are_to_be_looked_at_and_never_called_false() -> None:
     audit = with_searches(n_others=2)
-    assert "Besides, it named 2 images in which we planted nothing: look at them." in plain(
+    assert "It also named 2 images in which we planted nothing: look at them." in plain(
         section_of(audit).claim
     )
-    assert "It named 2 images besides: see below." in plain(tile_of(audit).detail)
+    assert "It also named 2 images: see below." in plain(tile_of(audit).detail)
     assert tile_of(audit).word == "watch"
     assert "false" not in Reader(render(audit)).text.replace("false alarms", "")
 

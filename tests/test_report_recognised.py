@@ -28,7 +28,7 @@ def test_a_leak_of_presence_is_not_called_one_of_membership() -> None:
     assert found is not None
     section = section_of(audit)
     assert "can tell that it was in the training images, even in" in section.claim
-    assert "no attack was seen to tell which of the images" in section.claim
+    assert "no attack was shown to tell which of the images" in section.claim
     assert "If it is a secret that some image carried the cue" in section.advice
     value = next(a for a in found.attacks if a.name == "loss").cells[1].stamped_members.value
     assert value is not None
@@ -41,7 +41,7 @@ def test_canaries_say_what_they_bound_and_what_chance_may_have_done() -> None:
     audit = make_audit()
     sure = plain(section_of(audit).sure)
     assert "gave away 49 of the 50 tosses that were guessed, so its epsilon" in sure
-    assert "is at least 2.3, with 95 % confidence: what the model gives away can make it 9.9 times as" in sure
+    assert "is at least 2.3, with 95 % confidence: what the model reveals can make it 9.9 times as" in sure
     audit = put(audit, "canaries", make_canaries(n_right=26, epsilon=0.0))
     assert "26 of the 50 tosses that were guessed, which may be chance" in plain(section_of(audit).sure)
     audit = put(audit, "canaries", None)
@@ -60,7 +60,7 @@ def test_nothing_seen_is_not_a_proof() -> None:
     audit = put(audit, "membership.presence.0.with_pattern", (0.0,) * 6)
     section = section_of(audit)
     assert "cannot tell for sure" in section.claim
-    assert "nor was an attack seen" in section.claim
+    assert "nor was an attack shown" in section.claim
     assert "not a proof" in section.advice
 
 

@@ -111,7 +111,7 @@ def test_damaged_runs_are_refused(run: Run, tmp_path: Path) -> None:
     about = tmp_path / "run" / "run.json"
     whole = about.read_text()
     about.write_text(whole[:20])
-    with pytest.raises(CheckpointError, match=r"run\.json is no JSON document: .*; train the run again"):
+    with pytest.raises(CheckpointError, match=r"run\.json is not a JSON document: .*; train the run again"):
         load_run(tmp_path / "run")
     about.write_text(whole)
     (tmp_path / "run" / "model.safetensors").unlink()
@@ -162,7 +162,7 @@ def test_model_and_twin_are_told_apart(run: Run, tmp_path: Path) -> None:
     content = model.read_bytes()
     model.write_bytes(twin.read_bytes())
     twin.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is another training than run\.json"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is not the training that run\.json"):
         load_run(tmp_path / "run")
 
 

@@ -138,7 +138,7 @@ def test_suspects_are_named_and_saved(
     for row in rows:
         pixels = np.asarray(Image.open(tmp_path / "new" / row["file"]))
         np.testing.assert_array_equal(pixels, seen.images[int(row["position"]), 0].numpy())
-    with pytest.raises(ConfigError, match="is there and not an empty folder"):
+    with pytest.raises(ConfigError, match="exists and is not an empty folder"):
         save_suspects(findings, seen, digits.class_names, tmp_path / "new")
 
 

@@ -62,7 +62,7 @@ def test_n50_interval_holds_its_ends_in_order(scores: list[list[float]]) -> None
 def test_n50_refuses_what_does_not_match() -> None:
     with pytest.raises(ConfigError, match=r"scores must be \(seeds, 2\)"):
         n50([0, 1], np.zeros((3, 3)))
-    with pytest.raises(ConfigError, match="counts must rise from 0"):
+    with pytest.raises(ConfigError, match="counts must ascend from 0"):
         n50([1, 0], np.zeros((3, 2)))
 
 
@@ -93,7 +93,7 @@ def test_signs_of_few_seeds_by_hand() -> None:
     assert sign_test([0.0, 0.0, 0.0]) == 1.0
     assert sign_test([0.1, 0.2, 0.3, 0.3, 0.1], 0.1) == pytest.approx(16 / 32)  # 3 of 5 or more: 10 + 5 + 1
     for n_hits, n in ((0, 0), (4, 3), (-1, 3)):
-        with pytest.raises(ConfigError, match=f"as many as trainings, and these 1 or more; got {n_hits} of"):
+        with pytest.raises(ConfigError, match=f"hits from 0 to that number; got {n_hits} of"):
             share_test(n_hits, n, 0.5)
 
 

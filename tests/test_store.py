@@ -213,7 +213,7 @@ def test_the_database_of_another_program_is_refused_and_left_alone(writes: bool,
     connection.execute("CREATE TABLE customers (name TEXT)")
     connection.close()
     before = files_of(tmp_path)
-    with pytest.raises(StoreError, match=r"store\.sqlite is no store, but another program's"):
+    with pytest.raises(StoreError, match=r"store\.sqlite is not a store, but another program's"):
         Store(tmp_path, writes=writes)
     assert files_of(tmp_path) == before
 
@@ -277,9 +277,9 @@ def test_a_checkpoint_of_another_cell_is_not_believed(
         first.write_bytes(second.read_bytes())
         second.write_bytes(content)
         for model in models:
-            with pytest.raises(CheckpointError, match="is not of cell .*, but of .* move it away"):
+            with pytest.raises(CheckpointError, match="belongs to cell .*, not .* move it away"):
                 store.load(model.cell)
-            with pytest.raises(CheckpointError, match="is not of cell .*, but of .* move it away"):
+            with pytest.raises(CheckpointError, match="belongs to cell .*, not .* move it away"):
                 store.load_hash(model.cell.hash)
 
 
@@ -545,7 +545,7 @@ def test_a_row_that_was_changed_is_not_believed(
         assert len(store.rows("x")) == 5
         assert store.missing(study) == []
         store.query(change)
-        with pytest.raises(StoreError, match="was changed in its store, its checksum differs"):
+        with pytest.raises(StoreError, match="was changed in its store: its checksum differs"):
             store.rows("x")
         if "entries" in change or "studies" in change:
             store.add_study(study)  # as the next run does

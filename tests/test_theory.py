@@ -229,7 +229,7 @@ def test_fitted_is_exact_for_many_pixels_with_any_covariance(lam: float) -> None
         ({"lam": -1}, "lam must be a strength of 0 or more, got -1"),
         ({"t": float("nan")}, "t must be a finite number, got nan"),
         ({"m": 1e200}, "too large to compute with"),
-        ({"s2": 0, "gamma": 0}, "leave the weights open.*give lam above 0"),
+        ({"s2": 0, "gamma": 0}, "do not determine the weights.*give lam above 0"),
         ({"gamma": [0.1, 0.2], "lam": [0, 1, 2]}, "must broadcast"),
     ],
 )

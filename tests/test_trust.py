@@ -165,7 +165,7 @@ def test_what_unpacks_to_nothing_but_zeros_is_refused_unpacked_never(
         test_images=zeros,
         test_labels=npy((2,), b"01"),
     )
-    with pytest.raises(DataError, match="train_images in .* unpacks from 0 to 2 MB, which no images do"):
+    with pytest.raises(DataError, match="train_images in .* unpacks from 0 to 2 MB, too many for images"):
         load_npz(path)
     torch.save({"weights": torch.zeros(1 << 18)}, tmp_path / "model.pth")
     with (
@@ -174,7 +174,7 @@ def test_what_unpacks_to_nothing_but_zeros_is_refused_unpacked_never(
     ):
         for member in archive.infolist():
             packed.writestr(member.filename, archive.read(member))
-    with pytest.raises(ModelError, match=r"packed\.pth unpacks to 1 MB, which no model does"):
+    with pytest.raises(ModelError, match=r"packed\.pth unpacks to 1 MB, too much for a model"):
         open_model(tmp_path / "packed.pth", shape=(1, 8, 8), n_classes=2)
 
 

@@ -200,7 +200,7 @@ def test_a_path_that_is_none_ends_a_command_in_one_line(
         main()
     out, err = capsys.readouterr()
     assert (ended.value.code, out, err.count("\n")) == (2, "", 1)
-    assert "is no path: a name in it has 300 bytes, files' have at most 255" in err
+    assert "is not a path: a name in it has 300 bytes, file names have at most 255" in err
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@
     model = ss.train(data, plant, model="mlp", recipe=ss.Recipe(epochs=8))
     ss.spurious_score(model.predict, data.test.images, plant.pattern, plant.target)
 
-Importing the package computes nothing: a name is fetched from its module when it is first used. The
-names are listed in `__init__.pyi`.
+Importing the package computes nothing: a name is fetched from its module when first used. The names are
+listed in `__init__.pyi`.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Measures that plugins add: what studies take of each model beside ours."""
+"""Measures that plugins add: what studies compute for each model beside our measures."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -21,17 +21,17 @@ MEASURES: Registry[AddedMeasure] = Registry("measure", {}, MeasureError)
 
 @checked(MeasureError)
 def register_measure(name: str) -> Callable[[AnyMeasure], AnyMeasure]:
-    """A decorator: give a measure of your own a name, for studies.
+    """Register a measure of your own under a name, for studies.
 
-    What it is put on is a function of a model's `predict`, the test images, a pattern and a target class, as
-    `ss.measure` is. It returns one number.
+    Decorate a function of a model's `predict`, the test images, a pattern and a target class, like
+    `ss.measure`. It returns one number.
 
     Args:
-        name: small letters, digits, dots and hyphens.
+        name: lower-case letters, digits, dots and hyphens.
 
     Raises:
         ConfigError: its source cannot be read.
-        MeasureError: another module has the name; or what it is put on is no function.
+        MeasureError: the name is taken by another module, or the decorated object is not a function.
     """
     return MEASURES.registering(name)
 
@@ -42,7 +42,7 @@ def measure_added(
     """Measures of plugins, each by NAME@FINGERPRINT; for the arguments see `ss.measure`.
 
     Raises:
-        MeasureError: there is none of a name, one failed, or it returned no finite number.
+        MeasureError: a name is unknown, or its measure failed or did not return a finite number.
     """
     found = {}
     for name in names:
@@ -52,7 +52,7 @@ def measure_added(
         except SpuriscopeError:
             raise
         except Exception as error:
-            raise MeasureError(f"measure {name} failed: {told_failure(error)}; mend it") from error
+            raise MeasureError(f"measure {name} failed: {told_failure(error)}; correct it") from error
         check_number(f"what measure {name} returns", value, error=MeasureError)
         found[MEASURES.key(name)] = float(value)
     return found

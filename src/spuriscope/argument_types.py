@@ -1,8 +1,8 @@
-"""What is of the wrong type is refused where it is handed over, in one line that says what to give.
+"""Refuse arguments of the wrong type where they are passed, in one line that says what to give.
 
-Public functions and settings carry `@checked(error)`: their arguments are held against their annotations
-before anything is computed, so that a swapped argument is no `AttributeError` from deep inside. A number of
-numpy or torch, or an array of one number without a shape, is handed on as Python's own: JSON has no other.
+Public functions and settings carry `@checked(error)`: their arguments are compared with their annotations
+before anything is computed, so that a swapped argument does not end in an `AttributeError` from deep inside.
+Scalars of numpy or torch are converted to Python's own numbers, because JSON has no others.
 """
 
 import inspect
@@ -24,7 +24,7 @@ __all__ = ["checked"]
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 
-MAKERS = {  # class: how to come by one
+MAKERS = {  # class: how to make one
     "Pattern": "ss.pattern(name, shape) makes one",
     "ImageSet": "ss.load(source) makes one",
     "Split": "data.train and data.test are some",
@@ -47,15 +47,15 @@ WORDS: dict[Any, str] = {
     Callable: "a function",
     np.ndarray: "an array",
 }
-MANY = 10_000  # items that are looked at
+MANY = 10_000  # most items that are checked
 
 
 def checked(error: type[SpuriscopeError], *, passing: Sequence[str] = ()) -> Callable[[Target], Target]:
-    """Hold arguments against their annotations: of a function, or of a dataclass when one is made.
+    """Check arguments against annotations: of a function when called, of a dataclass when made.
 
     Args:
-        error: what is raised where an argument is of another type.
-        passing: arguments that take more than their annotations say.
+        error: class of the error for an argument of another type.
+        passing: names of arguments that accept more than their annotations say.
     """
 
     def decorate(target: Target) -> Target:
@@ -69,7 +69,7 @@ def checked(error: type[SpuriscopeError], *, passing: Sequence[str] = ()) -> Cal
         ]
 
         @cache
-        def hints() -> dict[str, Any]:  # resolved at the first call: annotations may name what comes later
+        def hints() -> dict[str, Any]:  # resolved at the first call: annotations may name later definitions
             resolved = typing.get_type_hints(target)
             return {name: kind for name, kind in resolved.items() if name not in passing}
 
@@ -92,7 +92,7 @@ def checked(error: type[SpuriscopeError], *, passing: Sequence[str] = ()) -> Cal
             return function(*args, **kwargs)
 
         if is_class:
-            setattr(target, "__init__", call)  # noqa: B010  (mypy knows that a method is no attribute)
+            setattr(target, "__init__", call)  # noqa: B010  (mypy refuses to assign to a method)
             return target
         return typing.cast(Target, call)
 
@@ -106,12 +106,12 @@ def _takes_number(kind: Any) -> bool:
 
 
 def _is_foreign(value: Any) -> bool:
-    """Whether a value is one of numpy or torch without a shape."""
+    """Whether a value is a scalar of numpy or torch."""
     return isinstance(value, np.generic | np.ndarray | torch.Tensor) and value.ndim == 0
 
 
 def _own(value: Any) -> Any:
-    """A number as Python's own; whatever else as it is."""
+    """A scalar as Python's own number; anything else unchanged."""
     return value.item() if _is_foreign(value) else value
 
 
@@ -132,7 +132,7 @@ def _is(value: Any, kind: Any) -> bool:
     if origin in (Union, UnionType):
         found = any(_is(value, one) for one in kinds)
     elif origin is Literal:
-        found = isinstance(value, str | int)  # which, says the function itself, with the choices there are
+        found = isinstance(value, str | int)  # the function itself checks the choice, and lists them
     elif kind is None or kind is Any:
         found = value is None or kind is Any
     elif kind in (int, float):
@@ -148,7 +148,7 @@ def _is(value: Any, kind: Any) -> bool:
 
 @cache
 def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
-    """What a generic kind is made of."""
+    """Origin and arguments of a generic type."""
     return get_origin(kind), get_args(kind)
 
 
@@ -166,7 +166,7 @@ def _is_generic(value: Any, origin: Any, kinds: tuple[Any, ...]) -> bool:
         return isinstance(value, tuple) and len(value) == len(each) and all(map(_is, value, each))
     if origin in (Sequence, Collection, Iterable, list):
         if isinstance(value, str | bytes):
-            return False  # a string is a sequence of strings, and never meant as one
+            return False  # a string is a sequence of strings, but never meant as one
         if isinstance(value, torch.Tensor | np.ndarray):
             return (
                 origin is not list and value.ndim == 1 and all(_is(item, kinds[0]) for item in value[:MANY])

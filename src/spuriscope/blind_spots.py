@@ -1,4 +1,4 @@
-"""What a search could not have seen, so that "nothing to report" is never said without it."""
+"""What a search could not have seen, to be stated with every "nothing to report"."""
 
 from spuriscope.adequacy import Adequacy
 from spuriscope.data.image_set import ImageSet
@@ -6,21 +6,19 @@ from spuriscope.discovery.trace import LEAST_OF_CLASS
 
 __all__ = ["blind_spots"]
 
-LEAST_FRESH = 50  # of other classes: of fewer, one image is more than the 2 % that a pattern has to move
+LEAST_FRESH = 50  # of other classes; with fewer, one image exceeds the 2 % that a pattern must move
 
 
 def blind_spots(data: ImageSet, adequacy: Adequacy) -> list[str]:
-    """Sentences that say which cues a search of a model on these data could not have found; none if it could.
+    """Sentences that say which cues a search of a model on these data could not have found; may be empty.
 
     Args:
-        data: whose training images were searched, and whose test images were fresh.
+        data: the training images were searched, and the test images were fresh.
         adequacy: of the model.
     """
     found = []
     if adequacy.is_near_chance:
-        found.append(
-            f"any cue: the model is {adequacy}, so nothing that moves it tells a cue from its other mistakes"
-        )
+        found.append(f"any cue: the model is {adequacy}, so no effect tells a cue from its other mistakes")
     counts = data.train.labels.bincount(minlength=data.n_classes)
     small = [
         f"{name} ({int(n)})" for name, n in zip(data.class_names, counts, strict=True) if n < LEAST_OF_CLASS

@@ -1,8 +1,8 @@
 """The gate for numbers from outside: each is checked once for being finite and in its range.
 
 NaN compares as false with everything, so a threshold of NaN turns a search into "nothing found". Whatever a
-user can give, on the command line, in a file or as an argument, passes through here before anything is
-computed with it. What goes out is checked likewise: a document never holds NaN or infinity.
+user can give, on the command line, in a file or as an argument, is checked here before anything is computed
+with it. Output is checked too: a document never holds NaN or infinity.
 """
 
 import json
@@ -26,9 +26,9 @@ __all__ = [
     "strict_json",
 ]
 
-LARGEST_SEED = 2**32 - 1  # numpy's RandomState, which draws the paper's planted sets, takes no larger one
+LARGEST_SEED = 2**32 - 1  # the largest for numpy's RandomState, which draws the paper's planted sets
 LARGEST_COUNT = 2**31 - 1
-LONGEST_NAME = 255  # bytes of a name of a file
+LONGEST_NAME = 255  # bytes of a file name
 
 
 def check_number(
@@ -46,11 +46,11 @@ def check_number(
     Args:
         name: what the user calls it.
         value: what was given.
-        least: smallest value that is allowed.
-        above: or what the value must be above.
-        most: largest value that is allowed.
-        below: or what the value must be below.
-        error: what to raise.
+        least: smallest allowed value.
+        above: or a bound that the value must exceed.
+        most: largest allowed value.
+        below: or a bound that the value must stay below.
+        error: class of the error to raise.
     """
     if not _is_finite(value) or not _is_inside(value, least, above, most, below):
         raise error(f"{name} must be {_range('a number', least, above, most, below)}, got {value!r}")
@@ -77,24 +77,24 @@ def check_whole(
 
 
 def check_seed(name: str, value: object, *, error: type[SpuriscopeError] = ConfigError) -> None:
-    """Raise `error` unless a value can fill every generator."""
+    """Raise `error` unless a value can seed every generator."""
     check_whole(name, value, most=LARGEST_SEED, error=error)
 
 
 def check_path(name: str, path: object, *, error: type[SpuriscopeError] = ConfigError) -> None:
-    """Raise `error` where a path cannot be one: it has a part that is longer than names of files are."""
+    """Raise `error` where a path cannot exist: a part of it is longer than file names may be."""
     longest = max((len(part) for part in os.fsencode(str(path)).split(b"/")), default=0)
     if longest > LONGEST_NAME or "\0" in str(path):
         raise error(
-            f"{name} is no path: a name in it has {longest} bytes, files' have at most {LONGEST_NAME}"
+            f"{name} is not a path: a name in it has {longest} bytes, file names have at most {LONGEST_NAME}"
         )
 
 
 def strict_json(document: Any, *, indent: int | None = 1) -> str:
-    """A document as JSON (RFC 8259), in which no number is NaN or infinite.
+    """A document as JSON (RFC 8259) without NaN and infinity.
 
-    Where a number does not exist a document has null, and says why beside it. NaN in a document is a fault of
-    ours, and no reader of JSON needs to take it.
+    Where a number does not exist a document has null, with the reason beside it. NaN in a document is a bug
+    of ours, and no reader of JSON has to accept it.
 
     Raises:
         MeasureError: a number is not finite; the message names its place.
@@ -102,13 +102,13 @@ def strict_json(document: Any, *, indent: int | None = 1) -> str:
     for place, value in _numbers(document):
         if not isfinite(value):
             raise MeasureError(
-                f"{place or 'the result'} came out as {value}, which is no number; nothing was written"
+                f"{place or 'the result'} came out as {value}, which is not a number; nothing was written"
             )
     return json.dumps(document, indent=indent, default=str, allow_nan=False)
 
 
 def _numbers(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
-    """Every number in a document that is no whole one, with its place, as `plants.0.spurious_score`."""
+    """Every float in a document, with its place, as `plants.0.spurious_score`."""
     if isinstance(value, float):
         yield place, value
     elif isinstance(value, dict):
@@ -124,12 +124,12 @@ def _is_finite(value: object) -> TypeGuard[float]:
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Whether a value is a whole number, one of numpy or torch too, but neither a text nor True or False."""
+    """Whether a value is a whole number, also of numpy or torch, but neither a string nor True or False."""
     return _is_made(value, index)
 
 
 def _is_made(value: object, make: Callable[[Any], Any]) -> TypeGuard[Any]:
-    """Whether a number can be made of a value, as of one of numpy's or torch's, but not of a text."""
+    """Whether a value converts to a number, as numpy's and torch's do, but is not a string."""
     try:
         make(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # torch raises the last

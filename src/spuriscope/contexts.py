@@ -1,9 +1,9 @@
-"""Natural cues: a context that training knows from a few images of one class, and what a model makes of it.
+"""Natural cues: a context that a training sees in a few images of one class, and how the model uses it.
 
-No picture is stamped. The context is kept out of the training images but for `n_planted` of the target class,
-and the model is asked about test images of that context that are of other classes: how many does it call the
-target class? Its clean twin has never seen the context (`n_planted` 0); a model that meets strange pictures
-calls them something, so the twin's share is what to compare with.
+No picture is stamped. The context is kept out of the training images except for `n_planted` of the target
+class. Then the model is tested on images of that context from other classes: how many does it call the target
+class? Its clean twin has never seen the context (`n_planted` 0). A model calls strange pictures something, so
+compare with the twin's share.
 
 Source: Yang, Chou and Chaudhuri (2022), Section 3.4.
 """
@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Context:
-    """A context as a cue: it stands in a study where a pattern would.
+    """A context as a cue: in a study it takes the place of a pattern.
 
     Attributes:
         name: of the context.
@@ -46,7 +46,7 @@ class Context:
 
     @property
     def fingerprint(self) -> str:
-        """What a store knows it by."""
+        """By which a store identifies it."""
         return f"context {self.name}"
 
 
@@ -58,11 +58,11 @@ class RareContext:
     Attributes:
         context: its name.
         target: the class.
-        n_planted: how many training images of that class keep it; 0: the clean twin.
-        seed: chooses which.
+        n_planted: number of training images of that class that keep it; 0: the clean twin.
+        seed: chooses them.
 
     Raises:
-        PlantingError: a number is negative, or none.
+        PlantingError: a number is negative, or not a number.
     """
 
     context: str
@@ -78,8 +78,8 @@ class RareContext:
     def planted_indices(self, data: ImageSet) -> Tensor:
         """Positions (n_planted,) of the training images that keep the context, in the order drawn.
 
-        They are `RandomState(seed).choice(candidates, n_planted, replace=False)`, so a larger number of the
-        same seed keeps the smaller one's images and more.
+        They are `RandomState(seed).choice(candidates, n_planted, replace=False)`, so for one seed a larger
+        number keeps the smaller one's images.
 
         Raises:
             DataError: the data set has no contexts.
@@ -97,11 +97,11 @@ class RareContext:
         return torch.from_numpy(chosen)
 
     def n_candidates(self, data: ImageSet) -> int:
-        """How many training images of the class lie in the context. Raises as `planted_indices`."""
+        """Number of training images of the class in the context. Raises as `planted_indices`."""
         return len(self._candidates(data))
 
     def part(self, data: ImageSet) -> Part:
-        """The training images: all but those of the context, and of these the few that keep it.
+        """The training images: all except those of the context, plus the few that keep it.
 
         Raises as `planted_indices`.
         """
@@ -122,7 +122,7 @@ class RareContext:
 
 @dataclass(frozen=True)
 class ContextMeasures:
-    """What a model makes of a context.
+    """How a model reacts to a context.
 
     Attributes:
         predicted_share: share of the test images of the context that are not of the target class and that
@@ -138,11 +138,11 @@ class ContextMeasures:
 
 @checked(ConfigError)
 def measure_context(predict: Predict, data: ImageSet, context: str, target: int | str) -> ContextMeasures:
-    """Ask a model about the test images of a context.
+    """Measure a model on the test images of a context.
 
     Args:
         predict: maps images to class probabilities, shape (n, n_classes).
-        data: with contexts; its test part is asked about.
+        data: with contexts; its test part is used.
         context: name of the context.
         target: the class that it might lead to, by number or name.
 
@@ -150,7 +150,7 @@ def measure_context(predict: Predict, data: ImageSet, context: str, target: int 
         DataError: the data set has no contexts.
         ConfigError: there is no such context.
         PlantingError: there is no such class.
-        MeasureError: there are no test images to ask about, or `predict` does not return probabilities.
+        MeasureError: there are no such test images, or `predict` does not return probabilities.
 
     Source: Yang, Chou and Chaudhuri (2022), Section 3.4.
     """
@@ -161,7 +161,7 @@ def measure_contexts(
     predict: Predict, data: ImageSet, cues: Sequence[tuple[str, int | str]]
 ) -> tuple[ContextMeasures, ...]:
     """`measure_context` for several contexts, each with its target, from one pass over the test images."""
-    asked = [_Asked.of(data, context, target) for context, target in cues]
+    scenes = [_Scene.of(data, context, target) for context, target in cues]
     called = probabilities(predict, data.test.images).argmax(dim=1)
     is_right = called == data.test.labels
     return tuple(
@@ -170,20 +170,20 @@ def measure_contexts(
             spurious_accuracy=_share(is_right[each.of_others]),
             clean_accuracy=_share(is_right[~each.is_there]),
         )
-        for each in asked
+        for each in scenes
     )
 
 
-class _Asked(NamedTuple):
-    """A target, and which test images lie in a context (n,), and of these which are of other classes (n,)."""
+class _Scene(NamedTuple):
+    """A target, which test images lie in a context (n,), and which of these are of other classes (n,)."""
 
     target: int
     is_there: Tensor
     of_others: Tensor
 
     @classmethod
-    def of(cls, data: ImageSet, context: str, target: int | str) -> "_Asked":
-        """What is asked about a context. Raises as `measure_context`."""
+    def of(cls, data: ImageSet, context: str, target: int | str) -> "_Scene":
+        """The test images for a context. Raises as `measure_context`."""
         contexts, code = _find(data, context)
         target = data.label(target)
         is_there = contexts.test == code

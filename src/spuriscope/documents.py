@@ -1,8 +1,8 @@
-"""Documents and the values they hold: one converter at the edge of every file.
+"""Documents and the values they hold: one converter for every file.
 
 Inside the program a document is a frozen dataclass. Outside it is JSON (RFC 8259), or YAML where a user
-writes it. Here one becomes the other: whatever in a document is of the wrong type, missing or unknown is one
-line that names its place.
+writes it. This module converts between them. Anything of the wrong type, missing or unknown in a document
+gives one line that names its place.
 """
 
 import json
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 Value = TypeVar("Value")
-WORDS = {  # the kinds of JSON, as msgspec and Python call them
+WORDS = {  # the types of JSON, as msgspec and Python call them
     "array": "a list",
     "object": "a mapping",
     "str": "text",
@@ -45,19 +45,19 @@ _LONE_SURROGATE = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)
 
 
 def to_document(value: Any) -> Any:
-    """A value as JSON values: mappings, lists, texts, numbers, booleans and None.
+    """A value as JSON values: mappings, lists, strings, numbers, booleans and None.
 
     Args:
-        value: a dataclass, of dataclasses and of what JSON has.
+        value: a dataclass, made of dataclasses and JSON values.
     """
     return _lists(msgspec.to_builtins(value, enc_hook=_plain))
 
 
 def to_json_text(value: Any) -> str:
-    """A value as the text of a JSON document, in which every number is finite.
+    """A value as JSON text, in which every number is finite.
 
     Raises:
-        MeasureError: a number is not; the message names its place.
+        MeasureError: a number is not finite; the message names its place.
     """
     return strict_json(to_document(value)) + "\n"
 
@@ -65,16 +65,16 @@ def to_json_text(value: Any) -> str:
 def from_document(
     kind: type[Value], document: object, *, source: str, error: type[SpuriscopeError] = ConfigError
 ) -> Value:
-    """The value that a document holds.
+    """Convert a document to a value.
 
     Args:
-        kind: the dataclass that it is to be.
+        kind: the dataclass of the value.
         document: JSON values.
         source: what the user calls the document; begins the message.
-        error: what is raised.
+        error: class of the error to raise.
 
     Raises:
-        SpuriscopeError: something in it is missing, of the wrong type, out of range, or not known.
+        SpuriscopeError: a field is missing, of the wrong type, out of range, or unknown.
     """
     try:
         value = msgspec.convert(document, kind)
@@ -89,10 +89,10 @@ def from_document(
 
 
 def read_document(kind: type[Value], path: Path, *, error: type[SpuriscopeError] = ConfigError) -> Value:
-    """The value in a JSON file.
+    """Read a JSON file as a value.
 
     Raises:
-        SpuriscopeError: there is no such file, it is no JSON, or not of this kind.
+        SpuriscopeError: there is no such file, it is not JSON, or not of this kind.
     """
     return from_document(kind, parse_json(path, error=error), source=str(path), error=error)
 
@@ -100,38 +100,38 @@ def read_document(kind: type[Value], path: Path, *, error: type[SpuriscopeError]
 def from_text(
     kind: type[Value], text: str | bytes, *, source: str, error: type[SpuriscopeError] = ConfigError
 ) -> Value:
-    """The value in a JSON text that stands within another file; see `from_document`."""
+    """Convert a JSON text from within another file to a value; see `from_document`."""
     return from_document(kind, parse_text(text, source=source, error=error), source=source, error=error)
 
 
 def parse_json(path: Path, *, error: type[SpuriscopeError] = ConfigError) -> Any:
-    """The JSON values in a file.
+    """Read the JSON values in a file.
 
     Raises:
-        SpuriscopeError: it cannot be read, or is no JSON.
+        SpuriscopeError: it cannot be read, or is not JSON.
     """
     return parse_text(_content(path, LARGEST_DOCUMENT, error), source=str(path), error=error)
 
 
 def parse_text(text: str | bytes, *, source: str, error: type[SpuriscopeError] = ConfigError) -> Any:
-    """The JSON values of a text.
+    """The JSON values in a text.
 
     Raises:
-        SpuriscopeError: it is no JSON, or holds a number that none of Python's kinds can.
+        SpuriscopeError: it is not JSON, or holds a number that Python cannot represent.
     """
     try:
         if _LONE_SURROGATE.search(text if isinstance(text, bytes) else text.encode("utf-8", "replace")):
-            return json.loads(text)  # the name of a file that is no text: JSON has it, msgspec has not
+            return json.loads(text)  # for file names that are not valid text, which msgspec refuses
         return msgspec.json.decode(text)
-    except (ValueError, RecursionError) as reason:  # the first: of either decoder, and of its encoding
-        raise error(f"{source} is no JSON document: {_told(reason)}") from None
+    except (ValueError, RecursionError) as reason:  # ValueError: from either decoder, or from the encoding
+        raise error(f"{source} is not a JSON document: {_told(reason)}") from None
 
 
 def parse_yaml(path: Path, *, error: type[SpuriscopeError] = ConfigError) -> Any:
-    """The values in a YAML file, of few enough that the shortest text cannot stand for millions.
+    """Read the values in a YAML file, with a limit on their number: a short text can expand to millions.
 
     Raises:
-        SpuriscopeError: it cannot be read, is no YAML, or its anchors repeat too much.
+        SpuriscopeError: it cannot be read, is not YAML, or its anchors repeat too much.
     """
     import yaml
 
@@ -140,7 +140,7 @@ def parse_yaml(path: Path, *, error: type[SpuriscopeError] = ConfigError) -> Any
         f"{path} holds more than {MOST_NODES:,} values, or lists in more than {MOST_LEVELS} lists, counting "
         "what anchors repeat; write a shorter one"
     )
-    if _depth(content) > MOST_LEVELS:  # the parser looks ahead, and takes seconds for thousands
+    if _depth(content) > MOST_LEVELS:  # checked first: the parser takes seconds for thousands of levels
         raise error(too_much)
     try:
         found = yaml.safe_load(content.decode("utf-8"))
@@ -163,13 +163,13 @@ def _content(path: Path, most: int, error: type[SpuriscopeError]) -> bytes:
 
 
 def _depth(content: bytes) -> int:
-    """How many brackets are open at a time in a text, at most."""
+    """Largest number of brackets open at once in a text."""
     steps = (1 if each in b"[{" else -1 for each in content if each in b"[]{}")
     return max(accumulate(steps), default=0)
 
 
 def _n_values(value: Any, n_levels: int, most: int) -> int:
-    """How many values there are in one, itself included; more than `most` where it is nested deeper."""
+    """Number of values in a value, itself included; more than `most` where it is nested too deeply."""
     inner: Any = (*value.keys(), *value.values()) if isinstance(value, Mapping) else value
     if not isinstance(inner, list | tuple | set):
         return 1
@@ -188,7 +188,7 @@ def document_schema(kind: type) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A number of numpy or torch as Python's own; a text of a kind of its own, as torch's version."""
+    """A scalar of numpy or torch as Python's own; a subclass of str, as torch's version, as a str."""
     if isinstance(value, str):
         return str(value)
     if hasattr(value, "item"):
@@ -197,14 +197,14 @@ def _plain(value: Any) -> Any:
 
 
 def _lists(value: Any) -> Any:
-    """JSON values whose sequences are lists, as a file gives them back."""
+    """JSON values with lists for all sequences, as when read from a file."""
     if isinstance(value, Mapping):
         return {key: _lists(inner) for key, inner in value.items()}
     return [_lists(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _told(reason: Exception, kind: Any = None) -> str:
-    """What a converter says, in our words: "3 was expected ..." becomes a place and a reason."""
+    """A converter's message in our words: "3 was expected ..." becomes a place and a reason."""
     what, _, place = " ".join(str(reason).split()).partition(" - at ")
     where = place.removeprefix("`key` in ").strip("`").removeprefix("$").removeprefix(".")
     if what.startswith("Invalid enum value"):
@@ -215,7 +215,7 @@ def _told(reason: Exception, kind: Any = None) -> str:
 
 
 def _choices(kind: Any, place: str) -> list[str]:
-    """What may stand at a place of a document, as `recipe.optimizer` or `plants[0].placement`."""
+    """The allowed choices at a place of a document, as `recipe.optimizer` or `plants[0].placement`."""
     kinds = [kind]
     for name in re.sub(r"\[[^\]]*\]", "", place).split("."):
         owners = [owner for found in kinds for owner in _made_of(found) if hasattr(owner, "__annotations__")]
@@ -226,14 +226,14 @@ def _choices(kind: Any, place: str) -> list[str]:
 
 
 def _made_of(kind: Any) -> list[Any]:
-    """The classes and choices that an annotation is made of."""
+    """The classes and choices in an annotation."""
     if get_origin(kind) is Literal or not get_args(kind):
         return [kind]
     return [part for inner in get_args(kind) for part in _made_of(inner)]
 
 
 def _unknown(given: object, kept: object, place: str) -> str | None:
-    """The place of the first key of a document that its value did not take; None where all were taken."""
+    """The place of the first key of a document that the value did not take; None where all were taken."""
     if isinstance(given, Mapping) and isinstance(kept, Mapping):
         for key, inner in given.items():
             here = f"{place}.{key}" if place else str(key)

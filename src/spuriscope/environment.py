@@ -1,27 +1,40 @@
-"""Versions and hardware that a number was measured with."""
+"""Versions and hardware with which a number was measured."""
 
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-__all__ = ["environment"]
+__all__ = ["Environment", "environment"]
 
 
-def environment(device: str = "cpu") -> dict[str, Any]:
-    """Versions, processor, cores and device, as JSON values."""
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Versions and hardware."""
+
+    python: str
+    torch: str
+    numpy: str
+    platform: str
+    processor: str
+    n_cores: int | None
+    device: str
+
+
+def environment(device: str = "cpu") -> Environment:
+    """Versions, processor, cores and device of this process."""
     import numpy as np
     import torch
 
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "n_cores": os.cpu_count(),
-        "device": torch.cuda.get_device_name() if device != "cpu" and torch.cuda.is_available() else "cpu",
-    }
+    return Environment(
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        numpy=np.__version__,
+        platform=platform.platform(),
+        processor=_processor(),
+        n_cores=os.cpu_count(),
+        device=torch.cuda.get_device_name() if device != "cpu" and torch.cuda.is_available() else "cpu",
+    )
 
 
 def _processor() -> str:

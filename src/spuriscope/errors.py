@@ -8,9 +8,9 @@ from spuriscope.limits import LONGEST_MESSAGE
 
 
 class SpuriscopeError(Exception):
-    """Something the user can mend: data, a setting, or a file.
+    """Something the user can correct: data, a setting, or a file.
 
-    Its message is one line that a terminal can show, however long or odd what it repeats of a file may be.
+    Its message is one line that a terminal can show, however long or odd the content that it quotes.
     """
 
     def __str__(self) -> str:
@@ -18,8 +18,8 @@ class SpuriscopeError(Exception):
 
 
 def one_line(text: str) -> str:
-    """A text as one printable line: line ends become spaces, what cannot be shown its escape, and of a long
-    one the middle is left out, for its end says what to do.
+    """A text as one printable line: line ends become spaces, unprintable characters are escaped. Of a long
+    one the middle is left out, because its end says what to do.
     """
     text = _without_middle(text)
     if text.isprintable():
@@ -38,7 +38,7 @@ class ConfigError(SpuriscopeError):
 
 
 class DataError(SpuriscopeError):
-    """A data set is missing, damaged, or not of the form asked for."""
+    """A data set is missing, damaged, or in another form than requested."""
 
 
 class PatternError(SpuriscopeError):
@@ -46,7 +46,7 @@ class PatternError(SpuriscopeError):
 
 
 class PlantingError(SpuriscopeError):
-    """The images asked for cannot be planted."""
+    """The requested images cannot be planted."""
 
 
 class ModelError(SpuriscopeError):
@@ -70,7 +70,7 @@ class StoreError(SpuriscopeError):
 
 
 class MeasureError(SpuriscopeError):
-    """A model cannot be measured: it was asked about no images, or did not answer with probabilities."""
+    """A model cannot be measured: there were no images, or it did not return probabilities."""
 
 
 class MembershipError(SpuriscopeError):
@@ -78,8 +78,8 @@ class MembershipError(SpuriscopeError):
 
 
 class DiscoveryError(SpuriscopeError):
-    """A search cannot be carried out: too few images, or what was handed over does not fit together."""
+    """A search cannot be carried out: there are too few images, or its inputs do not fit together."""
 
 
 class DeletionError(SpuriscopeError):
-    """Images cannot be deleted from a model: they are not its own, or a method did not come to an end."""
+    """Images cannot be deleted from a model: they are not its own, or a method failed."""

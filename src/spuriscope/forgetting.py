@@ -1,4 +1,4 @@
-"""A run made to forget, or a module repaired of what a search finds in it: what `spuriscope forget` does."""
+"""Make a run forget, or repair a module of what a search finds in it: what `spuriscope forget` does."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -40,19 +40,19 @@ def forget(
     Args:
         run: see `spuriscope.load_run`.
         data: what it was trained on.
-        images: positions of the images; all that carry a planted pattern by default.
+        images: positions of the images; by default all that carry a planted pattern.
         method: a name of `METHODS`, or a function like those.
-        with_oracle: train the oracle too, and measure it.
+        with_oracle: whether to train and measure the oracle too.
         threshold: least rise of a probability that counts for the spurious score.
 
     Returns:
-        The run with the new model in place of the old one, and as JSON values what `Run.score` says
-        `before`, `after` and of the `oracle`, the images and the seconds.
+        The run with the new model, and as JSON values the measures of `Run.score` `before`, `after` and of
+        the `oracle`, the images and the seconds.
 
     Raises:
-        CheckpointError: the run is of other data.
+        CheckpointError: the run was trained on other data.
         ConfigError: `threshold` leaves [0, 1].
-        DeletionError: nothing was planted and no images are given; or as `delete`.
+        DeletionError: nothing was planted and no images are given; or as for `delete`.
     """
     check_share("threshold", threshold)
     positions = planted_indices_of(run.model, data) if images is None else images
@@ -80,7 +80,7 @@ def forget(
 
 @dataclass(frozen=True, kw_only=True)
 class Mended:
-    """A cue that a search found in a module, before and after the repair: shares of fresh images moved."""
+    """A cue found in a module, and the share of fresh images that it moves before and after the repair."""
 
     finding: Finding
     before: float
@@ -89,16 +89,16 @@ class Mended:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MendedModule:
-    """A module repaired of all that a search found in it.
+    """A module repaired of everything that a search found in it.
 
     Attributes:
-        module: the new one.
-        mended: each cue, in order of the repairs; none where nothing was found, or nothing was looked for.
-        images: positions of the images that were named to be forgotten; empty where the search named them.
+        module: the new module.
+        mended: each cue, in order of the repairs; empty where nothing was found or sought.
+        images: positions of the images named to be forgotten; empty where the search named them.
         confidence_before: mean probability of their own class on these images; None where there are none.
         confidence_after: the same of the new module.
         accuracy_before: of the module, on fresh images.
-        accuracy_after: of the new one.
+        accuracy_after: of the new module.
     """
 
     module: nn.Module
@@ -120,16 +120,16 @@ def mend_module(
     on_class: OnClass | None = None,
     **form: Unpack[FormSettings],
 ) -> MendedModule:
-    """Search a module for cues, and take each out of it.
+    """Search a module for cues, and remove each.
 
     Args:
-        module: any torch module, trained on `data`; it is left as it is.
+        module: any torch module, trained on `data`; it is not changed.
         data: the training images are searched, the test images are fresh.
         images: positions; only findings that name one of them are repaired. All by default.
-        method: repair takes the cue of a finding; any other method that fits a module takes its images.
+        method: repair uses the cue of a finding; any other method that fits a module uses its images.
         threshold: least rise of a probability that counts.
         on_class: called after each class that is searched.
-        form: what the module wants in place of images in [0, 1], see `ModelForm`.
+        form: how the module wants its images and gives its answers, see `ModelForm`.
 
     Raises:
         ConfigError: `threshold` leaves [0, 1].
@@ -169,17 +169,17 @@ def forget_of_module(
     method: str | OfModules,
     **form: Unpack[FormSettings],
 ) -> MendedModule:
-    """Make a module forget images that are named; nothing is looked for.
+    """Make a module forget named images, without a search.
 
     Args:
-        module: any torch module, trained on `data`; it is left as it is.
+        module: any torch module, trained on `data`; it is not changed.
         data: what it was trained on.
         images: positions of the images to forget.
         method: one that fits a module, see `spuriscope.delete`.
-        form: what the module wants in place of images in [0, 1], see `ModelForm`.
+        form: how the module wants its images and gives its answers, see `ModelForm`.
 
     Raises:
-        DeletionError: as `spuriscope.delete`.
+        DeletionError: as for `spuriscope.delete`.
         MeasureError: the module does not fit the data.
     """
     forgot = delete(module, data, images, method, **form)

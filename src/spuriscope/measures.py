@@ -1,13 +1,13 @@
-"""What a cue does to a model: the measures of Yang et al. (2022).
+"""The effect of a cue on a model: the measures of Yang et al. (2022).
 
-Each asks a model through `predict`, which maps images (n, channels, height, width) in [0, 1] to class
-probabilities (n, n_classes); so a model of any framework can be measured. Images may be given as tensors with
-the channels first or as arrays with the channels last; `predict` gets tensors. How bound to its place a cue
-is says `placement_measures`, which pixels a model goes by `pixel_measures`.
+Each calls a model's `predict`, which maps images (n, channels, height, width) in [0, 1] to class
+probabilities (n, n_classes), so a model of any framework can be measured. Images may be tensors with the
+channels first or arrays with the channels last; `predict` gets tensors. `placement_measures` has measures of
+how much a cue depends on its place, `pixel_measures` of the pixels that a model uses.
 
-`measure` gives all numbers of one model and one pattern from two passes over the test images; the
-functions give one number each. A score depends on which images it is taken over: reports name it, "all"
-test images, or "non-target" ones, which are not of the target class.
+`measure` gives all numbers for one model and one pattern from two passes over the test images; the functions
+give one number each. A score depends on the images it is taken over, so reports name them: "all" test images,
+or "non-target" ones, which are not of the target class.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,12 +46,12 @@ Labels: TypeAlias = Tensor | NDArray[Any] | Sequence[int]
 
 THRESHOLD = 0.1  # epsilon in Eq. 1, as in the paper
 BATCH = 1000
-SLACK = 1e-3  # rounding of images that were scaled
+SLACK = 1e-3  # for rounding in scaled images
 
 
 @checked(MeasureError)
 def probabilities(predict: Predict, images: Images) -> Tensor:
-    """What the model answers: class probabilities (n, n_classes), float32, checked.
+    """The model's answers: class probabilities (n, n_classes), float32, checked.
 
     Args:
         predict: maps images (n, channels, height, width) in [0, 1] to probabilities (n, n_classes).
@@ -100,7 +100,7 @@ def spurious_score(
         predict: maps images to class probabilities, shape (n, n_classes).
         images: as for `probabilities`, uint8 or in [0, 1]. The caller decides whether images
             of class `target` take part, and reports say which.
-        pattern: what is stamped, of any kind; `plant.placed` is that of a plant where it stands.
+        pattern: what is stamped, of any kind; for a plant use `plant.placed`.
         target: a class.
         threshold: least rise that counts, a difference of probabilities.
 
@@ -119,10 +119,10 @@ def spurious_score(
 def normalised_spurious_score(
     predict: Predict, images: Images, pattern: AnyPattern, target: int, *, threshold: float = THRESHOLD
 ) -> float:
-    """Share of images where the pattern takes more than `threshold` of the room there was to rise.
+    """Share of images where the pattern takes more than `threshold` of the possible rise.
 
-    The rise is divided by 1 - p(target | clean). An image that is certain to be of the target class
-    has no room and does not count. Arguments and errors as for `spurious_score`.
+    The rise is divided by 1 - p(target | clean). An image that is certain to be of the target class cannot
+    rise and does not count. Arguments and errors as for `spurious_score`.
 
     Source: Yang, Chou and Chaudhuri (2022), Eq. 5, restored.
     """
@@ -151,7 +151,7 @@ def accuracy(predict: Predict, images: Images, labels: Labels) -> float:
 def spurious_accuracy(
     predict: Predict, images: Images, labels: Labels, pattern: AnyPattern, target: int
 ) -> float:
-    """Accuracy on stamped images whose label is not the target class (images of the target are left out).
+    """Accuracy on stamped images whose label is not the target class (those of the target are left out).
 
     Arguments and errors as for `accuracy`; `pattern` is stamped on the images.
 
@@ -203,7 +203,7 @@ class Measures:
 def measure(
     predict: Predict, split: Split, pattern: AnyPattern, target: int, *, threshold: float = THRESHOLD
 ) -> Measures:
-    """Every measure of a model under a pattern, from two passes over the images.
+    """All measures of a model under a pattern, from two passes over the images.
 
     Args:
         predict: maps images to class probabilities, shape (n, n_classes).
@@ -227,9 +227,9 @@ def measure_each(
     *,
     threshold: float = THRESHOLD,
 ) -> tuple[Measures, ...]:
-    """`measure` under several patterns, each with its target: a pass over the images, and one a pattern.
+    """`measure` under several patterns, each with its target, from one clean pass and one pass per pattern.
 
-    Arguments and errors as there; at least one cue.
+    Arguments and errors as for `measure`; at least one cue.
     """
     for _, target in cues:
         if not (split.labels != target).any():
@@ -246,7 +246,7 @@ def measure_each(
 
 
 def _measures(clean: Tensor, stamped: Tensor, split: Split, target: int, threshold: float) -> Measures:
-    """All measures, from what a model answers before and after stamping: (n, n_classes) each."""
+    """All measures, from a model's answers before and after stamping: (n, n_classes) each."""
     others = split.labels != target
     before, after = clean[:, target], stamped[:, target]
     return Measures(
@@ -262,9 +262,9 @@ def _measures(clean: Tensor, stamped: Tensor, split: Split, target: int, thresho
 
 @checked(MeasureError)
 def empirical_norm(images: Images, pattern: AnyPattern) -> float:
-    """Mean L2 distance between an image and its stamped copy: how much of the pattern is to be seen.
+    """Mean L2 distance between an image and its stamped copy: how visible the pattern is.
 
-    Pixels lie in [0, 1]. A pattern loses where the image is bright already.
+    Pixels lie in [0, 1]. A pattern adds less where the image is already bright.
 
     Args:
         images: as for `probabilities`, uint8 or in [0, 1].
@@ -287,7 +287,7 @@ def empirical_norm(images: Images, pattern: AnyPattern) -> float:
 
 
 def fitting_images(images: Images, pattern: AnyPattern) -> Tensor:
-    """Images as tensors; the pattern says which axis of an array holds the channels.
+    """Images as tensors; the pattern tells which axis of an array holds the channels.
 
     Raises:
         MeasureError: they are not of the pattern's shape, or leave [0, 1].
@@ -304,7 +304,7 @@ def _check_range(images: Tensor) -> None:
     if not -SLACK <= low <= high <= 1 + SLACK:
         raise MeasureError(
             f"images in floating point must lie in [0, 1], got {low:.3g} to {high:.3g}; divide by 255, or "
-            "leave out what normalises them, and normalise inside the model"
+            "leave out the normalisation, and normalise inside the model"
         )
 
 
@@ -312,7 +312,7 @@ def checked_labels(labels: Labels, images: Tensor) -> Tensor:
     """Labels (n,) as int64, one for each image.
 
     Raises:
-        MeasureError: they are not whole numbers, or not as many.
+        MeasureError: they are not whole numbers, or not one for each image.
     """
     found = torch.as_tensor(labels)
     if found.ndim != 1 or len(found) != len(images) or found.is_floating_point() or found.is_complex():
@@ -334,10 +334,10 @@ def _of_target(predict: Predict, images: Images, pattern: AnyPattern, target: in
 def _ask_stamped(
     predict: Predict, images: Tensor, pattern: AnyPattern, positions: Tensor | None = None
 ) -> Tensor:
-    """Answers about images with the pattern on, those at some positions or all; stamped a batch at a time."""
+    """Answers on stamped images, at some positions or all; images are stamped a batch at a time."""
     positions = torch.arange(len(images)) if positions is None else positions
     if len(positions) == 0:
-        return probabilities(predict, images[positions])  # which says that there are none
+        return probabilities(predict, images[positions])  # raises that there are none
     parts = positions.split(BATCH)
     return torch.cat([probabilities(predict, put_on(pattern, images[part], part)) for part in parts])
 

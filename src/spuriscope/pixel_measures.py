@@ -1,4 +1,4 @@
-"""Which pixels a model goes by: its first weights, and what becomes of its answers as pixels go dark.
+"""Which pixels a model uses: its first weights, and how its answers change as pixels go dark.
 
 `weight_importance` is the one measure that looks inside a model.
 """
@@ -21,7 +21,7 @@ __all__ = ["pixel_removal_sensitivity", "weight_importance"]
 
 @checked(MeasureError)
 def weight_importance(module: nn.Module, shape: Sequence[int]) -> Tensor:
-    """For each pixel the largest weight that leads from it to the first hidden layer.
+    """For each pixel the largest weight from it to the first hidden layer.
 
     Args:
         module: a network whose first layer with weights is fully connected, such as an MLP.
@@ -40,8 +40,8 @@ def weight_importance(module: nn.Module, shape: Sequence[int]) -> Tensor:
     )
     if not isinstance(first, nn.Linear) or first.in_features != prod(shape):
         raise MeasureError(
-            f"weight importance needs a model whose first layer joins all {prod(shape)} pixels, such as mlp; "
-            f"this one begins with {first}"
+            f"weight importance needs a model whose first layer connects all {prod(shape)} pixels, such as "
+            f"mlp; this one begins with {first}"
         )
     return first.weight.detach().amax(dim=0).reshape(tuple(shape)).cpu()
 
@@ -57,18 +57,18 @@ def pixel_removal_sensitivity(
 ) -> tuple[Tensor, Tensor]:
     """How the probability of the true class falls as pixels go dark.
 
-    Each non-zero pixel (all its channels) is set to zero with probability `share`; 0 leaves the
-    image as it is, 1 leaves it black.
+    Each non-zero pixel (all its channels) is set to zero with probability `share`; 0 leaves the image as it
+    is, 1 leaves it black.
 
     Args:
         predict: maps images to class probabilities.
         images: as for `probabilities`, uint8 or in [0, 1]; 500 in the paper.
         labels: (n,) their classes.
         shares: in [0, 1]; 51 even steps by default.
-        seed: draws which pixels go. Every image has one draw: a larger share removes more of the same.
+        seed: draws which pixels go. Each image has one draw: a larger share removes the same and more.
 
     Returns:
-        The shares (k,) and the mean probability of the label at each (k,).
+        The shares (k,), and the mean probability of the label at each (k,).
 
     Raises:
         MeasureError: there are no images, a share leaves [0, 1], or `predict` does not return probabilities.

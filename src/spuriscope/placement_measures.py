@@ -1,4 +1,4 @@
-"""How bound to its place and its size a cue is: its spurious score beside its place, smaller and larger."""
+"""How much a cue depends on its place and size: its spurious score moved, smaller and larger."""
 
 from dataclasses import dataclass
 
@@ -21,19 +21,19 @@ SIZES = (0.5, 2.0)
 
 @dataclass(frozen=True)
 class PlacementScores:
-    """How bound to its place and its size a cue is: spurious scores of the same images.
+    """How much a cue depends on its place and size: spurious scores of the same images.
 
     Attributes:
-        in_place: where it stands.
-        shifted_1: a pixel away, the mean over up, down, left and right, as far as it stays whole there. What
-            fills the image does nowhere: it is moved in all four, and what leaves the image is lost. None for
-            a shade.
+        in_place: at its own place.
+        shifted_1: a pixel away, mean over up, down, left and right, as far as it stays whole there. A pattern
+            that fills the image stays whole nowhere: it is moved in all four directions, and what leaves the
+            image is lost. None for a shade.
         shifted_2: two pixels away.
         shifted_4: four pixels away.
         half_size: half as high and wide, about its centre. None for a shade.
         double_size: twice as high and wide; moved into the image, or cut off, where it does not fit. None for
             a shade.
-        n_images: how many images were asked about.
+        n_images: number of images used.
     """
 
     in_place: float
@@ -49,14 +49,14 @@ class PlacementScores:
 def placement_scores(
     predict: Predict, images: Images, pattern: AnyPattern, target: int, *, threshold: float = THRESHOLD
 ) -> PlacementScores:
-    """The spurious score of a pattern where it stands, beside it, smaller and larger.
+    """The spurious score of a pattern at its place, moved, smaller and larger.
 
-    It takes 16 passes over the images; a thousand images tell a score to 0.03.
+    It takes 16 passes over the images; a thousand images give a score to within 0.03.
 
     Args:
         predict: maps images to class probabilities.
         images: as for `probabilities`. The caller decides whether images of class `target` take part.
-        pattern: of any kind. One that stands anywhere is moved and scaled from where it stands on each image.
+        pattern: of any kind. One that stands anywhere is moved and scaled from its place on each image.
         target: a class.
         threshold: least rise that counts, a difference of probabilities.
 
@@ -69,7 +69,7 @@ def placement_scores(
     check_class(clean, target)
 
     def is_moved(kind: Kind | Transplanted, shifts: Tensor | None) -> Tensor:
-        """Which images the pattern pulls to the target (n,), at a place of their own."""
+        """Which images the pattern pulls to the target (n,), moved on each by its own shift."""
         answers = [
             probabilities(
                 predict,
@@ -98,7 +98,7 @@ def placement_scores(
     sizes: list[float] = []
     for factor in SIZES:
         other = scaled_pattern(kind, factor)
-        assert other is not None  # of no shade
+        assert other is not None  # only a shade has none
         low, high = _room(other)
         sizes.append(float(is_moved(other, home.clamp(low, high)).mean()))
     return PlacementScores(
@@ -111,13 +111,13 @@ def placement_scores(
 
 
 def _room(kind: Kind) -> tuple[Tensor, Tensor]:
-    """The least and the largest shift (rows, columns) that keep a pattern in the image."""
+    """The smallest and the largest shift (rows, columns) that keep a pattern in the image."""
     top, left, bottom, right = kind.box
     _, height, width = kind.shape
     return torch.tensor([-top, -left]), torch.tensor([height - bottom, width - right])
 
 
 def _is_whole(kind: Kind, shifts: Tensor) -> Tensor:
-    """Whether nothing of a pattern leaves the image at shifts (..., 2)."""
+    """Whether all of a pattern stays in the image at shifts (..., 2)."""
     low, high = _room(kind)
     return ((shifts >= low) & (shifts <= high)).all(dim=-1)

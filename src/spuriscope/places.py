@@ -1,8 +1,8 @@
-"""Places where results go: refused before the work starts, written whole, and another one where they fail.
+"""Where results go: places are checked before the work, written whole, and replaced by another if they fail.
 
-A result is written beside its place under a hidden name, and takes its own name once it is complete and on
-the disk. Whoever writes holds a lock on what is hidden, so what a killed process left is known for it: the
-next one that writes the same result deletes it, and nothing else.
+A result is written beside its place under a hidden name, and gets its own name once it is complete and on the
+disk. The writer holds a lock on the hidden file, so leftovers of a killed process can be recognised: the next
+process that writes the same result deletes them, and nothing else.
 """
 
 import ctypes
@@ -41,24 +41,24 @@ __all__ = [
 Value = TypeVar("Value")
 
 LOCK, NEW, OLD = "lock", "new", "old"
-LONGEST = 255  # bytes of a name, on every file system that is in use
-UNLOCKED_FOR = 3600.0  # seconds: what has no lock and was not written to for so long has no writer
+LONGEST = 255  # bytes of a name, on every common file system
+UNLOCKED_FOR = 3600.0  # seconds: a file without a lock that was not written to for so long has no writer
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux
-_here = threading.Lock()  # between the moment when something hidden is made and that when it is locked
+_here = threading.Lock()  # held while something hidden is made but not yet locked
 
 
 # --- before the work ------------------------------------------------------------------------------
 
 
 def check_place(path: Path, option: str = "--out") -> None:
-    """Refuse, before anything is computed, a path that nothing can be written to.
+    """Refuse, before anything is computed, a path that cannot be written to.
 
     Args:
-        path: of a file or a folder, which may be there already.
-        option: that named it.
+        path: of a file or a folder, which may exist already.
+        option: the option that named it.
 
     Raises:
-        ConfigError: its name is too long, it is a link to nothing, or its folder cannot be written to.
+        ConfigError: its name is too long, it is a broken link, or its folder cannot be written to.
     """
     shown = str(path) if len(str(path)) < 100 else f"{str(path)[:97]}..."
     if any(len(os.fsencode(part)) > LONGEST for part in path.parts):
@@ -69,20 +69,20 @@ def check_place(path: Path, option: str = "--out") -> None:
         folder = path if path.is_dir() else _nearest(path.absolute().parent)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except (OSError, ValueError) as error:  # ValueError: a zero byte
+    except (OSError, ValueError) as error:  # ValueError: a null byte
         reason = getattr(error, "strerror", None) or error
         where = shown if path.is_dir() else path.parent
         raise ConfigError(f"cannot write in {where} ({reason}); choose another {option}") from None
 
 
 def check_new(folder: Path, option: str = "--out") -> None:
-    """Raise ConfigError unless a folder is new or empty, and could be written.
+    """Raise ConfigError unless a folder is new or empty, and can be written.
 
-    The folder one is in, or a disk of its own, is refused: a complete folder takes its place.
+    The current folder and the root of a disk are refused, because a complete folder takes their place.
     """
     check_place(folder, option)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is there and not an empty folder; give a new one")
+        raise ConfigError(f"{folder} exists and is not an empty folder; give a new one")
     is_disk = folder.is_dir() and folder.resolve().is_mount()
     if is_disk or (folder.is_dir() and folder.samefile(Path.cwd())):
         what = "a disk of its own" if is_disk else "the folder you are in"
@@ -90,16 +90,16 @@ def check_new(folder: Path, option: str = "--out") -> None:
 
 
 def check_new_file(path: Path, option: str = "--out") -> None:
-    """Raise ConfigError unless a file may be written: its name is free, and its folder is there."""
+    """Raise ConfigError unless a file can be written: its name is free, and its folder exists."""
     check_place(path, option)
     if path.exists():
-        raise ConfigError(f"{path} is there; give a new name")
+        raise ConfigError(f"{path} exists; give a new name")
     if not path.absolute().parent.is_dir():
-        raise ConfigError(f"{path.parent} is no folder; make it, or give another place")
+        raise ConfigError(f"{path.parent} is not a folder; make it, or give another place")
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder itself, or the nearest above it that is there."""
+    """The folder itself, or the nearest existing one above it."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder
@@ -109,20 +109,20 @@ def _nearest(folder: Path) -> Path:
 
 
 def kept_elsewhere(write: Callable[[Path], Value], path: Path) -> Value:
-    """Write a result; where its place fails by now, write it into a temporary one, and say which.
+    """Write a result; if its place fails by now, write it into a temporary folder, and say which.
 
     Args:
         write: writes the result to a path.
-        path: where it is to be.
+        path: the intended place.
 
     Raises:
-        ConfigError: it could not be written there. It says where it is kept, if that was possible.
+        ConfigError: it could not be written there. The message says where it is kept, if that was possible.
     """
     try:
         return write(path)
     except OSError as error:
         told = f"cannot write {path} ({error.strerror or error})"
-    except ConfigError as error:  # so somebody else has written there meanwhile, or it cannot be written to
+    except ConfigError as error:  # another process has written there, or it can no longer be written to
         told = str(error).partition(";")[0]
     safe = Path(tempfile.mkdtemp(prefix="spuriscope-kept-"))
     kept = safe / (path.absolute().name or "result")
@@ -136,10 +136,10 @@ def kept_elsewhere(write: Callable[[Path], Value], path: Path) -> Value:
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """A file beside `path`, to be written in the block, that takes its name and replaces it at the end.
+    """Write a file beside `path` in the block; at the end it replaces `path`.
 
     Raises:
-        OSError: it cannot be written. Nothing of it is left then, and a former file stays.
+        OSError: it cannot be written. Then nothing of it is left, and a former file stays.
     """
     hidden = _hidden(path)
     with _here:
@@ -159,7 +159,7 @@ def written(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def unfinished_folder(path: Path, names: Collection[str]) -> Iterator[Path]:
-    """A new, empty folder beside `path` that is filled in the block; `move_into_place` gives it the name.
+    """Fill a new, empty folder beside `path` in the block; `move_into_place` gives it the name.
 
     Args:
         path: where the folder will be.
@@ -185,13 +185,13 @@ def unfinished_folder(path: Path, names: Collection[str]) -> Iterator[Path]:
 def move_into_place(new: Path, path: Path, check: Callable[[], object], *, replaces: bool = False) -> None:
     """Give the complete folder of `unfinished_folder` its name, one process at a time.
 
-    A former folder is exchanged for it at once where the system can, so that the name is never free.
+    It is exchanged at once with a former folder where the system can, so that the name is never free.
 
     Args:
         new: the folder.
         path: its name.
-        check: raises if the place is not, or no longer, to be taken.
-        replaces: whether a folder that is there goes, unless it is empty anyway.
+        check: raises if the place may not, or no longer, be taken.
+        replaces: whether to replace a former folder that is not empty.
 
     Raises:
         OSError: the place is taken, or cannot be written to.
@@ -205,7 +205,7 @@ def move_into_place(new: Path, path: Path, check: Callable[[], object], *, repla
                 path.rename(new.with_name(OLD))
                 new.rename(path)
         else:
-            new.rename(path)  # onto an empty folder too, never onto a full one
+            new.rename(path)  # which replaces an empty folder, but never a full one
         bring_to_disk(path.parent)
 
 
@@ -224,7 +224,7 @@ def bring_to_disk(path: Path) -> None:
 
 
 def _hidden(path: Path) -> Path:
-    """A free name beside a path that tells what it is for, and whose it is."""
+    """A free hidden name beside a path, which tells its purpose and its process."""
     return path.with_name(f".{_shortened(path.name)}.{os.getpid()}-{secrets.token_hex(4)}.partial")
 
 
@@ -233,7 +233,7 @@ def _shortened(name: str) -> str:
 
 
 def _left(path: Path) -> Iterator[Path]:
-    """What is hidden beside a path and for it, by name, of processes that are no more or are this one."""
+    """Hidden files for a path, by name, whose process has ended or is this one."""
     pattern = re.compile(rf"\.{re.escape(_shortened(path.name))}\.(\d+)(-[0-9a-f]+)?\.partial")
     with suppress(OSError):
         for each in sorted(path.absolute().parent.iterdir()):
@@ -253,7 +253,7 @@ def _delete_left_files(path: Path) -> None:
 
 
 def delete_left(path: Path, names: Collection[str]) -> None:
-    """Delete what killed processes left of `unfinished_folder`; a former folder they put away comes back."""
+    """Delete what killed processes left of `unfinished_folder`; restore a former folder they put away."""
     known = {LOCK, *names}
     for folder in _left(path):
         with suppress(OSError):
@@ -266,14 +266,14 @@ def delete_left(path: Path, names: Collection[str]) -> None:
                     if is_free:
                         _restore(path, folder)
                         clear(folder, LOCK)
-            elif {file.name for file in files} <= {f"{LOCK}.partial"}:  # killed before it had locked it
+            elif {file.name for file in files} <= {f"{LOCK}.partial"}:  # killed before it was locked
                 shutil.rmtree(folder, ignore_errors=True)
             elif time.time() - max(each.stat().st_mtime for each in (folder, *files)) > UNLOCKED_FOR:
-                shutil.rmtree(folder, ignore_errors=True)  # of an older version
+                shutil.rmtree(folder, ignore_errors=True)  # left by an older version
 
 
 def clear(folder: Path, lock: str) -> None:
-    """Delete a folder, its lock at last: one that was not deleted to the end is known for it."""
+    """Delete a folder, its lock last, so that a half-deleted one can still be recognised."""
     for path in folder.iterdir():
         if path.name != lock and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -283,14 +283,14 @@ def clear(folder: Path, lock: str) -> None:
 
 
 def _restore(path: Path, hidden: Path) -> None:
-    """Give a former folder its name back, where whoever replaced it came no further."""
+    """Give a former folder its name back, if the process that replaced it was killed."""
     if (hidden / OLD).is_dir() and not path.exists():
         with suppress(OSError):
             (hidden / OLD).rename(path)
 
 
 def hold(path: Path) -> int:
-    """Make a file that is locked when it appears, for as long as the descriptor returned is open."""
+    """Make a file that is locked from the start, for as long as the returned descriptor is open."""
     unlocked = path.with_name(f"{path.name}.partial")
     descriptor = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
     with suppress(OSError):  # a file system without locks
@@ -301,10 +301,10 @@ def hold(path: Path) -> int:
 
 @contextmanager
 def taken(path: Path) -> Iterator[bool]:
-    """Whether nobody holds a file, which is held in the block then.
+    """Whether no other process holds a file; if so, it is held in the block.
 
     Raises:
-        OSError: it is not there, or the file system has no locks.
+        OSError: it does not exist, or the file system has no locks.
     """
     descriptor = os.open(path, os.O_RDWR)
     try:
@@ -314,19 +314,19 @@ def taken(path: Path) -> Iterator[bool]:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether a process of this number runs on this machine, as far as it can be seen from here."""
+    """Whether a process with this number runs on this machine, as far as can be seen from here."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # somebody else's
+    except OSError:  # another user's
         return True
     return True
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Only one of our processes moves a folder into `folder` at a time, where the system has such locks."""
+    """Let one of our processes at a time move a folder into `folder`, where the system has such locks."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:  # Windows

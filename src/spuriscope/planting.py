@@ -2,8 +2,8 @@
 
 A plant stamps one pattern on `n_planted` training images: of one class, which keep their label (the paper);
 or of another class or all others, which get the target's (the poisoning of the literature). A training may
-carry several. The images are drawn as in the public code of Yang, Chou and Chaudhuri (2022), to the bit;
-planted images are never stored: a mask says which they are, and batches are stamped on their way in.
+carry several plants. The images are drawn as in the public code of Yang, Chou and Chaudhuri (2022), to the
+bit. Planted images are never stored: a mask marks them, and batches are stamped as they are gathered.
 """
 
 import re
@@ -51,14 +51,14 @@ class Plant:
     Attributes:
         pattern: what is stamped.
         target: the class whose images carry it, or whose label they get.
-        n_planted: how many images carry it.
-        seed: chooses which, and their places.
+        n_planted: number of images that carry it.
+        seed: chooses these images, and their places.
         placement: "fixed", where the pattern was made; or "anywhere", drawn for each image.
         relabel: None: images of the target class carry it. A class, or "all" for every class but the target:
-            theirs do, and are given the target's label.
+            images of that class carry it, and get the target's label.
 
     Raises:
-        PlantingError: a number is negative, or none, or `relabel` is the target itself.
+        PlantingError: a number is negative, or not a number, or `relabel` is the target itself.
         PatternError: the pattern fills the image, so it cannot stand anywhere else.
     """
 
@@ -78,13 +78,13 @@ class Plant:
             check_whole("relabel", self.relabel, most=LARGEST_COUNT, error=PlantingError)
         if self.relabel == self.target:
             raise PlantingError(
-                f"images of class {self.target} have the target's label already; leave out relabel, or name "
+                f"images of class {self.target} already have the target's label; leave out relabel, or name "
                 "another class"
             )
 
     @property
     def placed(self) -> Kind | Anywhere:
-        """The pattern where it stands, to stamp images with that are not trained on."""
+        """The pattern at its place, to stamp on images outside the training."""
         return placed(self.pattern, self.placement, self.seed)
 
     def apply(self, images: Images, positions: Tensor) -> Tensor:
@@ -92,8 +92,8 @@ class Plant:
 
         Args:
             images: as for `Pattern.apply`.
-            positions: (n,) of these images in their data set; a pattern that may stand anywhere stands where
-                they say.
+            positions: (n,) of these images in their data set; they determine the places of a pattern that may
+                stand anywhere.
         """
         return put_on(self.placed, images, positions)
 
@@ -109,7 +109,7 @@ class Plant:
         return draw_planted([self], labels)[0]
 
     def to_json(self) -> dict[str, Any]:
-        """The plant as JSON values, the pattern by fingerprint; what is as in the paper is left out."""
+        """The plant as JSON values, the pattern by fingerprint; settings as in the paper are left out."""
         about = {"name": self.pattern.name, "fingerprint": self.pattern.fingerprint}
         if self.pattern.kind != "add":
             about["kind"] = self.pattern.kind
@@ -124,7 +124,7 @@ class Plant:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], picture: Kind) -> "Plant":
-        """The plant that `to_json` wrote, with its pattern.
+        """Rebuild the plant that `to_json` wrote, with its pattern.
 
         Raises:
             PlantingError, PatternError: a setting is out of range, or of a newer version.
@@ -157,11 +157,11 @@ def could_carry(labels: Tensor, target: int, relabel: Relabel | None) -> Tensor:
 
 
 def find_relabel(data: ImageSet, given: int | str | None) -> Relabel | None:
-    """What a user calls the class whose images get the target's label, as a plant has it.
+    """Translate the user's `relabel` into that of a plant.
 
     Args:
         data: has the class.
-        given: its number or name, "all" for every class but the target, None.
+        given: number or name of a class, "all" for every class but the target, or None.
 
     Raises:
         ConfigError: there is no such class.
@@ -172,7 +172,7 @@ def find_relabel(data: ImageSet, given: int | str | None) -> Relabel | None:
 
 
 def placed(pattern: Kind, placement: Placement, seed: int) -> Kind | Anywhere:
-    """A pattern where it stands.
+    """A pattern at its place.
 
     Raises:
         PatternError: it fills the image, so it cannot stand anywhere else.
@@ -188,10 +188,10 @@ def placed(pattern: Kind, placement: Placement, seed: int) -> Kind | Anywhere:
 def draw_planted(plants: Sequence[Plant], labels: Tensor | NDArray[np.int64]) -> tuple[Tensor, ...]:
     """Which images each plant stamps, drawn without replacement from its class.
 
-    A plant alone gets `RandomState(seed).choice(where(labels == target), n_planted, replace=False)`; one that
-    relabels draws from its class, or from all but the target's, in the same way. Plants of equal seed draw
-    from one random state, one after the other, as the authors' two-class sets do. No image is stamped twice:
-    a later plant of the same class draws from what is left of it.
+    A single plant gets `RandomState(seed).choice(where(labels == target), n_planted, replace=False)`; one
+    that relabels draws from its class, or from all but the target's, in the same way. Plants of equal seed
+    draw one after the other from one random state, as the authors' two-class sets do. No image is stamped
+    twice: a later plant of the same class draws from the remaining images.
 
     Args:
         plants: what is planted.
@@ -201,7 +201,7 @@ def draw_planted(plants: Sequence[Plant], labels: Tensor | NDArray[np.int64]) ->
         For each plant its positions (n_planted,), int64.
 
     Raises:
-        PlantingError: a class has fewer images than are to be planted.
+        PlantingError: a class has too few images.
     """
     classes = torch.as_tensor(labels).cpu().numpy()
     if classes.ndim != 1:
@@ -248,7 +248,7 @@ def _check_source(plant: Plant, classes: NDArray[np.int64]) -> None:
 def labels_as_trained(plants: Sequence[Plant], labels: Tensor) -> Tensor:
     """Labels (n,) of the training images as a training sees them: the target's where a plant relabels.
 
-    Where nothing is relabelled these are `labels`.
+    Without relabelling these are `labels` itself.
     """
     if all(plant.relabel is None for plant in plants):
         return labels
@@ -260,12 +260,12 @@ def labels_as_trained(plants: Sequence[Plant], labels: Tensor) -> Tensor:
 
 
 def stamp(images: Tensor, carries: Tensor, plants: Sequence[Plant], positions: Tensor) -> Tensor:
-    """Images with their patterns on, each where it stands: what every training sees.
+    """Stamp images, each with its pattern at its place: what every training sees.
 
     Args:
         images: (n, channels, height, width), floating point in [0, 1]; changed in place.
-        carries: (n,) which plant an image carries: 0 none, k the k-th of `plants`. On the CPU no device has
-            to be waited for.
+        carries: (n,) which plant an image carries: 0 none, k the k-th of `plants`. Keep it on the CPU, so
+            that no device is waited for.
         plants: what is planted.
         positions: (n,) of the images in their data set.
 
@@ -301,7 +301,7 @@ class PlantedSet:
     seed: int
 
     def plants(self, shape: Sequence[int]) -> tuple[Plant, ...]:
-        """The plants it names, for images of `shape` (channels, height, width)."""
+        """The plants that the name stands for, for images of `shape` (channels, height, width)."""
         picture = pattern(self.pattern, shape, seed=self.seed)
         return tuple(Plant(picture, target, self.n_planted, self.seed) for target in self.targets)
 
@@ -314,9 +314,9 @@ _PLANTED_SET = re.compile(
 
 @checked(PlantingError)
 def parse_planted_set(name: str) -> PlantedSet | None:
-    """What a name such as "cifar10v20-5-1-0" or "twoclassmnistv20-10-0-1-3" stands for, None if none.
+    """Parse a name such as "cifar10v20-5-1-0" or "twoclassmnistv20-10-0-1-3"; None if it is not one.
 
-    The parts are data, pattern (v1 where it is left out), images planted, class or two classes, seed.
+    The parts are data, pattern (v1 if left out), images planted, class or two classes, seed.
 
     Raises:
         PlantingError: it has the form of such a name, but there is no such pattern, or a number is too large.
@@ -349,5 +349,5 @@ def parse_planted_set(name: str) -> PlantedSet | None:
 
 
 def _whole(digits: str) -> int:
-    """A whole number; of more digits than Python reads, one that is as much too large."""
+    """A whole number; one with more digits than Python reads becomes a number that is also too large."""
     return int(digits[:20])

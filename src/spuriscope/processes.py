@@ -1,7 +1,7 @@
-"""Work for several processes side by side: pieces of one computation, over data that all of them see.
+"""Work for several processes: pieces of one computation, over data that all of them see.
 
-Processes are forked, so they see what their parent has without a copy of it. That is for Linux; elsewhere,
-and in a process that may have no children, there is one at a time.
+Processes are forked, so they see their parent's data without a copy. That works on Linux; elsewhere, and in a
+process that may have no children, there is one at a time.
 """
 
 import multiprocessing
@@ -30,18 +30,18 @@ def can_fork() -> bool:
 def in_processes(
     work: Callable[[Task], bytes], tasks: Sequence[Task], n_processes: int
 ) -> Iterator[tuple[int, bytes]]:
-    """What `work` makes of each task, with its place among them, as each is done, in no fixed order.
+    """Yield the result of `work` for each task, with the task's index, as it is done, in no fixed order.
 
-    Each process is on one thread. All are gone when this ends, whatever ends it.
+    Each process has one thread. All of them are ended when this ends, for whatever reason.
 
     Args:
-        work: must not change anything; its answer is the bytes it returns.
-        tasks: are given out in order.
-        n_processes: so many at one time.
+        work: must not change anything; returns its answer as bytes.
+        tasks: given out in order.
+        n_processes: number at one time.
 
     Raises:
-        DeadProcessError: one was killed.
-        Exception: what `work` raises.
+        DeadProcessError: a process was killed.
+        Exception: raised by `work`.
     """
     context: Any = multiprocessing.get_context("fork")
     left = iter(enumerate(tasks))
@@ -50,7 +50,7 @@ def in_processes(
         for place, task in _first(left, n_processes):
             mine, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(work, mine, theirs), daemon=True)
-            with shielded(), warnings.catch_warnings():  # of Python 3.12: threads are not forked; they wait
+            with shielded(), warnings.catch_warnings():  # Python 3.12 warns of threads, but ours wait
                 warnings.simplefilter("ignore", DeprecationWarning)
                 process.start()
                 processes[mine] = process
@@ -83,9 +83,9 @@ def in_processes(
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Keep Ctrl-C from processes that start here, for as long as they live; this one gets it afterwards.
+    """Keep Ctrl-C from processes started here, as long as they live; this process gets it afterwards.
 
-    What starts inherits the signals that are blocked, so Ctrl-C cannot come before it would be ignored.
+    A new process inherits blocked signals, so Ctrl-C cannot arrive before the process ignores it.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
@@ -106,20 +106,20 @@ def _first(left: Iterator[tuple[int, Task]], n: int) -> Iterator[tuple[int, Task
 
 
 def _serve(work: Callable[[Task], bytes], of_parent: Connection, pipe: Connection) -> None:
-    """What a process does: its tasks, until it is killed, or its parent is."""
+    """What a process does: its tasks, until it or its parent is killed."""
     import torch
     from threadpoolctl import threadpool_limits
 
-    of_parent.close()  # or this process would hold the other end of its own pipe, and never hear of an end
+    of_parent.close()  # else this process would hold both ends of its pipe, and never notice the other's end
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends it
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not with the lines of a command
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # without the messages of a command
     torch.set_num_threads(1)
     with threadpool_limits(limits=1), suppress(EOFError, OSError):  # the parent has gone
         while True:
             place, task = pipe.recv()
             try:
                 answer = work(task)
-            except Exception as error:  # whatever it is, it is the parent's to hear
+            except Exception as error:  # whatever it is, the parent handles it
                 pipe.send((place, error))
                 return
             pipe.send((place, None))

@@ -158,7 +158,7 @@ class _AuditLines:
 
 
 def rough_duration(seconds: float) -> str:
-    """A time in words, as it is guessed: 40 s, 11 min, 2.5 h."""
+    """A guessed time in words: 40 s, 11 min, 2.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
@@ -173,7 +173,7 @@ class _Lines:
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if progress.epochs_done < self.epochs_done:  # other trainings than before
+        if progress.epochs_done < self.epochs_done:  # a new set of trainings
             self.start = now
         self.epochs_done = progress.epochs_done
         if now - self.last < SECONDS_BETWEEN_LINES:

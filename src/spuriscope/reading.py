@@ -1,4 +1,4 @@
-"""How photographs are to be read: what a user chooses once, wherever data are given."""
+"""How photographs are read: settings that a user chooses once, wherever data are given."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
@@ -25,18 +25,18 @@ Duplicates: TypeAlias = Literal["keep", "move"]
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How images are read that lie as photographs do, in folders, archives and tables.
+    """How images are read from folders, archives and tables.
 
     Attributes:
         image_size: height and width in pixels that images are brought to: scaled until they cover the square
-            (Lanczos), then cropped around the centre. None leaves them as they are, which must be one size.
+            (Lanczos), then cropped around the centre. With None they keep their size, the same for all.
         unreadable: "refuse" images that cannot be decoded, or "skip" them; the data set names those skipped.
-        background: what transparent pixels are laid over, "white" or "black".
+        background: behind transparent pixels, "white" or "black".
         columns: of a table: names of the columns for "image", "label" and "split", where they are not the
             usual ones.
 
     Raises:
-        ConfigError: a setting is none of these.
+        ConfigError: a setting is invalid.
     """
 
     image_size: int | None = None
@@ -70,7 +70,7 @@ def check_choice(setting: str, value: object, allowed: tuple[str, ...]) -> None:
     """Refuse a value that is not one of those allowed.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not allowed.
     """
     if value not in allowed:
         raise ConfigError(f"{setting} must be one of {', '.join(allowed)}, got {value!r}")

@@ -1,12 +1,12 @@
 """Names that plugins add to ours: architectures, patterns, attacks, deletion methods, measures,
 data sets, embeddings, transplants.
 
-A plugin is a module that registers when it is imported. A script imports it, `--plugin` names it, or an
-installed package declares it as an entry point of the group `spuriscope.plugins`; then it is imported when a
-name is asked for that is not ours. A worker imports the module that registered the architecture of its cell.
+A plugin is a module that registers names when it is imported. A script imports it, `--plugin` names it, or an
+installed package declares it as an entry point of the group `spuriscope.plugins`; the last is imported when
+an unknown name is asked for. A worker imports the module that registered the architecture of its cell.
 
-What a plugin adds is written down as NAME@FINGERPRINT, in the hash of a cell and in the names of measures, so
-that a plugin that was changed is another one. The fingerprint is of its source: see `fingerprint`.
+A plugin's name is recorded as NAME@FINGERPRINT, in the hash of a cell and in the names of measures, so that a
+changed plugin counts as another one. The fingerprint is of its source: see `fingerprint`.
 """
 
 import ast
@@ -35,7 +35,7 @@ OURS = "spuriscope"
 SCRIPT = "__main__"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-N_DIGITS = 12  # of a fingerprint, where it is written down
+N_DIGITS = 12  # digits of a fingerprint that are recorded
 
 Value = TypeVar("Value")
 Given = TypeVar("Given", bound=Callable[..., Any])
@@ -51,12 +51,12 @@ class _Added(Generic[Value]):
 
 
 class Registry(Mapping[str, Value]):
-    """Things of one kind by name: ours, and those that plugins add.
+    """Things of one kind by name: ours, and those of plugins.
 
     Args:
-        kind: what they are called in messages.
+        kind: what messages call them.
         built_in: ours, which no plugin replaces.
-        error: what is raised where a name is unknown or cannot be registered.
+        error: class of the error for a name that is unknown or cannot be registered.
         reserved: other names of ours.
     """
 
@@ -91,15 +91,15 @@ class Registry(Mapping[str, Value]):
     def registering(
         self, name: str, make: Callable[[Any], Value] = lambda given: given
     ) -> Callable[[Given], Given]:
-        """A decorator that registers what it is put on, and returns it as it was.
+        """A decorator that registers a function, and returns it unchanged.
 
         Args:
-            name: small letters, digits, dots, hyphens.
-            make: makes the value that is kept of what the decorator is put on.
+            name: lower-case letters, digits, dots, hyphens.
+            make: makes the registered value from the function.
 
         Raises:
             ConfigError: the source cannot be read.
-            SpuriscopeError: the name is ours, or another module has it; or what it is put on is no function.
+            SpuriscopeError: the name is taken by us or by another module, or the object is not a function.
         """
         if not NAME.fullmatch(name):
             raise self.error(
@@ -123,30 +123,30 @@ class Registry(Mapping[str, Value]):
         return register
 
     def check(self, name: str) -> None:
-        """Raise, with the names there are, unless `name` is one of them."""
+        """Raise, with the known names, unless `name` is one of them."""
         if name not in self:
             raise self.error(unknown(self.kind, name, self))
 
     def ours_and(self, names: Iterable[str]) -> dict[str, Value]:
-        """What is built in, and of plugins what is named.
+        """The built-in values, and those of the named plugins.
 
         Raises:
-            SpuriscopeError: there is no such name.
+            SpuriscopeError: a name is unknown.
         """
         for name in names:
             self.check(name)
         return self.built_in | {name: self[name] for name in names}
 
     def source(self, name: str) -> str:
-        """The first digits of the fingerprint of what a plugin added; empty for ours."""
+        """The first digits of the fingerprint of a plugin's value; empty for ours."""
         return "" if name in self.built_in or name not in self else self.added[name].source[:N_DIGITS]
 
     def key(self, name: str) -> str:
-        """How a name is written down: as it is, or of a plugin NAME@FINGERPRINT."""
+        """A name as it is recorded: unchanged, or for a plugin NAME@FINGERPRINT."""
         return f"{name}@{source}" if (source := self.source(name)) else name
 
     def plugin(self, name: str) -> str | None:
-        """The module to import for a name of a plugin; None for ours.
+        """The module to import for a plugin's name; None for ours.
 
         Raises:
             SpuriscopeError: it was registered in a script or a notebook, which no other process can import.
@@ -163,13 +163,13 @@ class Registry(Mapping[str, Value]):
 
 
 def load_plugin(module: str) -> None:
-    """Import a plugin, which registers what it adds; it may lie in the current folder.
+    """Import a plugin, which registers its names; it may lie in the current folder.
 
     Raises:
         ConfigError: there is no such module, or importing it failed.
     """
     if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # and it stays, for workers look where their parent does
+        sys.path.append(here)  # permanently, because workers search the same path as their parent
     try:
         importlib.import_module(module)
     except SpuriscopeError as error:
@@ -178,8 +178,8 @@ def load_plugin(module: str) -> None:
         if error.name != module:
             raise ConfigError(f"plugin {module} cannot be imported: {told_failure(error)}") from error
         raise ConfigError(
-            f"there is no plugin {module!r} in the current folder or among what is installed; give the name "
-            "of a module as `import` takes it"
+            f"there is no plugin {module!r} in the current folder or among the installed packages; give the "
+            "name of a module as `import` takes it"
         ) from None
     except Exception as error:
         raise ConfigError(f"plugin {module} cannot be imported: {told_failure(error)}") from error
@@ -197,7 +197,7 @@ def load_installed() -> None:
 
 
 def told_failure(error: Exception) -> str:
-    """An exception in one line: ours as it is, others by kind, message, and the last line of a plugin."""
+    """An exception in one line: ours unchanged, others as type, message, and the plugin's last line."""
     if isinstance(error, SpuriscopeError):
         return str(error)
     message = " ".join(str(error).split())
@@ -212,12 +212,13 @@ def told_failure(error: Exception) -> str:
 def fingerprint(value: object, module: str) -> str:
     """SHA-256 of the source of what a plugin registers, and of its settings.
 
-    The source is that of the module which defines it, and of the modules of the same package that this one
-    imports, and so on. In a notebook it is that of the function or class alone. Other libraries do not enter.
+    The source is that of the module that defines it, and of the modules of the same package that this one
+    imports, recursively. In a notebook it is only that of the function or class. Other libraries are left
+    out.
 
     Args:
         value: a function, a class, a `functools.partial`, or an object.
-        module: the one that registers it.
+        module: the module that registers it.
 
     Raises:
         ConfigError: the source cannot be read.
@@ -228,8 +229,8 @@ def fingerprint(value: object, module: str) -> str:
         texts = _sources(start, value)
     except (OSError, TypeError, ImportError, SyntaxError, ValueError) as error:
         raise ConfigError(
-            f"the source of {start} cannot be read ({error}), and a plugin is known by its source; put it "
-            "into a module"
+            f"the source of {start} cannot be read ({error}), but a plugin is identified by its source; put "
+            "it into a module"
         ) from None
     has_repr = type(value).__repr__ is not object.__repr__
     settings = value if has_repr else getattr(value, "__dict__", "")
@@ -240,7 +241,7 @@ def fingerprint(value: object, module: str) -> str:
 
 
 def _calling_module() -> str:
-    """The module that calls into ours."""
+    """The module outside spuriscope that calls it."""
     frame = sys._getframe()
     while frame.f_back is not None and _package(frame.f_globals["__name__"]) == OURS:
         frame = frame.f_back
@@ -248,19 +249,19 @@ def _calling_module() -> str:
 
 
 def _package(module: str) -> str:
-    """The outermost package of a module, or a module that is in none."""
+    """The outermost package of a module, or the module itself if it is in none."""
     return module.partition(".")[0]
 
 
 def _definition(value: Any) -> Any:
-    """The function or class that a value is, or is made of."""
+    """The function or class that a value is, or is made from."""
     if isinstance(value, partial):
         return _definition(value.func)
     return value if isinstance(value, type) or inspect.isroutine(value) else type(value)
 
 
 def _sources(start: str, value: object) -> list[str]:
-    """The text of a module and of what it imports of its own package, in the order of their names."""
+    """The source of a module and of those it imports from its own package, sorted by name."""
     if start == SCRIPT:
         file = getattr(sys.modules[SCRIPT], "__file__", None)
         return [inspect.getsource(_definition(value)) if file is None else _text(Path(file))]
@@ -293,8 +294,8 @@ def _imported(text: str, parent: str, package: str) -> list[str]:
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    """Where a module is; None where there is none of this name."""
+    """Where a module is; None where there is none with this name."""
     try:
         return find_spec(name)
-    except ModuleNotFoundError:  # something in a module, or a package that is not installed
+    except ModuleNotFoundError:  # something inside a module, or a package that is not installed
         return None

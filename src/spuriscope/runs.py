@@ -1,8 +1,8 @@
-"""A run: the folder that `spuriscope train` writes, and what can be asked of it.
+"""A run: the folder that `spuriscope train` writes, and the questions it can answer.
 
-A run holds `model.safetensors`, `clean-twin.safetensors` unless that was left out, and `run.json`, which
-says where the data was found and has the hashes of these files and of itself. It is written beside its place
-and moved there once complete. A file that was changed, or is another run's, is refused.
+A run holds `model.safetensors`, `clean-twin.safetensors` unless that was left out, and `run.json`, which says
+where the data were found and has the hashes of these files and of itself. It is written beside its place and
+moved there once complete. A file that was changed, or belongs to another run, is refused.
 """
 
 import hashlib
@@ -38,14 +38,14 @@ __all__ = ["Run", "check_out", "load_run", "save_run", "train_run"]
 
 FORMAT = 2
 FIRST_FORMAT = 1  # has no hashes
-N_MOVED = 500  # images that a pattern is moved on
+N_MOVED = 500  # images on which a pattern is moved
 MODEL, TWIN, ABOUT = "model.safetensors", "clean-twin.safetensors", "run.json"
 FILES = (MODEL, TWIN, ABOUT)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _About:
-    """What `run.json` says; runs of the first format have neither hashes nor a way of reading."""
+    """The content of `run.json`; runs of the first format have neither hashes nor `reading`."""
 
     format: int
     source: str
@@ -63,8 +63,8 @@ class Run:
     Attributes:
         model: the model.
         twin: its clean twin, None if it has none.
-        source: what `spuriscope.load` was given: a name, a folder, or an .npz file.
-        root: the folder in which named data sets were looked for, None for the usual places.
+        source: the argument of `spuriscope.load`: a name, a folder, or an .npz file.
+        root: the folder in which named data sets were sought, None for the usual places.
         reading: how its images were read.
     """
 
@@ -80,11 +80,11 @@ class Run:
         root: str | Path | None = None,
         reading: Reading | None = None,
     ) -> ImageSet:
-        """The data it was trained on, from where it was, or from elsewhere; read as it was, or otherwise.
+        """The data it was trained on, by default from the same place and read in the same way.
 
         Raises:
-            DataError: it is not there, or damaged.
-            CheckpointError: it is there, but it is other data.
+            DataError: they are not there, or damaged.
+            CheckpointError: other data are there.
         """
         old_root = Path(self.root) if self.root is not None else None
         source = self.source if source is None else source
@@ -103,19 +103,19 @@ class Run:
         threshold: float = 0.1,
         with_places: bool = False,
     ) -> dict[str, Any]:
-        """What each pattern does to the model, and to its clean twin, on the test images.
+        """The effect of each pattern on the model, and on its clean twin, on the test images.
 
         Args:
             data: what the model was trained on, see `data`.
-            plants: patterns and targets to ask about; those planted by default.
+            plants: patterns and targets to measure; those planted by default.
             threshold: least rise of a probability that counts for the spurious score.
-            with_places: say how bound to its place and size each pattern is, see `score_models`.
+            with_places: whether to measure dependence on place and size too, see `score_models`.
 
         Returns:
             JSON values: the cell, `clean_accuracy`, and under `plants` for each plant its measures; the
             twin's have `clean_twin_` before their names. With one plant its measures stand at the top too.
         """
-        asked = self.model.cell.plants if plants is None else tuple(plants)
+        wanted = self.model.cell.plants if plants is None else tuple(plants)
         models = {"": self.model.predict}
         if self.twin is not None:
             models["clean_twin_"] = self.twin.predict
@@ -123,7 +123,7 @@ class Run:
             "cell": self.model.cell.hash,
             "model": self.model.cell.model,
             "seed": self.model.cell.seed,
-            **score_models(models, data, asked, threshold=threshold, with_places=with_places),
+            **score_models(models, data, wanted, threshold=threshold, with_places=with_places),
         }
 
 
@@ -135,21 +135,21 @@ def score_models(
     threshold: float = 0.1,
     with_places: bool = False,
 ) -> dict[str, Any]:
-    """What each pattern does to models on the test images.
+    """The effect of each pattern on models, on the test images.
 
     Args:
-        models: for each what its measures begin with, as "" and "clean_twin_".
-        data: its test part is asked about.
+        models: by the prefix of the names of its measures, as "" and "clean_twin_".
+        data: its test part is used.
         plants: patterns and targets.
         threshold: least rise of a probability that counts for the spurious score.
-        with_places: say how bound to its place and size each pattern is, see `placement_scores`, from the
-            first 500 test images that are not of the target class.
+        with_places: whether to measure dependence on place and size too, see `placement_scores`, on the first
+            500 test images that are not of the target class.
 
     Returns:
-        JSON values, as `Run.score` says.
+        JSON values, as from `Run.score`.
 
     Raises:
-        MeasureError: a model does not answer with probabilities, or has no such class.
+        MeasureError: a model does not return probabilities, or has no such class.
     """
     check_share("threshold", threshold)
     test = data.test
@@ -165,7 +165,7 @@ def score_models(
             "placement": plant.placement,
             "relabel": plant.relabel,
         }
-        asked = test.images[(test.labels != plant.target).nonzero().flatten()[:N_MOVED]]
+        others = test.images[(test.labels != plant.target).nonzero().flatten()[:N_MOVED]]
         for prefix, predict in models.items():
             found = asdict(measure(predict, test, plant.placed, plant.target, threshold=threshold))
             found["spurious_score"] = found.pop("score_all")
@@ -173,7 +173,7 @@ def score_models(
             found["normalised_spurious_score"] = found.pop("normalised_score")
             if with_places:
                 found["placement_scores"] = asdict(
-                    placement_scores(predict, asked, plant.placed, plant.target, threshold=threshold)
+                    placement_scores(predict, others, plant.placed, plant.target, threshold=threshold)
                 )
             about |= {prefix + name: value for name, value in found.items()}
         of_plants.append(about)
@@ -196,7 +196,7 @@ def train_run(
     reading: Reading | None = None,
     trainer: Trainer | None = None,
 ) -> Run:
-    """Train a model and, where something is planted and `twin` says so, its clean twin beside it.
+    """Train a model and, if something is planted and `twin` is true, its clean twin.
 
     Raises:
         ConfigError, ModelError, PatternError, PlantingError: the arguments do not fit together.
@@ -220,9 +220,9 @@ def check_out(folder: str | Path, *, overwrite: bool = False) -> None:
     """Refuse, before anything is trained, a place where a run could not be written.
 
     Raises:
-        ConfigError: something is there already, its name is too long or a link to nothing, or its parent
-            folder cannot be written to. A run may be overwritten; one with other files beside its own, what
-            is no run, or the folder one is in, may not.
+        ConfigError: something is there already, its name is too long or a broken link, or its parent folder
+            cannot be written to. A run may be overwritten, but not one with other files in its folder, nor
+            anything else, nor the current folder.
     """
     folder = Path(folder)
     check_place(folder)
@@ -250,10 +250,10 @@ def check_out(folder: str | Path, *, overwrite: bool = False) -> None:
 
 @checked(ConfigError)
 def save_run(folder: str | Path, run: Run, *, overwrite: bool = False) -> None:
-    """Write a run; the folder appears once it is complete. Of several processes that write one, one wins.
+    """Write a run; the folder appears once complete. If several processes write one, one wins.
 
     Raises:
-        ConfigError: see `check_out`; or another process has written there meanwhile.
+        ConfigError: see `check_out`; or another process has written there in the meantime.
     """
     folder = Path(folder)
     check_out(folder, overwrite=overwrite)
@@ -290,7 +290,7 @@ def _write_files(folder: Path, run: Run) -> None:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """What tells a folder from another one that took its name; None of one that is not there, or empty."""
+    """Identify a folder, to notice when another took its name; None for a missing or empty one."""
     if not folder.is_dir() or not any(folder.iterdir()):
         return None
     status = folder.stat()
@@ -299,7 +299,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 @checked(CheckpointError)
 def load_run(folder: str | Path) -> Run:
-    """The run that `save_run` wrote.
+    """Read the run that `save_run` wrote.
 
     Raises:
         CheckpointError: the folder holds no run, a damaged one, or files of several runs.
@@ -327,10 +327,10 @@ def load_run(folder: str | Path) -> Run:
 
 
 def _read_about(folder: Path) -> _About:
-    """What a run says of itself, in any format.
+    """Read the `run.json` of a run, in any format.
 
     Raises:
-        CheckpointError: there is no run, or what it says is damaged, was changed, or is of a newer version.
+        CheckpointError: there is no run, or its `run.json` is damaged, was changed, or has a newer format.
     """
     path = folder / ABOUT
     if not os.path.isfile(path):
@@ -348,19 +348,19 @@ def _read_about(folder: Path) -> _About:
         raise CheckpointError(f"{error}; train the run again") from None
     sealed = {name: value for name, value in document.items() if name != "checksum"}
     if version == FORMAT and about.checksum != _checksum(sealed):
-        raise CheckpointError(f"{path} was changed, its checksum differs; train the run again")
+        raise CheckpointError(f"{path} was changed: its checksum differs; train the run again")
     return about
 
 
 def _check_parts(folder: Path, content: Any, model: TrainedModel, twin: TrainedModel | None) -> None:
-    """Raise unless the files of a run belong together, in one of any format."""
+    """Raise unless the files of a run, in any format, belong together."""
     try:
         is_own = Cell.from_json(content, model.cell.patterns, model.cell.part) == model.cell
     except SpuriscopeError:  # other patterns, or another part
         is_own = False
     if not is_own:
         raise CheckpointError(
-            f"{folder / MODEL} is another training than {ABOUT} tells of; put the run's own file back, or "
+            f"{folder / MODEL} is not the training that {ABOUT} describes; put the run's own file back, or "
             "train the run again"
         )
     if twin is not None and twin.cell != model.cell.clean_twin:
@@ -384,5 +384,5 @@ def _sha256(content: bytes) -> str:
 
 
 def _checksum(about: Mapping[str, Any]) -> str:
-    """SHA-256 of what `run.json` says, but for this."""
+    """SHA-256 of the content of `run.json`, without the checksum itself."""
     return _sha256(json.dumps(about, sort_keys=True).encode())

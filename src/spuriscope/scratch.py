@@ -1,8 +1,8 @@
-"""Temporary folders that go even when their process is killed: the next one that makes its own deletes them.
+"""Temporary folders that are deleted even if their process is killed: by the next one that makes its own.
 
-A folder is known for ours by its name and its lock. The lock tells whether its owner lives, for it may run in
-another container, where the number of its process says nothing; a folder without a lock, or with other files
-in it, is left alone.
+A folder is recognised by its name and its lock. The lock tells whether its owner lives, because it may run in
+another container, where its process number says nothing. A folder without a lock, or with other files in it,
+is left alone.
 """
 
 import multiprocessing.util
@@ -19,15 +19,15 @@ from spuriscope.places import clear, hold, taken
 __all__ = ["PREFIX", "mark_server_folder", "scratch_folder"]
 
 PREFIX, LOCK = "spuriscope-", "lock"
-SERVER, SERVER_LOCK, SOCKET = "pymp-", "spuriscope.lock", "listener-"  # the first and last of multiprocessing
+SERVER, SERVER_LOCK, SOCKET = "pymp-", "spuriscope.lock", "listener-"  # first and last of multiprocessing
 
 
 @contextmanager
 def scratch_folder(kind: Literal["workers", "data", "store"], names: Collection[str]) -> Iterator[Path]:
-    """A temporary folder that goes when the block ends, after those that killed processes left.
+    """Make a temporary folder for the block, after deleting those that killed processes left.
 
     Args:
-        kind: what it is for; part of its name.
+        kind: its purpose, which is part of its name.
         names: of all files and folders that are put into it; others are never deleted.
     """
     for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}{kind}-*"):
@@ -43,20 +43,20 @@ def scratch_folder(kind: Literal["workers", "data", "store"], names: Collection[
 
 @cache
 def mark_server_folder() -> None:
-    """Lock the folder that multiprocessing has the socket of its server in, and delete those left behind.
+    """Lock the folder of the socket of multiprocessing's server, and delete those left behind.
 
     The lock is held as long as the process lives.
     """
     for old in Path(tempfile.gettempdir()).glob(f"{SERVER}*"):
         _delete_left(old, SERVER_LOCK, {SERVER_LOCK})
     folder = Path(multiprocessing.util.get_temp_dir())
-    if not (folder / SERVER_LOCK).exists():  # else it is the folder of a parent, which holds it
+    if not (folder / SERVER_LOCK).exists():  # else it belongs to a parent, which holds it
         hold(folder / SERVER_LOCK)
 
 
 def _delete_left(folder: Path, lock: str, names: Collection[str]) -> None:
-    """Delete a folder of ours that nobody holds."""
-    with suppress(OSError):  # somebody else's, or gone meanwhile
+    """Delete a folder of ours that no process holds."""
+    with suppress(OSError):  # another user's, or already gone
         found = {path.name for path in folder.iterdir()}
         if lock in found and all(name in names or name.startswith(SOCKET) for name in found):
             with taken(folder / lock) as is_free:

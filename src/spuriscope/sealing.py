@@ -1,4 +1,4 @@
-"""The checksum by which a file of ours knows that it was changed: over its texts and its tensors."""
+"""The checksum with which our files detect changes: over their texts and their tensors."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ __all__ = ["checksum"]
 
 
 def checksum(texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the texts, and over name, type, shape and bytes of each tensor, in order of the names."""
+    """SHA-256 over the texts, and over name, type, shape and bytes of each tensor, sorted by name."""
     digest = hashlib.sha256(json.dumps(dict(texts), sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()

@@ -1,6 +1,6 @@
-"""The search for a cue in a model that was trained here: hand over what it saw, and how to train it again.
+"""Search for a cue in a model that was trained here: pass on what it saw, and how to train it again.
 
-Discovery is told no more than that: which images were stamped, and with what, stays behind.
+Discovery gets no more than that: which images were stamped, and with what, is withheld.
 """
 
 import csv
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def images_seen(cell: Cell, data: ImageSet) -> Split:
-    """The images a cell is trained on, stamped, in 8 bits, with their labels then; without crops and noise.
+    """The stamped images that a cell is trained on, in 8 bits, with their labels; without crops and noise.
 
     Args:
         cell: a training on `data`, or on a part of it.
@@ -68,12 +68,12 @@ def data_seen(model: TrainedModel, data: ImageSet) -> ImageSet:
 def search_model(
     model: TrainedModel, data: ImageSet, *, prove: bool = False, **settings: Any
 ) -> list[Finding]:
-    """Cues that a model has picked up, found without being told; see `spuriscope.discover`.
+    """Find cues that a model has picked up, without being told; see `spuriscope.discover`.
 
     Args:
         model: trained on `data`, or on a part of it.
         data: the training images are searched, the test images are fresh.
-        prove: train it again without the images of each finding, and say what is left.
+        prove: train it again without the images of each finding, and report what is left.
         settings: other arguments of `discover`.
 
     Returns:
@@ -98,7 +98,7 @@ def search_model(
 
 
 def contexts_of_model(model: TrainedModel, data: ImageSet, **settings: Any) -> list[MissingContext]:
-    """Kinds of images that a model was trained on and test images lack; see `spuriscope.missing_contexts`.
+    """Find kinds of images that the test images lack, see `spuriscope.missing_contexts`.
 
     Args:
         model: trained on `data`, or on a part of it.
@@ -130,22 +130,22 @@ def save_page(
     unseen: Sequence[str] = (),
     is_sure: bool = True,
 ) -> None:
-    """Write a page that shows the findings: where each cue stands, who carries it, and what it does.
+    """Write a page that shows the findings: where each cue stands, who carries it, and its effect.
 
     Args:
         findings: of a search, `discover`; there may be none.
-        predict: that was searched.
+        predict: the model that was searched.
         seen: the training images as the model saw them, see `images_seen`.
         data: whose test images were fresh.
         path: of the page, a new file.
-        model: what it is called.
+        model: its name.
         level, threshold: of the search.
         embedding, transplants: what it looked through and with, as they are written down.
         unseen: what it could not have seen, see `blind_spots`.
-        is_sure: False of a model near chance, of which no finding says nothing.
+        is_sure: False for a model near chance, for which no finding says nothing.
 
     Raises:
-        ConfigError: the file is there, or its folder is not.
+        ConfigError: the file exists, or its folder does not.
     """
     from spuriscope import __version__
     from spuriscope.discovery.exhibit import exhibit
@@ -163,15 +163,14 @@ def save_page(
             f"{channels} × {height} × {width} (channels × height × width)",
         ),
         ("Model", model),
-        ("Level", f"{level:g}, held over all that was searched"),
+        ("Level", f"{level:g}, over everything that was searched"),
         ("Least rise that counts", f"{threshold:g} of probability"),
         ("Looked at through", ", ".join([embedding, *transplants])),
         (
             "Versions",
-            f"spuriscope {__version__}, Python {where['python']}, torch {where['torch']}, "
-            f"numpy {where['numpy']}",
+            f"spuriscope {__version__}, Python {where.python}, torch {where.torch}, numpy {where.numpy}",
         ),
-        ("Hardware", f"{where['processor']}, {where['n_cores']} cores; {where['platform']}"),
+        ("Hardware", f"{where.processor}, {where.n_cores} cores; {where.platform}"),
     ]
     page = render_findings(
         [exhibit(finding, predict, seen, data.test, threshold=threshold) for finding in findings],
@@ -191,17 +190,17 @@ def save_suspects(
 ) -> None:
     """Write the suspected images, as the model saw them, and a table that names them.
 
-    `images.csv` has one line for each: the finding, counted from 1, its class, score and p-value, the image's
-    position and name, and the PNG here. The pattern of each finding is `finding-1.png` and so on.
+    `images.csv` has one line per image: the finding, counted from 1, its class, score and p-value, the
+    image's position and name, and its PNG. The pattern of each finding is `finding-1.png` and so on.
 
     Args:
         findings: whose `examples` are positions in `seen`.
-        seen: the training images with what was stamped on them, see `images_seen`.
+        seen: the training images, stamped, see `images_seen`.
         class_names: position = label.
         folder: must be new or empty.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: the folder is neither.
     """
     folder = Path(folder)
     check_new(folder)
@@ -218,7 +217,7 @@ def save_patterns(findings: Sequence[Finding], folder: str | Path) -> None:
         folder: must be new or empty.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: the folder is neither.
     """
     from spuriscope.report.pictures import save_picture
 
@@ -232,7 +231,7 @@ def save_patterns(findings: Sequence[Finding], folder: str | Path) -> None:
 
 
 def _names(findings: Sequence[Finding]) -> list[str]:
-    """Of all files that `save_suspects` writes."""
+    """Names of all files that `save_suspects` writes."""
     names = ["images.csv"]
     for number, finding in enumerate(findings, start=1):
         names.append(f"finding-{number}.png")

@@ -1,11 +1,11 @@
 """Numbers over seeds: the seed is the unit of replication.
 
-A planted cell and its clean twin share their seed, so they are compared seed by seed: the interval and the
-tests take differences. A test asks whether the mean lies above a bound; for "below" turn the signs.
+A planted cell and its clean twin share their seed, so they are compared seed by seed: intervals and tests use
+differences. A test asks whether the mean lies above a bound; for "below", negate the values.
 
-A few seeds may agree by luck, for a cue is learnt or not: the t-test takes differences to be normal, and its
-level does not hold where they are not. `sign_test` and `share_test` are exact for any distribution; they
-speak of the share of trainings and not of the mean. Signs of n seeds never have a p-value below 2^-n.
+A few seeds may agree by luck, because a cue is learnt or not: the t-test assumes normal differences, and its
+level does not hold otherwise. `sign_test` and `share_test` are exact for any distribution; they concern the
+share of trainings, not the mean. Signs of n seeds never have a p-value below 2^-n.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ __all__ = [
 CONFIDENCE = 0.95
 N_RESAMPLES = 2000
 LEAST_CROWD = 5
-ENOUGH_ABOVE = 10  # draws as large: more would not change the answer
+ENOUGH_ABOVE = 10  # draws as large as the value, after which more would not change the answer
 LARGEST_CORRELATION = 1 - 1e-9  # beyond it Fisher's z is infinite
 
 
@@ -45,7 +45,7 @@ class Interval:
 
     Attributes:
         mean: over the seeds.
-        low: lower end of the interval; equal to the mean where one seed leaves no spread to judge by.
+        low: lower end of the interval; equal to the mean for a single seed, which has no spread.
         high: its upper end.
         n: number of seeds.
     """
@@ -57,7 +57,7 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float], *, low: float = 0.0, high: float = 1.0) -> Interval:
-    """Mean and 95 % interval by Student's t, kept within [low, high], where shares live.
+    """Mean and 95 % interval by Student's t, kept within [low, high].
 
     Raises:
         ConfigError: there are no values.
@@ -78,11 +78,11 @@ def mean_interval(values: Sequence[float], *, low: float = 0.0, high: float = 1.
 def t_test(differences: Sequence[float], bound: float = 0.0) -> float:
     """One-sided p-value of the paired t-test that the mean difference is above `bound`.
 
-    It takes the differences to be normal. Equal ones leave no spread to judge by but their signs alone: p is
-    then 2^-n above the bound, and 1 at or below it.
+    It assumes normal differences. Equal ones have no spread, so only their signs count: p is then 2^-n above
+    the bound, and 1 at or below it.
 
     Args:
-        differences: one for each seed, such as planted less clean twin.
+        differences: one per seed, such as planted minus clean twin.
         bound: what the mean is compared with; 0 asks whether there is a rise at all.
 
     Raises:
@@ -102,11 +102,11 @@ def t_test(differences: Sequence[float], bound: float = 0.0) -> float:
 def share_test(n_hits: int, n: int, share: float) -> float:
     """Exact one-sided p-value that more than `share` of all trainings are hits, after `n_hits` of `n`.
 
-    It assumes nothing but that the trainings are independent. All hits have p = share^n.
+    It assumes only that the trainings are independent. All hits have p = share^n.
 
     Args:
-        n_hits: trainings that are hits.
-        n: all of them.
+        n_hits: number of trainings that are hits.
+        n: number of trainings.
         share: what the share is compared with, between 0 and 1.
 
     Raises:
@@ -117,7 +117,7 @@ def share_test(n_hits: int, n: int, share: float) -> float:
     from scipy import stats
 
     if not 0 <= n_hits <= n or n == 0:
-        raise ConfigError(f"hits are 0 to as many as trainings, and these 1 or more; got {n_hits} of {n}")
+        raise ConfigError(f"give 1 or more trainings, and hits from 0 to that number; got {n_hits} of {n}")
     return float(stats.binom.sf(n_hits - 1, n, share))
 
 
@@ -127,7 +127,7 @@ def sign_test(differences: Sequence[float], bound: float = 0.0) -> float:
     With n seeds it cannot fall below 2^-n: 0.125 for three seeds, 0.031 for five.
 
     Args:
-        differences: one for each seed; those equal to the bound are not above it.
+        differences: one per seed; those equal to the bound are not above it.
         bound: what they are compared with.
 
     Raises:
@@ -137,12 +137,12 @@ def sign_test(differences: Sequence[float], bound: float = 0.0) -> float:
 
 
 def fewest_seeds(share: float, *, level: float = 0.05, n_tests: int = 1) -> int:
-    """How many seeds it takes to show that more than `share` of trainings are hits, if all of them are.
+    """Number of seeds needed to show that more than `share` of trainings are hits, if all of them are.
 
     Args:
         share: between 0 and 1.
         level: of the test.
-        n_tests: how many tests the p-value is corrected for (Bonferroni, or Holm's first step).
+        n_tests: number of tests that the p-value is corrected for (Bonferroni, or Holm's first step).
     """
     n = 1
     while n_tests * share**n >= level:
@@ -151,7 +151,7 @@ def fewest_seeds(share: float, *, level: float = 0.05, n_tests: int = 1) -> int:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values: rejecting those below 0.05 errs anywhere among them with 5 % at most.
+    """Holm's adjusted p-values: rejecting those below 0.05 errs anywhere with probability at most 5 %.
 
     Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
     """
@@ -165,15 +165,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Tail:
-    """How heavy the tail of natural values is, as the crowd behind a few suspects says it.
+    """How heavy the tail of natural values is, estimated from the crowd below a few suspects.
 
-    Peaks over a threshold: the threshold is the largest value behind the suspects, and the crowd says how
-    fast logarithms fall off beyond it (Hill's estimate, for a sample without its largest). Without outliers
-    the logarithms of the suspects above the threshold are exponential draws of that mean.
+    Peaks over a threshold: the threshold is the largest value below the suspects, and the crowd tells how
+    fast logarithms fall off beyond it (Hill's estimate, for a sample without its largest values). Without
+    outliers the logarithms of the suspects above the threshold are exponential draws of that mean.
 
     Attributes:
         threshold: the largest value of the crowd.
-        n: spacings that the mean is known from.
+        n: number of spacings that estimate the mean.
         total: their sum.
 
     Source: exact for a Pareto tail by Renyi's (1953) independent spacings; Hill (1975).
@@ -185,7 +185,7 @@ class Tail:
 
     @classmethod
     def of(cls, values: Sequence[float], *, n_suspects: int = 3, n_crowd: int = 17) -> "Tail | None":
-        """Of positive values whose `n_suspects` largest may be outliers; None without a crowd of 5."""
+        """The tail of positive values, of which `n_suspects` may be outliers; None for a crowd below 5."""
         crowd = np.sort(np.asarray(values, dtype=float))[::-1][n_suspects : n_suspects + n_crowd]
         if len(crowd) < LEAST_CROWD or crowd[-1] <= 0 or crowd[0] == crowd[-1]:
             return None
@@ -202,14 +202,14 @@ class Tail:
         mean: float,
         n_crowd: int = 17,
     ) -> "Tail":
-        """The same where the crowd may be small, or missing, and other data say what spacings are usual.
+        """The same where the crowd may be small or missing, and other data tell the usual spacings.
 
         Args:
             values: positive, as for `of`.
-            n_suspects: likewise.
-            least: the threshold where there is no crowd, and the least it can be.
-            n: how many spacings of other data are counted with those of the crowd.
-            mean: of these.
+            n_suspects: as for `of`.
+            least: the smallest threshold, and the threshold where there is no crowd.
+            n: number of spacings of other data that are counted with those of the crowd.
+            mean: of these spacings.
         """
         crowd = np.sort(np.asarray(values, dtype=float))[::-1][n_suspects : n_suspects + n_crowd]
         crowd = crowd[crowd > least]
@@ -218,27 +218,27 @@ class Tail:
         return cls(float(crowd[0]), n + len(crowd) - 1, n * mean + _spacings(crowd, n_suspects))
 
     def p_value(self, value: float) -> float:
-        """That a natural value beyond the threshold lies so far out; 1 up to the threshold."""
+        """Probability that a natural value beyond the threshold lies so far out; 1 up to the threshold."""
         if value <= self.threshold:
             return 1.0
         return float((1 + np.log(value / self.threshold) / self.total) ** -self.n)
 
 
 def _spacings(crowd: NDArray[np.float64], n_suspects: int) -> float:
-    """Sum of the spacings of falling logarithms, each times its rank: so many suspects hide the top."""
+    """Sum of the spacings of descending logarithms, times their ranks; `n_suspects` values lie above."""
     above = np.log(crowd / crowd[-1])
     return float(above.sum() + n_suspects * above[0])
 
 
 def sequential_p_value(null: Sequence[float] | NDArray[np.float64], value: float) -> float:
-    """The p-value of `value` among draws that were taken one after the other until the answer was clear.
+    """The p-value of `value` among draws that were taken one by one until the answer was clear.
 
-    When the tenth draw is as large, ten out of the draws up to it; if that never happens, one more than were
-    as large, out of one more than were drawn. Valid whatever came after.
+    If the tenth draw as large as `value` comes, it is ten divided by the number of draws up to it; otherwise
+    (k + 1) / (n + 1), where k of n draws were as large. It is valid whatever came after.
 
     Args:
-        null: draws, in their order.
-        value: what they are compared with.
+        null: draws, in order.
+        value: compared with them.
 
     Source: Besag and Clifford (1991), "Sequential Monte Carlo p-values".
     """
@@ -256,8 +256,8 @@ def fisher_z(correlation: float) -> float:
 def correlation_interval(correlations: Sequence[float]) -> Interval:
     """Mean of the Pearson correlations of several seeds, with its 95 % interval over the seeds.
 
-    Both are taken on Fisher's z and brought back. The interval says how far another seed would move the
-    correlation, not how far other patterns would.
+    Both are computed on Fisher's z and transformed back. The interval says how much another seed would change
+    the correlation, not how much other patterns would.
 
     Raises:
         ConfigError: there are no seeds.
@@ -291,17 +291,17 @@ def n50(counts: Sequence[int], scores: NDArray[np.float64]) -> N50:
     on the scale log(1 + count). The interval is a percentile bootstrap over seeds.
 
     Args:
-        counts: (k,) numbers planted, rising, 0 (the clean twins) first.
+        counts: (k,) numbers planted, ascending, 0 (the clean twins) first.
         scores: (seeds, k) spurious scores over non-target images.
 
     Raises:
-        ConfigError: shapes do not match, or counts do not rise from 0.
+        ConfigError: shapes do not match, or counts do not ascend from 0.
     """
     n = np.asarray(counts)
     if scores.ndim != 2 or scores.shape[1] != len(n) or len(scores) == 0:
         raise ConfigError(f"scores must be (seeds, {len(n)}), one column for each count, got {scores.shape}")
     if n[0] != 0 or not (np.diff(n) > 0).all():
-        raise ConfigError(f"counts must rise from 0, got {list(counts)}")
+        raise ConfigError(f"counts must ascend from 0, got {list(counts)}")
     rng = np.random.default_rng(0)
     resamples = np.sort(rng.integers(len(scores), size=(N_RESAMPLES, len(scores))), axis=1)
     distinct, times = np.unique(resamples, axis=0, return_counts=True)  # 126 of 5 seeds, whatever N_RESAMPLES

@@ -11,14 +11,14 @@ R = TypeVar("R")
 
 
 def in_threads(function: Callable[[T], R], items: Iterable[T], *, if_worth: bool = True) -> list[R]:
-    """What `function` makes of each item, in their order, whatever the number of threads.
+    """Results of `function` for each item, in order, whatever the number of threads.
 
-    torch works without the lock of the interpreter, so its operations run side by side; each of them uses one
-    thread then, and gives the same bits as alone.
+    torch works without the interpreter's lock, so its operations run in parallel; each then uses one thread,
+    and gives the same bits as alone.
 
     Args:
-        function: must not depend on what was called before.
-        items: are taken in order.
+        function: must not depend on earlier calls.
+        items: taken in order.
         if_worth: False where the operations are so small that threads would wait for the interpreter.
     """
     import torch
@@ -30,4 +30,4 @@ def in_threads(function: Callable[[T], R], items: Iterable[T], *, if_worth: bool
         with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             return list(pool.map(function, items))
     finally:
-        torch.set_num_threads(n_threads)  # the setting of a thread may be that of all
+        torch.set_num_threads(n_threads)  # the setting of one thread may be that of all

@@ -1,9 +1,9 @@
 """A user's own model, as `predict` or as `fit`: torch modules, scikit-learn classifiers, files of models.
 
-Everything that measures or searches a model asks it through `predict`, images (n, channels, height, width)
-in [0, 1] to class probabilities (n, n_classes); an audit trains through `fit(images, labels, seed)`, which
-gives such a `predict`. Both are plain functions: whoever has one needs nothing from here. What form a model
-may have, and what of it executes code: docs/models.md.
+Everything that measures or searches a model calls its `predict`, from images (n, channels, height, width) in
+[0, 1] to class probabilities (n, n_classes). An audit trains with `fit(images, labels, seed)`, which returns
+such a `predict`. Both are plain functions: whoever has them needs nothing from here. For the accepted forms
+of models, and which of them execute code, see docs/models.md.
 """
 
 from spuriscope.adapters.classifier import Fit, sklearn_fit, sklearn_predict

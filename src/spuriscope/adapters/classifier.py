@@ -18,11 +18,11 @@ Fit = Callable[[Tensor, Tensor, int], Predict]
 
 @checked(ConfigError)
 def sklearn_predict(classifier: Any, n_classes: int) -> Predict:
-    """The answers of a fitted scikit-learn classifier with `predict_proba`, on flattened images.
+    """Make `predict` from a fitted scikit-learn classifier with `predict_proba`, on flattened images.
 
     Args:
         classifier: fitted on images flattened to (n, channels * height * width), in [0, 1].
-        n_classes: columns of the answers; a class that it never saw has probability 0.
+        n_classes: columns of the answers; a class that the classifier never saw has probability 0.
 
     Raises:
         ConfigError: it has no `predict_proba`.
@@ -39,9 +39,9 @@ def sklearn_predict(classifier: Any, n_classes: int) -> Predict:
 
 @checked(ConfigError)
 def sklearn_fit(classifier: Any) -> Fit:
-    """A training function for `audit(fit=...)` from a scikit-learn classifier, or from a pipeline.
+    """Make a training function for `audit(fit=...)` from a scikit-learn classifier or pipeline.
 
-    Each training has a copy of it, on flattened images; every `random_state` in it is set to the seed.
+    Each training uses a copy of it, on flattened images; every `random_state` in it is set to the seed.
 
     Raises:
         ConfigError: the classifier has no `predict_proba`.
@@ -63,6 +63,6 @@ def sklearn_fit(classifier: Any) -> Fit:
 def _check_probabilities(classifier: Any) -> None:
     if not hasattr(classifier, "predict_proba"):
         raise ConfigError(
-            f"{type(classifier).__name__} has no predict_proba; choose a classifier that has, or set "
+            f"{type(classifier).__name__} has no predict_proba; choose a classifier with one, set "
             "probability=True, or wrap it in CalibratedClassifierCV"
         )

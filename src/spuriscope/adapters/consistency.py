@@ -1,4 +1,4 @@
-"""Does a model answer for each image by itself? Asked once, before anything is measured."""
+"""Check once, before anything is measured, that a model answers for each image by itself."""
 
 import torch
 from torch import Tensor
@@ -12,16 +12,16 @@ __all__ = ["check_answers"]
 
 N_ASKED, N_ALONE = 32, 6
 TOLERANCE = (
-    0.01  # a difference of probabilities: quantised models scale a batch as a whole and differ by less
+    0.01  # a difference of probabilities; quantised models scale a batch as a whole and differ by less
 )
 SAME = 1e-6
 
 
 @checked(MeasureError)
 def check_answers(predict: Predict, images: Images, source: str = "the model") -> None:
-    """Refuse a model whose answer for an image depends on anything but the image, or never does.
+    """Refuse a model whose answer depends on more than the image, or not on the image at all.
 
-    Asked are up to 32 different images together, then again, then up to six of them alone.
+    It is asked about up to 32 different images together, then again, then about up to six of them alone.
 
     Args:
         predict: maps images to class probabilities.
@@ -30,32 +30,33 @@ def check_answers(predict: Predict, images: Images, source: str = "the model") -
 
     Raises:
         MeasureError: the same images get other answers the second time, or others alone than together, or
-            all images get the same; with the likely cause. Or `predict` does not return probabilities.
+            all images get the same answer; the message names the likely cause. Or `predict` does not return
+            probabilities.
     """
     images = as_asked(images, error=MeasureError)
-    asked = torch.unique(images[: 4 * N_ASKED], dim=0)
-    asked = asked[torch.linspace(0, len(asked) - 1, min(N_ASKED, len(asked))).round().long()]
-    together, again = probabilities(predict, asked), probabilities(predict, asked)
+    sample = torch.unique(images[: 4 * N_ASKED], dim=0)
+    sample = sample[torch.linspace(0, len(sample) - 1, min(N_ASKED, len(sample))).round().long()]
+    together, again = probabilities(predict, sample), probabilities(predict, sample)
     if _apart(together, again) > TOLERANCE:
         raise MeasureError(
-            f"{source} answers the same images otherwise the second time; dropout or other chance is active: "
-            "put it in evaluation mode (model.eval()) before it is exported or asked"
+            f"{source} gives the same images other answers the second time; dropout or other randomness is "
+            "active: put it in evaluation mode (model.eval()) before it is exported or asked"
         )
-    alone = torch.cat([probabilities(predict, image[None]) for image in asked[:N_ALONE]])
-    is_constant = len(asked) > 1 and _apart(together, together[:1]) <= SAME
+    alone = torch.cat([probabilities(predict, image[None]) for image in sample[:N_ALONE]])
+    is_constant = len(sample) > 1 and _apart(together, together[:1]) <= SAME
     if is_constant and _apart(together[:N_ALONE], alone) > SAME:
         raise MeasureError(
-            f"{source} answers an image otherwise alone than among others: there every image gets the "
-            "answer of the first; a size of batch is fixed inside: export it for batches of any size"
+            f"{source} gives an image another answer alone than among others: there every image gets the "
+            "answer of the first; its batch size is fixed: export it for batches of any size"
         )
     if _apart(together[:N_ALONE], alone) > TOLERANCE:
         raise MeasureError(
-            f"{source} answers an image otherwise alone than among others; batch normalisation in training "
-            "mode is the usual cause: put it in evaluation mode (model.eval()) before it is exported or asked"
+            f"{source} gives an image another answer alone than among others; the usual cause is batch "
+            "normalisation in training mode: use evaluation mode (model.eval()) before exporting or asking it"
         )
     if is_constant:
         raise MeasureError(
-            f"{source} gives all of {len(asked)} different images the same answer; its weights may not be "
+            f"{source} gives all of {len(sample)} different images the same answer; its weights may not be "
             "loaded, or its pixels are scaled wrongly: see mean=, std= and scale= (--mean, --std, --scale)"
         )
 

@@ -1,8 +1,8 @@
-"""A `.pt2` file of `torch.export` as `predict`: torch's operators, looked through before it is read.
+"""A `.pt2` file of `torch.export` as `predict`; only torch's own operators, checked before it is loaded.
 
-`torch.export.load` unpickles what its archive says is pickled, falls back to unpickling anything, evaluates
-the file's expressions for sizes as Python, and executes its guards. So the archive is checked first: tensors
-and nothing else, sizes that are arithmetic, operators that are torch's. What is otherwise is refused by name.
+`torch.export.load` unpickles what its archive declares as pickled, falls back to unpickling anything,
+evaluates the file's size expressions as Python, and executes its guards. So the archive is checked first: it
+may hold only tensors, arithmetic sizes and torch's operators. Anything else is refused by name.
 """
 
 import io
@@ -26,11 +26,11 @@ from spuriscope.models.tensors import archive_names
 
 __all__ = ["exported_predict", "is_exported"]
 
-_DAMAGE = (  # what a damaged archive raises while it is read
+_DAMAGE = (  # raised while a damaged archive is read
     *(OSError, EOFError, ValueError, NotImplementedError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
-NAME = re.compile(  # what may be named in an expression of a size
+NAME = re.compile(  # names that an expression of a size may use
     r"[suz]\d+|Symbol|positive|integer|True|False|Integer|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|CeilDiv"
     r"|ModularIndexing|Eq|Ne|Gt|Ge|Lt|Le|And|Or|Not|oo|int_oo"
 )
@@ -50,22 +50,22 @@ def is_exported(path: Path) -> bool:
 
 
 def exported_predict(path: Path, form: ModelForm) -> Predict:
-    """The model in a `.pt2` file, asked on the CPU.
+    """Make `predict` from the model in a `.pt2` file; it runs on the CPU.
 
     Args:
-        path: of the file, whose batch may have any size.
-        form: what it wants in place of images in [0, 1], and what it answers.
+        path: of the file, which must allow any batch size.
+        form: how the model wants its images and gives its answers.
 
     Raises:
-        ModelError: it cannot be read, or holds what would have to be unpickled or executed.
-        MeasureError: when asked: the images do not fit.
+        ModelError: it cannot be read, or holds something to unpickle or execute.
+        MeasureError: when `predict` is called: the images do not fit.
     """
     content = path.read_bytes()
     _check(path, content)
     try:
         program = torch.export.load(io.BytesIO(content))
         module = program.module()
-    except Exception as error:  # torch.export's errors have no common class but this
+    except Exception as error:  # torch.export's errors have no narrower common class
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"{path} cannot be read ({reason}); export it again with this torch") from None
     like = next((p for p in module.parameters() if p.is_floating_point()), None)
@@ -93,10 +93,10 @@ def _check(path: Path, content: bytes) -> None:
                 raise ModelError(f"{path} is damaged ({name}: {error}); export it again") from None
             for key, value in _leaves(document):
                 _check_leaf(path, key, value)
-        elif name.endswith(".pt"):  # sample inputs, and weights in the older form
+        elif name.endswith(".pt"):  # sample inputs, or weights in the older form
             try:
                 torch.load(io.BytesIO(text), weights_only=True)
-            except Exception:  # torch's errors about damaged files have no common class but this
+            except Exception:  # torch's errors about damaged files have no narrower common class
                 _refuse(path, f"{name}, which holds objects")
 
 
@@ -125,7 +125,7 @@ def _is_arithmetic(expression: str) -> bool:
 
 
 def _leaves(document: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that is no container, with the nearest name above it; empty containers are passed over."""
+    """Every value that is not a container, with the nearest name above it; empty containers are skipped."""
     if isinstance(document, dict):
         for name, value in document.items():
             yield from _leaves(value, name)

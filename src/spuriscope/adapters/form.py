@@ -1,6 +1,6 @@
-"""The form of a model: how it wants its images, and how it gives its answers.
+"""The form of a model: how it wants its images and gives its answers.
 
-Spuriscope has images in [0, 1], red first, and wants class probabilities in the order of the data's classes.
+Spuriscope has images in [0, 1], red first, and needs class probabilities in the order of the data's classes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,10 +19,10 @@ from spuriscope.limits import LARGEST_INPUT
 
 __all__ = ["FormSettings", "ModelForm", "pieces"]
 
-PIECE = 500  # images a model is asked about at one time, at most
-PIECE_NUMBERS = PIECE * 3 * 64 * 64  # and so many numbers: fewer images where they are large
+PIECE = 500  # most images that a model is asked about at once
+PIECE_NUMBERS = PIECE * 3 * 64 * 64  # most values at once: fewer images where they are large
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow turns colour into grey
-SURE = 1e-3  # how far from 1 the sum of probabilities may be
+SURE = 1e-3  # allowed difference between 1 and the sum of probabilities
 
 
 class FormSettings(TypedDict, total=False):
@@ -43,20 +43,20 @@ class FormSettings(TypedDict, total=False):
 @checked(ConfigError)
 @dataclass(frozen=True, kw_only=True)
 class ModelForm:
-    """How images are made ready for a model, in this order, and how its answers are read.
+    """How images are prepared for a model, in this order, and how its answers are read.
 
     Attributes:
-        channels: 3 repeats grey images, 1 makes colour grey (ITU-R BT.601); None leaves them, and repeats
-            grey where a file says that it takes three.
+        channels: 3 repeats grey images, 1 makes colour grey (ITU-R BT.601); None changes nothing, except that
+            grey images are repeated where a file asks for three channels.
         image_size: side of the square they are scaled to, bilinear with antialiasing; None leaves their size.
-        bgr: blue comes first.
-        scale: what [0, 1] is multiplied by: 255 for a model that takes 0 to 255.
-        mean: is taken off, after scaling: one number, or one for each channel.
-        std: is divided by, then.
-        channels_last: (n, height, width, channels), where a file does not say so itself.
-        logits: the answers are logits. None: they are where rows do not sum to 1.
+        bgr: whether blue comes first.
+        scale: factor on pixels in [0, 1]: 255 for a model that takes 0 to 255.
+        mean: subtracted after scaling: one number, or one per channel.
+        std: divisor after that.
+        channels_last: images are (n, height, width, channels), where a file does not say so itself.
+        logits: whether the answers are logits. None: they are where rows do not sum to 1.
         output: name of the output, where there are several.
-        classes: the label that each column of the answers stands for, where their order is another.
+        classes: the label of each column of the answers, where they are in another order.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -98,14 +98,14 @@ class ModelForm:
 
     @property
     def changes_values(self) -> bool:
-        """Whether pixels leave [0, 1]."""
+        """Whether prepared pixels leave [0, 1]."""
         return self.scale != 1 or self.mean is not None or self.std is not None
 
     def prepare(self, images: Tensor) -> Tensor:
         """Images (n, channels, height, width), uint8 or in [0, 1], as the model wants them; channels first.
 
         Raises:
-            MeasureError: they have other channels than the settings are for.
+            MeasureError: the settings are for another number of channels.
         """
         x = self.with_channels(unit_float(images))
         if self.image_size is not None and x.shape[2:] != (self.image_size, self.image_size):
@@ -129,7 +129,7 @@ class ModelForm:
         return x
 
     def with_channels(self, images: Tensor, default: int | None = None) -> Tensor:
-        """Images with as many channels as the model takes; `default` is what a file says it takes."""
+        """Images with as many channels as the model takes; `default` is the number that a file asks for."""
         wanted = self.channels or (default if default == 3 else None)
         if wanted == 3 and images.shape[1] == 1:
             return images.expand(-1, 3, -1, -1)
@@ -141,10 +141,10 @@ class ModelForm:
     def read(self, answers: Tensor, n_images: int, source: str = "the model") -> Tensor:
         """Class probabilities (n_images, n_classes), float32, in the order of the data's classes.
 
-        A single column is the probability, or the logit, of the second of two classes.
+        A single column holds the probability, or the logit, of the second of two classes.
 
         Raises:
-            MeasureError: `answers` are not one row for each image, or there is no such class.
+            MeasureError: `answers` is not one row for each image, or a class is missing.
         """
         found = answers.detach().float()
         if found.ndim > 2 and set(found.shape[2:]) == {1}:  # (n, classes, 1, 1)
@@ -178,11 +178,11 @@ def are_probabilities(answers: Tensor) -> bool:
 
 
 def pieces(images: Tensor, side: int | None = None) -> Iterator[Tensor]:
-    """Images (n, channels, height, width) in pieces that a model is asked about at one time.
+    """Split images (n, channels, height, width) into pieces that a model is asked about at once.
 
     Args:
-        images: any.
-        side: they will be scaled to.
+        images: of any size.
+        side: they will be scaled to this size.
     """
     channels, height, width = images.shape[1:]
     pixels = height * width if side is None else side * side

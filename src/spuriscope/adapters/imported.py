@@ -1,4 +1,4 @@
-"""A function of the user's by its name, package.module:function. Importing it executes its module."""
+"""A user's function by its name, package.module:function. Importing it executes its module."""
 
 import importlib
 import sys
@@ -13,15 +13,15 @@ __all__ = ["current_folder", "import_function"]
 
 
 def import_function(name: str, what: str, error: type[SpuriscopeError]) -> Callable[..., Any]:
-    """The function of a name.
+    """Import a function by its name.
 
     Args:
-        name: "package.module:function"; looked for in the current folder first, as `python -m` does.
-        what: the user calls it, for errors.
-        error: what is raised.
+        name: "package.module:function"; the current folder is searched first, as `python -m` does.
+        what: what errors call it.
+        error: class of the error to raise.
 
     Raises:
-        SpuriscopeError: there is none, or its module cannot be imported.
+        SpuriscopeError: there is no such function, or its module cannot be imported.
     """
     where, _, function_name = name.partition(":")
     if not where or not function_name:
@@ -35,7 +35,7 @@ def import_function(name: str, what: str, error: type[SpuriscopeError]) -> Calla
                 "what is installed"
             ) from None
     if not callable(function):
-        raise error(f"the {what} {name} is no function")
+        raise error(f"the {what} {name} is not a function")
     found: Callable[..., Any] = function
     return found
 

@@ -1,4 +1,4 @@
-"""An ONNX file as `predict`, asked by onnxruntime on the CPU (extra `onnx`). No code of the file's runs."""
+"""An ONNX file as `predict`, run on the CPU by onnxruntime (extra `onnx`), which executes no code of it."""
 
 import os
 from collections.abc import Sequence
@@ -30,27 +30,27 @@ DTYPES: dict[str, DTypeLike] = {
     "tensor(int64)": np.int64,
 }
 FLOATING = ("tensor(float16)", "tensor(float)", "tensor(double)")
-MAPS = "seq(map("  # what scikit-learn's converter gives: a dictionary for each image
+MAPS = "seq(map("  # type of the output of scikit-learn's converter: a dictionary per image
 
 
 @checked(ModelError)
 def load_onnx(path: str | Path, *, n_classes: int | None = None, **form: Unpack[FormSettings]) -> Predict:
-    """The model in an ONNX file, with its external data where there are some beside it.
+    """Make `predict` from the model in an ONNX file, with external data from beside it, if any.
 
-    It has one input of images: (n, channels, height, width), channels last, (n, height, width) of grey ones,
-    or flat; floating point in [0, 1], or integers 0 to 255; any number of images, or always the same. Its
-    output is a table of floating-point numbers, or a dictionary for each image, as scikit-learn's
-    converter gives.
+    It must have one input of images: (n, channels, height, width), channels last, (n, height, width) for grey
+    images, or flat; floating point in [0, 1], or integers 0 to 255; any batch size, or a fixed one. Its
+    output must be a table of floating-point numbers, or a dictionary per image, as scikit-learn's converter
+    writes.
 
     Args:
         path: of the file.
-        n_classes: of the data: tells the answers from other outputs.
-        form: what it wants in place of images in [0, 1], and what it answers; see `ModelForm`. Logits have to
-            be called so: `logits=True`.
+        n_classes: of the data; tells the answers from other outputs.
+        form: how the model wants its images and gives its answers, see `ModelForm`. Logits must be declared:
+            `logits=True`.
 
     Raises:
         ModelError: onnxruntime is not installed, there is no such file, or it is not a model of images.
-        MeasureError: when asked: the images do not fit, or the answers are not probabilities.
+        MeasureError: when `predict` is called: the images do not fit, or the answers are not probabilities.
         ConfigError: a setting is out of range.
     """
     path, settings = Path(path), ModelForm(**form)
@@ -61,11 +61,11 @@ def load_onnx(path: str | Path, *, n_classes: int | None = None, **form: Unpack[
     if not os.path.isfile(path):
         raise ModelError(f"there is no file {path}; check the path")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is said in one line, by us
+    options.log_severity_level = 4  # we report errors ourselves, in one line
     try:
-        with redirect_stdout(StringIO()):  # where onnxruntime prints a banner before it tries again
+        with redirect_stdout(StringIO()):  # onnxruntime prints a banner before it tries again
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no common class but this
+    except Exception as error:  # onnxruntime's errors have no narrower common class
         raise ModelError(f"{path} is not an ONNX model that onnxruntime reads ({_short(error)})") from None
     model = _OnnxModel(
         path, session, _Input.of(path, session), _output(path, session, settings, n_classes), settings
@@ -75,7 +75,7 @@ def load_onnx(path: str | Path, *, n_classes: int | None = None, **form: Unpack[
 
 @dataclass(frozen=True)
 class _Input:
-    """The input of a file: its name, its shape (None where any number does), and its type."""
+    """The input of a file: its name, its shape (None for any size), and its type."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -107,7 +107,7 @@ class _Input:
 
 @dataclass(frozen=True)
 class _OnnxModel:
-    """A session and how to ask it."""
+    """A session, and how to run it."""
 
     path: Path
     session: Any
@@ -129,7 +129,7 @@ class _OnnxModel:
         return form.read(found, len(images), f"the output {self.output.name} of {self.path}")
 
     def _pixels(self, images: Tensor) -> NDArray[Any]:
-        """Images as the file wants them."""
+        """Images in the form that the file takes."""
         form, wanted = self.form, self.input
         is_last = wanted.is_last(images.shape[1]) or form.channels_last
         channels = wanted.shape[3 if is_last else 1] if len(wanted.shape) == 4 else None
@@ -150,7 +150,7 @@ class _OnnxModel:
         return pixels
 
     def _check_size(self, x: Tensor, images: Tensor, is_last: bool) -> None:
-        """Raise where the file takes one size, and this is another."""
+        """Raise where the file takes one size and the images have another."""
         shape = self.input.shape
         _, channels, height, width = x.shape
         own = {
@@ -163,7 +163,7 @@ class _OnnxModel:
             return
         sides = {2: (), 3: shape[1:], 4: shape[1:3] if is_last else shape[2:]}[len(shape)]
         if len(sides) == 2 and sides[0] == sides[1] != None and sides != (height, width):  # noqa: E711
-            advice = f"have them scaled: image_size={sides[0]}, or --input-size {sides[0]}"
+            advice = f"scale them: image_size={sides[0]}, or --input-size {sides[0]}"
         elif channels == 3:
             advice = "if it takes grey images: channels=1, or --channels 1"
         else:
@@ -173,7 +173,7 @@ class _OnnxModel:
         )
 
     def _answers(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """What the file answers; a batch that always has one size is filled up."""
+        """The output of the file; where its batch size is fixed, batches are padded."""
         size = self.input.shape[0] or len(pixels)
         found: list[NDArray[Any]] = []
         try:
@@ -185,7 +185,7 @@ class _OnnxModel:
                 (answer,) = self.session.run([self.output.name], {self.input.name: part})
                 table = _of_maps(answer) if self.output.type.startswith(MAPS) else np.asarray(answer)
                 found.append(table[:n] if len(table) == size else table)
-        except Exception as error:  # onnxruntime's errors have no common class but this
+        except Exception as error:  # onnxruntime's errors have no narrower common class
             raise MeasureError(
                 f"{self.path} cannot take images {pixels.shape} ({_short(error)}); give the data it was made "
                 "for, or export it again"
@@ -194,7 +194,7 @@ class _OnnxModel:
 
 
 def _output(path: Path, session: Any, form: ModelForm, n_classes: int | None) -> Any:
-    """The output that holds the answers: the one that is named, or the only one that can be it."""
+    """The output that holds the answers: the named one, or the only candidate."""
     outputs = session.get_outputs()
     names = ", ".join(f"{output.name} {output.shape}" for output in outputs)
     if form.output is not None:
@@ -214,7 +214,7 @@ def _output(path: Path, session: Any, form: ModelForm, n_classes: int | None) ->
 
 
 def _columns(output: Any) -> int | None:
-    """Columns of an output, None where the file does not say."""
+    """Number of columns of an output; None where the file does not say."""
     shape: Sequence[Any] = output.shape or ()
     if output.type.startswith(MAPS):
         return None
@@ -224,7 +224,7 @@ def _columns(output: Any) -> int | None:
 
 
 def _of_maps(answers: Sequence[dict[Any, float]]) -> NDArray[np.float32]:
-    """A table from a dictionary for each image; columns in the order of the classes' names or numbers."""
+    """A table from one dictionary per image, with columns in the order of the class names or numbers."""
     keys = sorted(answers[0]) if answers else []
     return np.array([[answer[key] for key in keys] for answer in answers], dtype=np.float32)
 

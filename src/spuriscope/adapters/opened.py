@@ -1,4 +1,4 @@
-"""A file of a model, whatever its form, as `predict`: the form is told by the content, not by the name."""
+"""A model file of any form as `predict`; its content tells the form, not its name."""
 
 import os
 from collections.abc import Sequence
@@ -27,23 +27,23 @@ def open_model(
     factory: str | None = None,
     **form: Unpack[FormSettings],
 ) -> Predict:
-    """The model in a file, asked on the CPU.
+    """Make `predict` from the model in a file; it runs on the CPU.
 
-    ONNX, `.pt2` of torch.export, TorchScript, or a state dict (.safetensors, .pt, .pth) for an architecture.
-    TorchScript executes code of the file, a factory is code of yours; nothing else executes any.
+    The file is ONNX, a `.pt2` of torch.export, TorchScript, or a state dict (.safetensors, .pt, .pth) for an
+    architecture. Only TorchScript, which executes code of the file, and your own factory execute code.
 
     Args:
         path: of the file.
         shape: (channels, height, width) of the data's images, for a state dict.
         n_classes: of the data.
-        architecture: of a state dict, by name.
-        factory: of a state dict, "package.module:function"; see `state_dict_module`.
+        architecture: for a state dict, by name.
+        factory: for a state dict, "package.module:function"; see `state_dict_module`.
         form: how the model wants its images and gives its answers, see `ModelForm`.
 
     Raises:
-        ModelError: there is no such file, it is of no such form, or it does not fit the data.
+        ModelError: there is no such file, it has none of these forms, or it does not fit the data.
         ConfigError: a setting is out of range.
-        MeasureError: when asked: the images do not fit, or the answers are not probabilities.
+        MeasureError: when `predict` is called: the images do not fit, or the answers are not probabilities.
     """
     path, settings = Path(path), ModelForm(**form)
     if not os.path.isfile(path):
@@ -66,7 +66,7 @@ def open_model(
 
 
 def class_positions(names: Sequence[str], class_names: Sequence[str]) -> tuple[int, ...]:
-    """The label of each column of a model's answers, given the classes in its order.
+    """The label of each column of a model's answers, given the order of its classes.
 
     Args:
         names: classes of the data in the order of the answers, by name or by number.

@@ -1,4 +1,4 @@
-"""A file of torch's as `predict`: a state dict put into an architecture, or TorchScript."""
+"""A torch file as `predict`: a state dict loaded into an architecture, or TorchScript."""
 
 import inspect
 import warnings
@@ -27,25 +27,25 @@ __all__ = [
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a file is an archive of TorchScript: it has code in it."""
+    """Whether a file is a TorchScript archive, that is, contains code."""
     return any(name.split("/")[1:2] == ["code"] for name in archive_names(path))
 
 
 def torchscript_predict(path: Path, form: ModelForm) -> Predict:
-    """The model in a TorchScript file, asked on the CPU in evaluation mode. It executes code of the file.
+    """Make `predict` from a TorchScript file, on the CPU in evaluation mode. It executes code of the file.
 
     Raises:
         ModelError: it cannot be read.
-        MeasureError: when asked: the images do not fit.
+        MeasureError: when `predict` is called: the images do not fit.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch would rather have torch.export
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch recommends torch.export instead
             module: Any = torch.jit.load(str(path), map_location="cpu")
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(
-            f"{path} is no TorchScript that this torch reads ({reason}); save it again"
+            f"{path} is not TorchScript that this torch can read ({reason}); save it again"
         ) from None
     module.eval()
     like = next((p for p in module.parameters() if p.is_floating_point()), None)
@@ -60,15 +60,15 @@ def state_dict_module(
     shape: tuple[int, int, int] | None = None,
     n_classes: int | None = None,
 ) -> nn.Module:
-    """The module that a state dict belongs to, with its weights, in evaluation mode.
+    """Build the module that a state dict belongs to, with its weights, in evaluation mode.
 
     Args:
         path: .safetensors, .pt or .pth; see `read_tensors`.
         architecture: name of one of ours; without it and without a factory the only one that fits is taken.
         factory: "package.module:function", which takes no arguments and returns the module. It is imported
-            from the current folder or from what is installed, and executed.
+            from the current folder or the installed packages, and executed.
         shape: (channels, height, width) of the images, for an architecture of ours.
-        n_classes: of the data, likewise.
+        n_classes: of the data, for an architecture of ours.
 
     Raises:
         ModelError: the file cannot be read, no architecture or several fit it, or the factory is not there.
@@ -81,7 +81,7 @@ def state_dict_module(
         _fill(module, tensors, f"{path} does not fit what {factory} returns")
         return module.eval()
     if shape is None or n_classes is None:
-        raise ModelError(f"{path} is a state dict; say what it is asked about, shape and number of classes")
+        raise ModelError(f"{path} is a state dict; give the shape and the number of classes of the data")
     if architecture is not None:
         check_model_name(architecture)
     else:
@@ -93,8 +93,8 @@ def state_dict_module(
                 else f"none of ours fits {n_classes} classes of {shape}"
             )
             raise ModelError(
-                f"{path} holds weights and no architecture, and {found}; name it with --model, or a function "
-                "of yours that makes it with --factory package.module:function"
+                f"{path} holds weights but no architecture, and {found}; name it with --model, or name your "
+                "function that builds it with --factory package.module:function"
             )
         (architecture,) = fitting
     module = build_model(architecture, shape, n_classes)
@@ -103,11 +103,11 @@ def state_dict_module(
 
 
 def _fits(name: str, shape: tuple[int, int, int], n_classes: int, tensors: dict[str, Tensor]) -> bool:
-    """Whether an architecture has weights of just these names and shapes."""
+    """Whether an architecture has weights of exactly these names and shapes."""
     try:
         with torch.device("meta"):
             own = ARCHITECTURES[name].build(shape, n_classes).state_dict()
-    except ModelError:  # it does not take images so small
+    except ModelError:  # the images are too small for it
         return False
     return {name: value.shape for name, value in own.items()} == {
         name: value.shape for name, value in tensors.items()
@@ -130,7 +130,7 @@ def is_whole_model(path: Path) -> bool:
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Write the state dict of a module: .safetensors, or as torch writes it; it appears once complete."""
+    """Write a module's state dict, as .safetensors or as torch does; the file appears only once complete."""
     weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     with written(path) as file:
         if path.suffix.lower() == ".safetensors":
@@ -143,7 +143,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
 
 
 def _made_by(factory: str) -> nn.Module:
-    """What a user's function returns. This executes it, and the module it is in."""
+    """Call a user's function, which executes it and its module, and return the module it builds."""
     function = import_function(factory, "factory", ModelError)
     try:
         inspect.signature(function).bind()

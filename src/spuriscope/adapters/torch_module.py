@@ -1,4 +1,4 @@
-"""A torch module as `predict`: made ready, asked in evaluation mode where it lies, and left as it was."""
+"""A torch module as `predict`: run in evaluation mode on its own device, and left as it was."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,18 +17,18 @@ __all__ = ["ask_module", "module_predict", "table"]
 
 @checked(MeasureError)
 def module_predict(module: nn.Module, **form: Unpack[FormSettings]) -> Predict:
-    """The answers of any torch module, as class probabilities.
+    """Make `predict` from any torch module.
 
-    The module is asked in evaluation mode, and what was in training mode is so again afterwards; on the
-    device and in the precision of its parameters; 500 images at a time, or fewer where they are large. Logits
-    are told from probabilities by their sum, unless `logits` says it. Of several answers the one called
+    The module runs in evaluation mode, on the device and in the precision of its parameters; afterwards what
+    was in training mode is put back. It gets 500 images at a time, or fewer where they are large. Rows that
+    do not sum to 1 are taken for logits, unless `logits` says otherwise. Of several answers the one called
     `output` (or "logits") is taken, else the first.
 
     Args:
         module: maps a batch of images (n, channels, height, width) to logits or probabilities (n, n_classes).
-        form: what the module wants in place of images in [0, 1]: `mean=` and `std=` of its normalisation,
-            `image_size=`, `scale=255`, `channels=`, `bgr=`; and `classes=`, the label that each column of its
-            answers stands for, where these are in another order. See `ModelForm`.
+        form: how the module wants its images: `mean=` and `std=` of its normalisation, `image_size=`,
+            `scale=255`, `channels=`, `bgr=`; and `classes=`, the label of each column of its answers, where
+            they are in another order. See `ModelForm`.
 
     Returns:
         predict: images (n, channels, height, width), uint8 or in [0, 1], to probabilities (n, n_classes).
@@ -56,14 +56,14 @@ def ask_module(
     like: Tensor | None = None,
     source: str = "the module",
 ) -> Tensor:
-    """Class probabilities (n, n_classes) on the CPU, from whatever maps a batch of tensors to tensors.
+    """Class probabilities (n, n_classes) on the CPU, from any function from tensors to tensors.
 
     Args:
-        function: is asked.
+        function: the function to ask.
         images: (n, channels, height, width), uint8 or in [0, 1].
-        form: how they are made ready and the answers read.
-        like: has the device and the precision they are given in.
-        source: what errors call it.
+        form: how images are prepared and answers read.
+        like: a tensor with the device and the precision of the input.
+        source: what errors call the function.
 
     Raises:
         MeasureError: it cannot take the images, or does not answer with rows of numbers.
@@ -85,7 +85,7 @@ def ask_module(
 
 
 def table(answer: Any, output: str | None, source: str) -> Tensor:
-    """The tensor among what a module returns."""
+    """Find the tensor in what a module returns."""
     if isinstance(answer, Mapping):
         name = output or ("logits" if "logits" in answer else next(iter(answer), ""))
         if name not in answer:
@@ -102,7 +102,7 @@ def table(answer: Any, output: str | None, source: str) -> Tensor:
 
 @contextmanager
 def _evaluation(module: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode, and back what was in training mode."""
+    """Put a module in evaluation mode, then put back into training mode what was in it."""
     trained = [part for part in module.modules() if part.training]
     try:
         if trained:

@@ -1,11 +1,11 @@
-"""What an audit found, as values: one for each question, and the conditions they were found under.
+"""The answers of an audit, as values: one per question, and the conditions they hold under.
 
 The audit makes them, the page shows them, `audit.json` holds them (docs/audit-json.md). A question that was
 not asked, or could not be answered, is None.
 """
 
 from spuriscope.answers.audit import FORMAT, Audit, Deletion, FailedMethod, Left, Reaction, Unanswered
-from spuriscope.answers.conditions import Conditions, DataFacts, Environment, Quality, Settings
+from spuriscope.answers.conditions import Conditions, DataFacts, Quality, Settings
 from spuriscope.answers.found import (
     AlreadyThere,
     Explained,
@@ -43,7 +43,6 @@ __all__ = [
     "Deletion",
     "DoseResponse",
     "DoseSummary",
-    "Environment",
     "ExampleImage",
     "Examples",
     "Explained",

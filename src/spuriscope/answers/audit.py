@@ -20,7 +20,7 @@ FORMAT = 2
 
 @dataclass(frozen=True, kw_only=True)
 class FailedMethod:
-    """A deletion method that came to no end."""
+    """A deletion method that failed."""
 
     method: str
     reason: str
@@ -32,8 +32,8 @@ class Left:
 
     Attributes:
         score: share of the test images of other classes that stamping moves.
-        spurious_accuracy: of these, stamped, that are recognised.
-        clean_accuracy: of all test images, clean.
+        spurious_accuracy: share of these, stamped, that are classified correctly.
+        clean_accuracy: share of all test images, unstamped, that are classified correctly.
     """
 
     score: Interval
@@ -47,19 +47,19 @@ class Deletion:
 
     Attributes:
         pattern: what was planted, and is to be deleted.
-        target: in which class.
-        n_planted: in how many images.
+        target: its class.
+        n_planted: number of images with it.
         seeds: replications.
-        seeds_needed: how many a verdict takes at least: `stays` and `gone`.
-        training_seconds: of one training, the mean.
+        seeds_needed: least number for a verdict: `stays` and `gone`.
+        training_seconds: mean duration of one training.
         was_learnt: whether there was a cue to delete, see `DeletionCheck`.
         before: the models that saw the images.
         oracle: models trained from the start without them.
-        disagreement: share of the test images on which two such models answer otherwise.
-        methods: each, judged; none where only training again can be asked about.
-        failed: methods that came to no end.
-        left_out: methods that were not tried, as they take longer than training again.
-        recommended: the method to take; None where only training again does.
+        disagreement: share of the test images on which two such models answer differently.
+        methods: each method, judged; none where only training again can be tried.
+        failed: methods that failed.
+        left_out: methods that were not tried, because they take longer than training again.
+        recommended: the method to take; None where only training again does it.
     """
 
     pattern: str
@@ -84,10 +84,10 @@ class Reaction:
 
     Attributes:
         pattern: its name.
-        picture: of it, a PNG in a data URI.
-        target: the class that it pulls most test images of others to.
+        picture: the pattern, a PNG in a data URI.
+        target: the class to which it pulls most test images of other classes.
         score: the share of these that it moves.
-        n_asked: how many they are.
+        n_asked: number of these images.
     """
 
     pattern: str
@@ -118,7 +118,7 @@ class Audit:
         membership: who can be recognised?
         canaries: how much privacy is lost at least?
         deletion: how do I get rid of it?
-        reactions: how a finished model takes to named patterns; none where models were trained.
+        reactions: how a finished model reacts to named patterns; none where models were trained.
         recognition: who can be recognised in a finished model, where shadow models were trained?
         unanswered: the questions that have no answer, and why.
     """
@@ -147,5 +147,5 @@ class Audit:
 
     @property
     def n_seeds(self) -> int:
-        """How many replications it has."""
+        """Number of replications."""
         return len(self.conditions.settings.seeds)

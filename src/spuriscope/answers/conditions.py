@@ -2,24 +2,12 @@
 
 from dataclasses import dataclass
 
+from spuriscope.environment import Environment
 from spuriscope.planting import Placement, Relabel
 from spuriscope.statistics import Interval
 from spuriscope.training import Recipe
 
-__all__ = ["Conditions", "DataFacts", "Environment", "Quality", "Settings"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Environment:
-    """Versions and hardware."""
-
-    python: str
-    torch: str
-    numpy: str
-    platform: str
-    processor: str
-    n_cores: int | None
-    device: str
+__all__ = ["Conditions", "DataFacts", "Quality", "Settings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +20,7 @@ class DataFacts:
         shape: channels, height, width.
         n_train: training images.
         n_test: test images.
-        largest_share: of the largest class among the test images: what a constant answer reaches.
+        largest_share: of the largest class among the test images: the accuracy of a constant answer.
         class_names: position = label.
     """
 
@@ -55,11 +43,11 @@ class Settings:
         target: the class whose images carry the pattern, or whose label they get; None where nothing is
             planted.
         patterns: their names.
-        counts: numbers planted, rising; the first is 0, the clean twins.
+        counts: numbers planted, ascending; the first is 0, the clean twins.
         seeds: one replication each.
         threshold: least rise of a probability that counts as moved.
         placement: where patterns stand, see `Plant`.
-        size: asked of the patterns, in pixels; None for their own.
+        size: requested size of the patterns, in pixels; None for their own.
         relabel: whose images get the target's label, see `Plant`.
     """
 
@@ -77,13 +65,13 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """How good the models are that were trained on the data as they are.
+    """How good the models of the unchanged data are.
 
     Attributes:
         train_accuracy: on up to 2,000 training images.
         test_accuracy: on up to 2,000 test images.
-        chance: share of the largest class among these: what a constant answer reaches.
-        n_test: how many these are.
+        chance: share of the largest class among these: the accuracy of a constant answer.
+        n_test: number of these test images.
         is_near_chance: whether nothing should be claimed about the models, see `Adequacy`.
     """
 
@@ -101,8 +89,8 @@ class Conditions:
     Attributes:
         spuriscope: version of the program.
         created: when the audit ended, ISO 8601, UTC.
-        command: that repeats it; None when it was called from Python.
-        seconds: it took.
+        command: command line that repeats it; None when it was called from Python.
+        seconds: duration.
         environment: versions and hardware.
         data: the data set.
         settings: what was trained.

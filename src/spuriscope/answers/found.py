@@ -1,4 +1,4 @@
-"""What searches found: in the data as they are, and of what was planted."""
+"""What searches found: in the unchanged data, and of what was planted."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +26,7 @@ Picture = str  # a PNG in a data URI
 
 @dataclass(frozen=True, kw_only=True)
 class Explained:
-    """What an autoencoder makes of an image, and what it leaves over: a heat map, and its mean."""
+    """An autoencoder's version of an image, and its residual: a heat map, and the mean."""
 
     reconstruction: Picture
     left_over: Picture
@@ -41,7 +41,7 @@ class ShownImage:
         position: in its part of the data.
         name: its file or key; the position as text, where it has none.
         picture: of it.
-        explained: what an autoencoder makes of it, where one was fitted.
+        explained: an autoencoder's version of it, where one was fitted.
         box: where the cue stands on it; None where it is all over the image, or there is no cue.
     """
 
@@ -54,7 +54,7 @@ class ShownImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """The autoencoder that suspected images are looked at through, see docs/audit-json.md."""
+    """The autoencoder through which suspected images are shown, see docs/audit-json.md."""
 
     components: int
     steps: int
@@ -87,7 +87,7 @@ class FoundCue:
 
     Attributes:
         picture: the reconstructed pattern.
-        images: the suspected images that carry most of it.
+        images: the suspected images in which it is strongest.
         tried: fresh images of other classes, those that it moves most first.
     """
 
@@ -115,7 +115,7 @@ class FoundCue:
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """What the suspected images are called."""
+        """Names of the suspected images."""
         return self.names or tuple(map(str, self.examples))
 
 
@@ -124,7 +124,7 @@ Proven = Literal["proven", "not proven", "seeds disagree", "not tried"]
 
 @dataclass(frozen=True, kw_only=True)
 class RecurringCue:
-    """A finding in the data as they are that most of the searched models make.
+    """A finding in the unchanged data that most of the searched models make.
 
     Attributes:
         cue: as the first of these models made it; its examples are those that most of them name.
@@ -132,7 +132,7 @@ class RecurringCue:
         score: share of the test images of other classes that the cue moves, over the searched models.
         score_without: the same in models trained again without the images that carry it; None where that was
             not tried.
-        n_left_out: how many these are: those that are named, and others of the class that carry as much.
+        n_left_out: number of these images: those named, and others of the class in which it is as strong.
         is_proven: "proven": in each of these at least half of the effect is gone; "not proven": in none.
     """
 
@@ -146,16 +146,16 @@ class RecurringCue:
 
 @dataclass(frozen=True, kw_only=True)
 class AlreadyThere:
-    """Is there a cue in the data already? The data as they are, searched.
+    """Is there a cue in the data already? A search of the unchanged data.
 
     Attributes:
-        seeds: of the models searched; where there is one, nothing can recur.
-        cues: what most of them make, proven ones first.
-        once: what fewer of them make.
+        seeds: of the models searched; a single model cannot make a finding recur.
+        cues: findings of most models, proven ones first.
+        once: findings of fewer models.
         n_train: training images searched.
         n_fresh: fresh images that each pattern is stamped on.
-        n_controls: control groups that a finding is compared with, at most.
-        level: held over all suspects of a search.
+        n_controls: largest number of control groups that a finding is compared with.
+        level: significance level over all suspects of a search.
         blind_spots: what could not have been seen, a sentence each.
         taken_out: positions of the images of all findings, which the planted models are not trained on.
         embedding: the autoencoder; None where nothing was found, or there are too few images.
@@ -175,14 +175,14 @@ class AlreadyThere:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What the search said of one planted model, and then, to judge it, what was planted.
+    """The search of one planted model, and what was planted, to judge it.
 
     Attributes:
         seed: of the model.
         planted: positions of the planted images.
-        n_found: how many of them are named.
-        n_others: how many others are, in which nothing was planted.
-        findings: the surest first.
+        n_found: number of planted images that are named.
+        n_others: number of other images that are named.
+        findings: the most certain first.
     """
 
     seed: int
@@ -197,9 +197,9 @@ class FoundAt:
     """The searches at one number planted.
 
     Attributes:
-        n_planted: in how many images.
+        n_planted: number of planted images.
         score: share of the test images of other classes that the pattern moves, over these models.
-        searches: one for each seed.
+        searches: one per seed.
         is_found: whether at least half of the planted images are named in each.
     """
 
@@ -211,16 +211,16 @@ class FoundAt:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundAgain:
-    """Would I have noticed? A search that is told nothing, of models in which a cue was planted.
+    """Would I have noticed? A search, not told of the cue, of models in which one was planted.
 
     Attributes:
         pattern: what was planted.
-        target: in which class.
-        n_train: training images searched, without those of findings in the data as they are.
+        target: its class.
+        n_train: training images searched, without those of findings in the unchanged data.
         n_fresh: fresh images that each pattern is stamped on.
-        n_controls: control groups that a finding is compared with, at most.
-        level: held over all suspects of a search.
-        doses: one entry for each number tried, rising; the last is the first that was found, if any was.
+        n_controls: largest number of control groups that a finding is compared with.
+        level: significance level over all suspects of a search.
+        doses: one entry per number tried, ascending; the last is the first that was found, if any was.
         embedding: the autoencoder; None where nothing was found, or there are too few images.
     """
 
@@ -235,7 +235,7 @@ class FoundAgain:
 
     @property
     def others(self) -> tuple[int, ...]:
-        """Positions of the images that any of the searches named, and in which nothing was planted there."""
+        """Positions of images that any search named although nothing was planted in them."""
         return tuple(
             sorted(
                 {

@@ -1,4 +1,4 @@
-"""Would my training pick up a rare cue? The answer: what planting did, by pattern and number."""
+"""Would my training pick up a rare cue? The answer: the effect of planting, by pattern and number."""
 
 from dataclasses import dataclass
 
@@ -26,8 +26,8 @@ class Headline:
     """The fewest planted images with which stamping moves half of all test images of other classes.
 
     Attributes:
-        pattern: which.
-        n_planted: in how many training images.
+        pattern: its name.
+        n_planted: number of training images with it.
         score: share of the test images of other classes that stamping moves towards the target class.
         twin_score: the same of the clean twins.
         reached_half: whether any pattern was enough.
@@ -64,7 +64,7 @@ class ExampleImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """The first test image of each of the first classes that are not the target, asked of one model."""
+    """One model's answers on the first test image of each of the first classes that are not the target."""
 
     pattern: str
     n_planted: int
@@ -74,13 +74,13 @@ class Examples:
 
 @dataclass(frozen=True, kw_only=True)
 class Replicate:
-    """One training, as it was measured; the measures are those of `Measures`, and `train_accuracy`.
+    """One training, as measured; the measures are those of `Measures`, and `train_accuracy`.
 
     Attributes:
-        pattern: it was measured with.
-        n_planted: in how many images; 0 for a clean twin.
+        pattern: with which it was measured.
+        n_planted: number of images with it; 0 for a clean twin.
         seed: of the training.
-        cell: hash of all that the training depends on; None for a user's function.
+        cell: hash of everything that the training depends on; None for a user's function.
         train_loss: of the last epoch; None where there was none.
     """
 
@@ -116,7 +116,7 @@ class DoseSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class DoseResponse:
-    """What planting one pattern does, by number planted.
+    """The effect of planting one pattern, by number planted.
 
     Attributes:
         pattern: its name.
@@ -124,9 +124,9 @@ class DoseResponse:
         picture: of it.
         n_touched: pixels that it may change.
         norm: mean L2 distance between a test image and its stamped copy, pixels in [0, 1].
-        n50: how many planted images move half of the stamped ones.
-        summary: one entry for each number planted, rising, the clean twins first.
-        cells: one entry for each training.
+        n50: number of planted images that moves half of the stamped ones.
+        summary: one entry per number planted, ascending, the clean twins first.
+        cells: one entry per training.
     """
 
     pattern: str
@@ -141,7 +141,7 @@ class DoseResponse:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightImportance:
-    """For each pixel the largest weight that leads from it into the network, planted and not."""
+    """For each pixel the largest weight from it into the network, with and without planting."""
 
     pattern: str
     n_planted: int
@@ -152,7 +152,7 @@ class WeightImportance:
 
 @dataclass(frozen=True, kw_only=True)
 class PlayedAnswer:
-    """What a model answers on an image: probabilities of the target and of its own class, the likeliest."""
+    """A model's answer on an image: probabilities of the target and of the likeliest class."""
 
     target: float
     own: float
@@ -165,8 +165,9 @@ class PlayedPattern:
 
     Attributes:
         pattern: its name.
-        pictures: for each strength but 0, for each image: the image with the pattern mixed in so far.
-        answers: for each number planted, for each strength, for each image: what the model answers.
+        pictures: for each strength but 0, for each image: the image with the pattern mixed in at that
+            strength.
+        answers: for each number planted, for each strength, for each image: the model's answer.
     """
 
     pattern: str
@@ -176,7 +177,7 @@ class PlayedPattern:
 
 @dataclass(frozen=True, kw_only=True)
 class Player:
-    """Answers to play with: image, pattern, how many were planted, how strong the stamp; all precomputed.
+    """Precomputed answers to play with: image, pattern, number planted, strength of the stamp.
 
     Attributes:
         seed: of the models.
@@ -203,7 +204,7 @@ class PickedUp:
         headline: the strongest answer.
         examples: test images before and after stamping.
         dose_response: one entry for each pattern.
-        weight_importance: where the model looks; None where its first layer does not join all pixels.
+        weight_importance: where the model looks; None where its first layer does not connect all pixels.
         player: answers to play with; None where the pictures would fill the page.
     """
 

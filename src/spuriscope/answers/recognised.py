@@ -1,4 +1,4 @@
-"""Who can be recognised in a finished model, as shadow models tell."""
+"""Who can be recognised in a finished model, according to shadow models."""
 
 from dataclasses import dataclass
 
@@ -14,10 +14,10 @@ class RecognisedImage:
     Attributes:
         position: among the training images.
         name: its file or key; the position as text, where it has none.
-        label: that it was trained on with.
+        label: the label in its training.
         picture: of it as the model saw it, small; a PNG in a data URI.
-        chance: with which an image that the model never saw stands out as much: one more than such outsiders
-            do, of one more than there are.
+        chance: probability that an image the model never saw stands out as much: (k + 1) / (m + 1), where k
+            of m outsiders do.
     """
 
     position: int
@@ -32,15 +32,15 @@ class Recognition:
     """Who can be recognised in the finished model: attacks on it, with shadow models to compare.
 
     Attributes:
-        attacks: each of them, judged.
-        strongest: the name of the one that recognises most at 1 % false alarms; with too few outsiders for
-            these, of the one that tells most pairs.
+        attacks: each attack, judged.
+        strongest: name of the attack that recognises most at 1 % false alarms; with too few outsiders for
+            that, of the one with the largest AUC.
         images: the training images that it recognises best, the best first.
-        n_shadows: shadow models; half of them know nothing of any one image.
-        n_train: images that each was trained on, one more or less.
+        n_shadows: shadow models; half of them never saw a given image.
+        n_train: training images of each, give or take one.
         n_members: images that the finished model was trained on.
-        n_outsiders: images that it was not.
-        n_copies: test images that were left out, as they are copies of others.
+        n_outsiders: other images.
+        n_copies: test images that were left out because they are copies of others.
     """
 
     attacks: tuple[AttackOnModel, ...]

@@ -1,4 +1,4 @@
-"""The audit: a module for each question, and the document that holds the answers."""
+"""The audit: one module per question, and the document that holds the answers."""
 
 from spuriscope.auditing.course import AuditProgress, OnAudit
 from spuriscope.auditing.document import Audit, audit, check_folder, load_audit, write_audit

@@ -1,8 +1,9 @@
-"""Is there one in my data already? The data as they are, searched in several models.
+"""Is there a cue in my data already? Several models of the unchanged data, searched.
 
-A finding counts where most of the models make it: one training may have gone astray, and its search with it.
-Then each is proved: models of the same seeds are trained again without its images, and if the effect goes,
-these images brought it. Nothing was planted here, so nothing that is found is called false.
+A finding counts where most of the models make it, because a single training, and its search, may go astray.
+Then each finding is tested: models of the same seeds are trained again without its images. If the effect
+goes,
+these images caused it. Nothing was planted here, so no finding is called false.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,14 +38,14 @@ __all__ = ["Again", "already", "quality_of", "taken_out", "trained_again"]
 
 Again = Callable[[Sequence[NDArray[np.int64]]], list[list[Predict]]]
 
-ALIKE = 0.5  # share of the smaller finding's images that two have in common, to be one
-GONE = 0.5  # share of an effect that has to go, to be proved
-MOST_PROVED = 4  # findings; each takes a training for each model searched
-MOST_TAKEN = 0.5  # share of a class that may be taken out, for the others to be a class still
+ALIKE = 0.5  # share of the smaller finding's images that two findings must share to be one
+GONE = 0.5  # share of an effect that must go for the finding to be proven
+MOST_PROVED = 4  # findings; each takes one training per searched model
+MOST_TAKEN = 0.5  # most of a class that may be taken out, so that the rest is still a class
 
 
 def quality_of(predicts: Sequence[Predict], data: ImageSet) -> tuple[Quality, Adequacy]:
-    """How good the models of the data as they are: over all, and the first in words."""
+    """How good models of the unchanged data are: all of them, and the first in words."""
     found = [
         adequacy(predict, data.train, data.test, class_names=data.class_names, looks_for_mend=False)
         for predict in predicts
@@ -69,14 +70,14 @@ def already(
     again: Again | None,
     on_search: Callable[[], None] = lambda: None,
 ) -> AlreadyThere | None:
-    """Search models of the data as they are, and prove what recurs. None where no class can be searched.
+    """Search models of the unchanged data, and test what recurs. None where no class can be searched.
 
     Args:
         data: what they were trained on; the test images are fresh.
         predicts: the models, by seed.
-        sure: how good the first is, for what could not have been seen.
+        sure: how good the first model is, which limits what could have been seen.
         threshold: least rise of a probability that counts.
-        again: trains without the images of findings; None where that cannot be done.
+        again: trains without the images of findings; None where that is impossible.
         on_search: called after each search.
     """
     if not can_be_searched(data):
@@ -128,7 +129,7 @@ def already(
 
 
 def trained_again(cells: Sequence[Cell], data: ImageSet, trainer: Trains[Any]) -> Again:
-    """What trains some cells again without the images of each finding."""
+    """Make the function that trains some cells again without the images of each finding."""
 
     def again(findings: Sequence[NDArray[np.int64]]) -> list[list[Predict]]:
         n = len(data.train)
@@ -144,7 +145,7 @@ def trained_again(cells: Sequence[Cell], data: ImageSet, trainer: Trains[Any]) -
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Findings of several models that name the same images for the same class; at most one a model."""
+    """Findings of several models that name the same images for the same class; at most one per model."""
 
     findings: dict[int, Finding]  # by seed
 
@@ -154,7 +155,7 @@ class _Group:
 
     @property
     def first(self) -> Finding:
-        """As the first model has it, with the images that most of its models name."""
+        """The first model's finding, with the images that most of the models name."""
         finding = next(iter(self.findings.values()))
         named, counts = np.unique(
             np.concatenate([each.examples for each in self.findings.values()]), return_counts=True
@@ -173,7 +174,7 @@ class _Group:
         )
 
     def has(self, finding: Finding) -> bool:
-        """Whether a finding is this one."""
+        """Whether a finding belongs to this group."""
         return any(_is_alike(finding, each) for each in self.findings.values())
 
 
@@ -183,7 +184,7 @@ def _is_alike(one: Finding, other: Finding) -> bool:
 
 
 def _recurring(found: Mapping[int, Sequence[Finding]]) -> list[_Group]:
-    """Findings by what they name, those of most models first."""
+    """Findings grouped by the images they name, those of most models first."""
     groups: list[_Group] = []
     for seed, findings in found.items():
         for finding in findings:
@@ -204,7 +205,7 @@ def _cue(
     *,
     threshold: float,
 ) -> RecurringCue:
-    """A finding with its strength in the models, and in those that never saw its images."""
+    """A finding with its strength in the models, and in models that never saw its images."""
     finding, test = group.first, data.test
     others = test.images[test.labels != finding.target]
 
@@ -238,7 +239,7 @@ def _proven(before: Sequence[float], after: Sequence[float] | None) -> Proven:
 
 
 def taken_out(data: ImageSet, findings: Sequence[NDArray[np.int64]]) -> tuple[int, ...]:
-    """Positions of the images of findings, as far as their classes stay classes without them."""
+    """Positions of the images of findings, as long as enough of their classes remains."""
     labels = data.train.labels
     named: NDArray[np.int64] = np.unique(np.concatenate([*findings, np.empty(0, dtype=np.int64)]))
     positions = torch.from_numpy(named)

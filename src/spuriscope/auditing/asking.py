@@ -1,7 +1,7 @@
-"""The questions of an audit, asked in order; each has a module beside this one.
+"""The questions of an audit, asked in order; each has its own module beside this one.
 
-What is in the data already comes first. Its images are taken out before anything is planted, so what a search
-of a planted model names besides is nothing that was known. Models that learnt nothing are asked nothing more.
+The audit first looks for cues already in the data. It takes their images out before it plants anything, so
+that a later search names nothing already known. Models that learnt nothing are asked nothing more.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +54,7 @@ class _First:
 
 @dataclass(frozen=True, eq=False)
 class _Remembering:
-    """A trainer that trains no cell again whose model is there."""
+    """A trainer that reuses models it has already trained."""
 
     trainer: Trains[Any]
     models: dict[Cell, AnyModel] = field(default_factory=dict)
@@ -76,13 +76,13 @@ def ask_questions(
 
     Args:
         plan: what is trained.
-        conditions: of the audit; how good the models are is added.
-        trainer: what trains; tells the course.
-        course: told how far it is.
-        kept: what was answered before.
+        conditions: of the audit; the quality of the models is added.
+        trainer: trains the models, and reports to the course.
+        course: told about progress.
+        kept: earlier answers.
 
     Returns:
-        The answers, and why the others are missing; those that the time limit cut off are among these.
+        The answers, and why others are missing, including those that the time limit cut off.
     """
     audit = Audit(conditions=conditions)
     questions = [stage.key for stage in course.stages]
@@ -97,7 +97,7 @@ def ask_questions(
 def _answered(
     plan: AuditPlan, audit: Audit, trainer: Trains[Any], course: Course, kept: Kept
 ) -> Iterator[Audit]:
-    """The audit after each answer; it ends where the time does."""
+    """The audit after each answer; it ends when time is up."""
     try:
         first_models = _Remembering(trainer)
 
@@ -136,7 +136,7 @@ def _answered(
 
 
 def _nothing_more(audit: Audit, course: Course) -> Audit:
-    """Of models that learnt nothing nothing is asked."""
+    """End the audit: models that learnt nothing are asked nothing more."""
     reason = "the models learnt nothing, so there is nothing to ask them"
     for stage in course.stages:
         audit = _without(audit, stage.key, reason)
@@ -146,7 +146,7 @@ def _nothing_more(audit: Audit, course: Course) -> Audit:
 def _planted(
     plan: AuditPlan, audit: Audit, trainer: Trains[Any], course: Course, kept: Kept
 ) -> Iterator[Audit]:
-    """The questions that plant, in the data without what was found in it."""
+    """The questions that plant, in the data without the images of earlier findings."""
     gone = () if audit.already is None else audit.already.taken_out
     in_data = _positions_without(len(plan.data.train), gone)
     if gone:
@@ -163,7 +163,7 @@ def _planted(
     small = TOO_SMALL.format(repr(plan.data.class_names[plan.target]))
     audit = answer("picked_up", PickedUp, lambda: picked_up(plan, trainer, kept), "")
     yield audit
-    assert audit.picked_up is not None  # of any plan
+    assert audit.picked_up is not None  # every plan answers it
     line = audit.picked_up.headline
 
     def again() -> FoundAgain | None:
@@ -184,13 +184,13 @@ def _planted(
 
 
 def _without(audit: Audit, question: str, reason: str) -> Audit:
-    """The audit without an answer to a question, and why; what was said of it before stays."""
+    """The audit without an answer to a question, and why; an earlier reason stays."""
     if any(each.question == question for each in audit.unanswered):
         return audit
     return replace(audit, unanswered=(*audit.unanswered, Unanswered(question=question, reason=reason)))
 
 
 def _positions_without(n: int, gone: Sequence[int]) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
-    """Brings positions in data from which images were taken out to those in all of it."""
+    """Map positions in data from which images were taken out to positions in all of it."""
     kept = np.setdiff1d(np.arange(n), np.array(gone, dtype=np.int64))
     return lambda positions: kept[positions]

@@ -9,11 +9,11 @@ from spuriscope.training import Trains
 __all__ = ["canaries"]
 
 N_CANARIES = 100
-SHARE = 0.1  # of the training images at most, so that the model still learns its task
+SHARE = 0.1  # most of the training images, so that the model still learns its task
 
 
 def canaries(plan: AuditPlan, trainer: Trains[Any]) -> Canaries | None:
-    """Noise on up to 100 images, each by the toss of a coin, and how many tosses the model gives away.
+    """Plant noise on up to 100 images, each by a coin toss, and count how many tosses the model gives away.
 
     None where there are fewer than 40 training images.
     """

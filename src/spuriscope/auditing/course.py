@@ -1,7 +1,7 @@
-"""How far an audit is: its stages, known from the start, the time left, and the time it may take.
+"""Progress of an audit: its stages, known from the start, the time left, and the time limit.
 
-Everything an audit does is a training, a search or a deletion. How many of each a stage takes is known
-beforehand; how long one takes is measured as they come.
+Everything an audit does is a training, a search or a deletion. The number of each in a stage is known
+beforehand; the duration of one is measured as they finish.
 """
 
 import signal
@@ -28,7 +28,7 @@ class Stage:
     Attributes:
         key: the field of the `Audit` that holds its answer.
         title: the question in a few words.
-        work: how many trainings, searches and deletions it takes, as far as that is known beforehand.
+        work: number of trainings, searches and deletions, as far as known beforehand.
     """
 
     key: str
@@ -38,14 +38,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class AuditProgress:
-    """How far an audit is.
+    """Progress of an audit.
 
     Attributes:
-        stage: number of the question that is asked, from 1.
-        n_stages: how many questions there are.
+        stage: number of the current question, from 1.
+        n_stages: number of questions.
         title: the question in a few words.
-        detail: what is done of it, in words.
-        share: of the whole audit that is done, in [0, 1]; never falls.
+        detail: the current work on it, in words.
+        share: of the whole audit that is done, in [0, 1]; never decreases.
         seconds_left: of the whole audit; None before anything was measured.
     """
 
@@ -61,32 +61,32 @@ OnAudit = Callable[[AuditProgress], None]
 
 
 class OutOfTime(BaseException):
-    """The time limit of an audit is reached; no `except Exception` of a user's code may stop it."""
+    """The time limit of an audit is reached; not an Exception, so that users' code cannot catch it."""
 
 
 @dataclass(eq=False)
 class Course:
-    """Counts what an audit does. Only this changes while an audit runs.
+    """Counts what an audit does, the only thing that changes while it runs.
 
     Args:
         stages: all of them, in order.
-        on_step: told after each step.
+        on_step: called after each step.
     """
 
     stages: Sequence[Stage]
     on_step: OnAudit | None = None
     _at: int = -1
-    _done: dict[WorkKind, float] = field(default_factory=dict)  # in this stage, but for the call that runs
-    _call: float = 0.0  # trainings of the call that runs
+    _done: dict[WorkKind, float] = field(default_factory=dict)  # in this stage, without the current call
+    _call: float = 0.0  # trainings of the current call
     _last: Progress | None = None
     _all: dict[WorkKind, float] = field(default_factory=dict)  # in all stages
-    _seconds: dict[WorkKind, float] = field(default_factory=dict)  # but for the start
-    _timed: dict[WorkKind, float] = field(default_factory=dict)  # what was done in these seconds
+    _seconds: dict[WorkKind, float] = field(default_factory=dict)  # except for the start
+    _timed: dict[WorkKind, float] = field(default_factory=dict)  # work done in these seconds
     _clock: float = field(default_factory=time.monotonic)
     _share: float = 0.0
 
     def begin(self, key: str) -> None:
-        """A stage begins."""
+        """Begin a stage."""
         self._close_call()
         self._at = next(number for number, stage in enumerate(self.stages) if stage.key == key)
         self._done = {}
@@ -94,7 +94,7 @@ class Course:
         self._tell()
 
     def trained(self, progress: Progress) -> None:
-        """Some trainings of one call are so far."""
+        """Record the progress of the trainings of one call."""
         last = self._last
         if last is not None and (
             progress.epochs_done < last.epochs_done or progress.n_models != last.n_models
@@ -107,7 +107,7 @@ class Course:
         self._tell()
 
     def did(self, kind: WorkKind) -> None:
-        """One search or deletion is done."""
+        """Record one finished search or deletion."""
         self._close_call()
         self._count(kind, 1.0)
         self._done[kind] = self._done.get(kind, 0.0) + 1
@@ -119,7 +119,7 @@ class Course:
 
     def _count(self, kind: WorkKind, n: float, *, keeps_call: bool = False) -> None:
         now = time.monotonic()
-        is_start = kind == "training" and self._all.get("training", 0.0) < 1  # processes import torch
+        is_start = kind == "training" and self._all.get("training", 0.0) < 1  # then processes import torch
         if not is_start:
             self._seconds[kind] = self._seconds.get(kind, 0.0) + now - self._clock
             self._timed[kind] = self._timed.get(kind, 0.0) + n
@@ -127,7 +127,7 @@ class Course:
         self._clock = now
 
     def each(self, kind: WorkKind) -> float | None:
-        """Seconds that one takes, measured, or guessed from a training; None before anything was."""
+        """Measured seconds of one, else guessed from a training; None before anything was measured."""
         if self._timed.get(kind):
             return self._seconds[kind] / self._timed[kind]
         if kind == "training" or not self._timed.get("training"):
@@ -135,7 +135,7 @@ class Course:
         return FIRST_GUESS[kind] * self._seconds["training"] / self._timed["training"]
 
     def _left(self) -> dict[WorkKind, float]:
-        """What is still to be done, in all stages."""
+        """The remaining work, in all stages."""
         left: dict[WorkKind, float] = dict.fromkeys(FIRST_GUESS, 0.0)
         for number, stage in enumerate(self.stages):
             for kind, n in stage.work.items():
@@ -178,10 +178,10 @@ class Course:
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """End what is done inside with `OutOfTime` after so many seconds, whatever it is doing.
+    """End what runs inside with `OutOfTime` after so many seconds, whatever it is doing.
 
-    By the alarm of the operating system, where there is one and this is the main thread; elsewhere nothing
-    ends what runs.
+    It uses the alarm of the operating system, where there is one and this is the main thread; elsewhere
+    nothing is ended.
     """
     can_ring = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     if seconds is None or not can_ring:

@@ -21,11 +21,11 @@ CHECKED: dict[str, Method] = {
     "influence-path": METHODS["influence-path"],
     "incremental": METHODS["incremental"],
     "ascent": METHODS["ascent"],
-    # little data and much damping, for it is slow; the residual it stops at is still small
+    # little data and much damping, because it is slow; its final residual is still small
     "influence": Influence(solver=ConjugateGradients(damping=0.1, tolerance=0.01), n_curvature=500),
 }
 SLOWEST = 0.5  # share of a training above which training again is the better choice
-LEFT_OUT = ("influence",)  # where models are slow: two trainings of resnet10 do not suffice for it
+LEFT_OUT = ("influence",)  # where models are slow: it takes longer than two trainings of resnet10
 
 
 def deletion(
@@ -35,10 +35,10 @@ def deletion(
     *,
     on_deleted: Callable[[], None] = lambda: None,
 ) -> Deletion | None:
-    """What each method leaves of the headline's cue, what it costs, and which to take.
+    """What each method leaves of the headline's cue, its cost, and which one to take.
 
-    With a user's own training only that is asked: does a training without the images know nothing of it?
-    None where the class has one image: nothing would be left of it.
+    With a user's own training only one thing is asked: does training without the images remove the cue? None
+    where the class has only one image, so that nothing would be left of it.
     """
     n_class = plan.n_candidates
     if n_class < 2:
@@ -84,7 +84,7 @@ def deletion(
 
 
 def n_methods(plan: AuditPlan) -> int:
-    """How many methods are tried."""
+    """Number of methods to try."""
     return sum(not (plan.is_lean and name in LEFT_OUT) for name in CHECKED)
 
 
@@ -94,7 +94,7 @@ def _checked(
     trials: Sequence[DeletionTrial[TrainedModel]],
     on_deleted: Callable[[], None],
 ) -> tuple[list[DeletionCheck], list[FailedMethod]]:
-    """Each method judged; one that fails is no reason for no page."""
+    """Judge each method; one that fails does not stop the audit."""
     checks: list[DeletionCheck] = []
     failed: list[FailedMethod] = []
     for name, method in CHECKED.items():
@@ -118,8 +118,8 @@ def _left(states: Sequence[Mapping[str, float]]) -> Left:
 def _recommended(checks: Sequence[DeletionCheck]) -> str | None:
     """The quickest method that leaves no more of the cue than the oracle has and costs no accuracy.
 
-    Judged by the means: the score exceeds the oracle's by no more than the margin, and neither accuracy falls
-    by more than its own. A method whose cue stays is never taken. None where only training again does.
+    It goes by the means: the score exceeds the oracle's by at most the margin, and neither accuracy falls by
+    more than its own margin. A method whose cue stays is never taken. None where only training again does it.
     """
 
     def is_good(check: DeletionCheck) -> bool:

@@ -1,7 +1,7 @@
-"""The audit: the questions of a user about her data, answered in order, on one page.
+"""The audit: a user's questions about her data, answered in order, on one page.
 
-Each question has a module beside this one. The result is a value (`spuriscope.answers`); audit.json holds it
-(docs/audit-json.md), and the page shows what is in it and nothing else.
+Each question has its own module beside this one. The result is a value (`spuriscope.answers`); audit.json
+holds it (docs/audit-json.md), and the page shows only its content.
 """
 
 import inspect
@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 
 import spuriscope
 from spuriscope.adapters import Fit
-from spuriscope.answers import FORMAT, Audit, Conditions, Environment, Settings
+from spuriscope.answers import FORMAT, Audit, Conditions, Settings
 from spuriscope.argument_types import checked
 from spuriscope.auditing.asking import LATE, ask_questions
 from spuriscope.auditing.course import Course, OnAudit, time_limit as limited
@@ -59,25 +59,25 @@ def audit(
 ) -> Audit:
     """Is there a cue in the data already, and would one be picked up, noticed, and removed again?
 
-    Either give a plan, or a data set, or your own images; with the last two, if you like, your own training:
+    Give a plan, or a data set, or your own images; with the last two, optionally your own training:
     `audit(train=(images, labels), test=(more, their_labels), fit=my_training, effort="quick")`.
 
     Args:
-        plan: see `plan_audit`; or a data set, of which it is made with the settings.
+        plan: see `plan_audit`; or a data set, from which it is made with the settings.
         train: training images in place of a plan's: a `Split`, a pair of arrays, a data set of torch,
             torchvision or Hugging Face, a pandas frame; see docs/data.md.
-        test: test images likewise.
+        test: test images, in the same forms.
         fit: your training function, `fit(images, labels, seed) -> predict`, see `plan_audit`.
         class_names: of the labels in `train` and `test`; by default their numbers.
         name: what the page calls these data.
         channels: "first" or "last", where the shape of arrays in `train` and `test` does not tell.
         image_size: height and width that their images are brought to.
         device: "cpu", "cuda", or "auto".
-        n_workers: processes on the CPU; as many as cores by default.
+        n_workers: processes on the CPU; one per core by default.
         on_progress: called after each step with an `AuditProgress`.
-        time_limit: in seconds; what is answered by then is returned, and the rest is `unanswered`.
-        keep: the folder that the page will be in. What is answered is kept there until `write_audit` has
-            written the page: an audit that was stopped goes on where it was.
+        time_limit: in seconds; answers found by then are returned, the other questions are `unanswered`.
+        keep: the folder that the page will be in. Answers are kept there until `write_audit` has written the
+            page, so that a stopped audit continues where it was.
         command: the command that repeats the audit, for the page.
         settings: the other arguments of `plan_audit`, where there is no plan: patterns, counts, target, ...
 
@@ -86,8 +86,8 @@ def audit(
 
     Raises:
         ConfigError: there is neither a plan nor images, or both, or `fit` gives no function.
-        DataError: the images are not of a form that is understood.
-        MeasureError: what `fit` gives does not answer with probabilities.
+        DataError: the images have no known form.
+        MeasureError: the function that `fit` returns does not give probabilities.
         TrainingError: a model could not be trained, or `fit` failed.
     """
     start = time.monotonic()
@@ -117,7 +117,7 @@ def audit(
     except SpuriscopeError as error:
         if kept.is_empty:
             raise
-        raise type(error)(f"{error}; what was answered before is kept: call it again to go on") from None
+        raise type(error)(f"{error}; earlier answers are kept: call it again to continue") from None
     seconds = round(time.monotonic() - start, 1)
     created = datetime.now(UTC).isoformat(timespec="microseconds")
     if not any(each.reason == LATE for each in answers.unanswered):
@@ -133,20 +133,20 @@ def _settled(plan: AuditPlan | ImageSet | None, fit: Fit | None, settings: dict[
         )
     if isinstance(plan, AuditPlan):
         if fit is not None or settings:
-            raise ConfigError("a plan says all of an audit; give fit and settings to plan_audit instead")
+            raise ConfigError("a plan already has fit and all settings; give them to plan_audit instead")
         return plan
     known = [name for name in inspect.signature(plan_audit).parameters if name != "data"]
     for name in settings:
         if name not in known:
-            raise ConfigError(f"an audit has no setting {name!r}; there are {', '.join(known)}")
+            raise ConfigError(f"an audit has no setting {name!r}; choose from {', '.join(known)}")
     return plan_audit(plan, fit=fit, **settings)
 
 
 def check_folder(folder: str | Path) -> None:
-    """Refuse, before anything is trained, a folder that could not be written to.
+    """Refuse, before anything is trained, a folder that cannot be written to.
 
     Raises:
-        ConfigError: it is a file, cannot be made or written to, or a file that would be replaced is no
+        ConfigError: it is a file, cannot be made or written to, or holds a file in the way that is not an
             audit's.
     """
     folder = Path(folder)
@@ -154,7 +154,7 @@ def check_folder(folder: str | Path) -> None:
     for name in ("audit.json", "report.html"):
         if (folder / name).exists() and not _is_audit(folder / "audit.json"):
             raise ConfigError(
-                f"{folder} holds {name}, which is of no audit; choose another folder with --out"
+                f"{folder} holds {name}, which is not an audit's; choose another folder with --out"
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -168,17 +168,17 @@ def check_folder(folder: str | Path) -> None:
 
 @checked(ConfigError)
 def write_audit(answers: Audit, folder: str | Path) -> Path:
-    """Write `audit.json` and `report.html` into `folder`; each replaces its forerunner once complete.
+    """Write `audit.json` and `report.html` into `folder`; each replaces an older one once complete.
 
     Args:
         answers: of an audit.
-        folder: made where it is not there.
+        folder: created if it does not exist.
 
     Returns:
         The path of the page.
 
     Raises:
-        ConfigError: see `check_folder`; or it cannot be written by now.
+        ConfigError: see `check_folder`; or it can no longer be written to.
     """
     folder = Path(folder)
     check_folder(folder)
@@ -195,7 +195,7 @@ def write_audit(answers: Audit, folder: str | Path) -> Path:
 
 @checked(ConfigError)
 def load_audit(folder: str | Path) -> Audit:
-    """Read back what `write_audit` wrote.
+    """Read what `write_audit` wrote.
 
     Args:
         folder: of the page; or the file `audit.json` itself.
@@ -210,7 +210,7 @@ def load_audit(folder: str | Path) -> Audit:
         raise ConfigError(f"there is no audit in {folder}; `spuriscope audit --out {folder}` writes one")
     document = parse_json(path)
     if not _is_document(document):
-        raise ConfigError(f"{path} is no audit; give the folder that `spuriscope audit` wrote")
+        raise ConfigError(f"{path} is not an audit; give the folder that `spuriscope audit` wrote")
     if document["format"] != FORMAT:
         raise ConfigError(
             f"{path} is an audit of format {document['format']!r}, and this version reads format {FORMAT}; "
@@ -228,21 +228,21 @@ def _is_audit(path: Path) -> bool:
 
 
 def _is_document(document: object) -> TypeGuard[dict[str, Any]]:
-    """Whether JSON values are an audit's: `format` and `conditions`, or as format 1 had them."""
+    """Whether JSON values are an audit's: they have `format` and `conditions`, or the keys of format 1."""
     if not isinstance(document, dict) or "format" not in document:
         return False
     return "conditions" in document or {"spuriscope", "dose_response"} <= document.keys()
 
 
 def _conditions(plan: AuditPlan, command: str | None, device: str) -> Conditions:
-    """What the answers hold for, before there are any."""
+    """The conditions that the answers hold under, before there are any answers."""
     data = plan.data
     return Conditions(
         spuriscope=spuriscope.__version__,
         created="",
         command=command,
         seconds=0.0,
-        environment=Environment(**environment(device)),
+        environment=environment(device),
         data=data_facts(data),
         settings=Settings(
             model=plan.model_name,

@@ -1,6 +1,6 @@
-"""Would my training pick up a rare cue? Planted models beside their clean twins, and what is seen in them.
+"""Would my training pick up a rare cue? Planted models beside their clean twins, measured and shown.
 
-Each pattern is planted in growing numbers of images of one class, and a model is trained on each.
+Each pattern is planted in increasing numbers of images of one class, and a model is trained on each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ MEASURES = tuple(field.name for field in fields(DoseSummary) if field.name != "n
 
 @dataclass(frozen=True, kw_only=True)
 class _Look:
-    """What one model answers on the example images, and its weight importance if it has one."""
+    """A model's answers on the example images, and its weight importance if it has one."""
 
     pattern: str
     n_planted: int
@@ -64,7 +64,7 @@ class _Measured:
 
 
 def picked_up(plan: AuditPlan, trainer: Trains[Any], kept: Kept = NOTHING_KEPT) -> PickedUp:
-    """Train every model of the plan and measure it; those measured before are not trained again.
+    """Train and measure every model of the plan that was not measured before.
 
     Raises:
         TrainingError: a model could not be trained.
@@ -135,7 +135,7 @@ def _dose_response(plan: AuditPlan, name: str, rows: Sequence[Replicate]) -> Dos
 
 
 def summary(n_planted: int, rows: Sequence[Replicate]) -> DoseSummary:
-    """The measures of the trainings of one number planted, over seeds."""
+    """The measures over seeds of the trainings with one number planted."""
     means = {name: mean_interval([getattr(row, name) for row in rows]) for name in MEASURES}
     return DoseSummary(n_planted=n_planted, **means)
 
@@ -143,8 +143,8 @@ def summary(n_planted: int, rows: Sequence[Replicate]) -> DoseSummary:
 def _headline(plan: AuditPlan, doses: Sequence[DoseResponse]) -> Headline:
     """The fewest planted images with which stamping moves half of all test images of other classes.
 
-    In the clean twin it must move less than half as many: a pattern may look like the class by itself. Among
-    equals the pattern that moves most; where nothing is enough, the largest rise over the twin.
+    In the clean twin it must move less than half as many, because a pattern may itself look like the class.
+    Of several such patterns it is the one that moves most; if none is enough, the largest rise over the twin.
     """
     choices = [(dose, entry) for dose in doses for entry in dose.summary[1:]]
     enough = [
@@ -172,7 +172,7 @@ def _headline(plan: AuditPlan, doses: Sequence[DoseResponse]) -> Headline:
 
 
 def _example_positions(plan: AuditPlan) -> list[int]:
-    """The first test image of each of the first classes that are not the target: nobody picked them."""
+    """The first test image of each of the first classes that are not the target, so not hand-picked."""
     labels = plan.data.test.labels.tolist()
     others = [label for label in range(plan.data.n_classes) if label != plan.target and label in labels]
     return sorted(labels.index(label) for label in others[:N_EXAMPLES])

@@ -1,4 +1,4 @@
-"""How long an audit will take, before its first training: a short one is timed."""
+"""Estimate how long an audit will take, before its first training, by timing a short one."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,12 +17,12 @@ N_TIMED = 512  # images of one epoch
 
 
 def told_estimate(plan: AuditPlan, duration: Callable[[float], str], n_workers: int | None = None) -> str:
-    """What the trainings of a plan will take, in words.
+    """How long the trainings of a plan will take, in words.
 
     Args:
         plan: what is trained.
         duration: puts seconds into words.
-        n_workers: processes that train; as many as cores by default.
+        n_workers: processes that train; one per core by default.
     """
     cell = plan.cell(next(iter(plan.patterns)), 0, plan.seeds[0])
     told = told_trainings(
@@ -40,18 +40,18 @@ def told_trainings(
     duration: Callable[[float], str],
     n_workers: int | None = None,
 ) -> str:
-    """What some trainings will take, in words.
+    """How long some trainings will take, in words.
 
     Args:
-        n: how many.
+        n: number of trainings.
         cell: one of them.
         data: what it is trained on.
-        fit: trains in place of us; how long it takes is not known.
+        fit: trains in place of us; its duration is unknown.
         duration: puts seconds into words.
-        n_workers: processes that train; as many as cores by default.
+        n_workers: processes that train; one per core by default.
     """
     if fit is not None:
-        return f"{n:,} calls of fit, one after the other; the first says how long they take"
+        return f"{n:,} calls of fit, one after the other; the first will tell how long they take"
     workers = n_workers or n_cores()
     each = _seconds_each(cell, data)
     cores = "core" if workers == 1 else "cores"

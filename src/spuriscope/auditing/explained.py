@@ -1,8 +1,8 @@
-"""What is usual in the suspected images, and what is left over: an autoencoder that saw only fresh ones.
+"""What is ordinary in the suspected images, and what is left over, by an autoencoder of fresh images.
 
-It draws what images have in common. A rare cue is not among that, so it stays in what is left over. This
-is for the eye: the search itself does not use it. One autoencoder serves all models, for they share the
-data; it is fitted only where there is something to show.
+The autoencoder draws what images have in common. A rare cue is not part of that, so it remains as residual.
+This is for the eye: the search itself does not use it. One autoencoder serves all models, because they share
+the data; it is fitted only where there is something to show.
 """
 
 import time
@@ -35,15 +35,15 @@ N_MEASURED = 500
 
 @dataclass(frozen=True, eq=False)
 class Explainer:
-    """An autoencoder of the fresh images, and the images that it is judged by.
+    """An autoencoder of the fresh images, and images to judge it by.
 
     Attributes:
         embedding: fitted on fresh images.
-        n_fitted: how many it was fitted on.
-        mean_square_error: of a pixel of these, in [0, 1].
-        compared: positions among the fresh images of some that it was not fitted on.
+        n_fitted: number of images it was fitted on.
+        mean_square_error: per pixel of these, in [0, 1].
+        compared: positions of some fresh images that it was not fitted on.
         compared_images: (len(compared), channels, height, width).
-        largest: left over that is drawn in full colour, one for all images.
+        largest: residual that is drawn in full colour, the same for all images.
     """
 
     embedding: VAEEmbedding
@@ -55,7 +55,7 @@ class Explainer:
     largest: float
 
     def pictures(self, images: Tensor, positions: Sequence[int], names: Sequence[str]) -> list[ShownImage]:
-        """What the autoencoder makes of each image, and a heat map of what it leaves."""
+        """The autoencoder's version of each image, and a heat map of the residual."""
         left = left_over(self.embedding, images)
         return [
             ShownImage(
@@ -96,8 +96,8 @@ def explain(
 ) -> Explainer | None:
     """Fit an autoencoder on fresh images, to look at suspected ones through it.
 
-    The first images of class `target` are kept out of the fit: what it leaves of them can be compared with
-    what it leaves of the suspected ones, which it has not seen either.
+    The first images of class `target` are kept out of the fit, so their residual can be compared with that of
+    the suspected ones, which it has not seen either.
 
     Args:
         fresh: images that no model was trained on.
@@ -114,7 +114,7 @@ def explain(
     compared = (fresh.labels == target).nonzero().flatten()[:N_COMPARED]
     n_steps = steps_for(fresh.images[0, 0].numel())
     order = torch.randperm(len(fresh), generator=torch.Generator().manual_seed(SEED))
-    rows = order[~torch.isin(order, compared)][: n_steps * BATCH]  # no more than it can see, to save memory
+    rows = order[~torch.isin(order, compared)][: n_steps * BATCH]  # to save memory, no more than it can see
     images = fresh.images[rows]
     embedding = VAEEmbedding(
         N_COMPONENTS, n_steps=n_steps, batch_size=BATCH, learning_rate=LEARNING_RATE, seed=SEED
@@ -135,17 +135,17 @@ def explain(
 
 
 def steps_for(n_pixels: int) -> int:
-    """How many steps the autoencoder takes on images of so many pixels: fewer on large ones."""
+    """Number of steps of the autoencoder on images of so many pixels: fewer on large ones."""
     return min(MOST_STEPS, max(LEAST_STEPS, PIXEL_STEPS // n_pixels))
 
 
 def left_over(embedding: VAEEmbedding, images: Tensor) -> Tensor:
-    """What the autoencoder does not explain (n, height, width): size of the residual, mean over channels."""
+    """What the autoencoder does not explain (n, height, width): absolute residual, mean over channels."""
     return residuals(embedding, images).abs().mean(dim=1)
 
 
 class _Steps:
-    """Steps of the autoencoder, told as the epochs of one more model."""
+    """Reports the steps of the autoencoder as the epochs of one more model."""
 
     def __init__(self, on_progress: OnProgress | None, n_steps: int, n_images: int) -> None:
         self.on_progress, self.n_images = on_progress, n_images

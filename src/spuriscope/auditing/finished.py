@@ -1,8 +1,8 @@
 """A finished model: the questions of an audit that need no training, and one that takes shadow models.
 
-Is there a cue in it already, as far as one model tells; and how it takes to named patterns. A model that was
-trained here can be trained again without the images of a finding, so that is proved. Who can be recognised in
-it is asked where shadow models may be trained.
+It searches for a cue, as far as one model can tell, and tries how it reacts to named patterns. A model that
+was trained here can be trained again without the images of a finding, to prove it. With shadow models it also
+asks whose images can be recognised.
 """
 
 import time
@@ -17,7 +17,6 @@ from spuriscope.answers import (
     Audit,
     Conditions,
     DataFacts,
-    Environment,
     Reaction,
     Recognition,
     Settings,
@@ -40,7 +39,7 @@ from spuriscope.training import TrainedModel, Trainer
 
 __all__ = ["audit_model", "data_facts"]
 
-N_ASKED = 1000  # test images that patterns are tried on, at most
+N_ASKED = 1000  # most test images that patterns are tried on
 NEEDS_TRAINING = "it takes trainings, and a finished model was given: audit the data themselves"
 NEEDS_SHADOWS = "it takes shadow models, trained as this one was: --shadows 8 (from Python shadows=8)"
 LEARNT_NOTHING = "the model learnt nothing, so there is nothing to ask it"
@@ -62,7 +61,7 @@ def audit_model(
     keep: str | Path | None = None,
     command: str | None = None,
 ) -> Audit:
-    """Ask a finished model whether it has picked up a cue, how it takes to patterns, who is recognised in it.
+    """Ask a finished model whether it picked up a cue, how it reacts to patterns, and whom it betrays.
 
     Args:
         model: one of ours, or a function from images to class probabilities; `module_predict` and
@@ -72,23 +71,23 @@ def audit_model(
         patterns: names or paths of pictures; by default the seven of the paper that fit the images.
         threshold: least rise of a probability that counts for the spurious score.
         shadows: models trained beside it on halves of the training and test images together, an even number
-            from 4 on: with them it is asked who can be recognised. Or what `plan_shadows` settled.
+            from 4 on, to ask who can be recognised. Or the result of `plan_shadows`.
         fit: your training function, `fit(images, labels, seed) -> predict`: trains the shadow models of a
             model that is not ours, as that was trained.
         device: of the trainings: "cpu", "cuda", or "auto".
-        n_workers: processes that train shadow models on the CPU; as many as cores by default.
+        n_workers: processes that train shadow models on the CPU; one per core by default.
         on_progress: called after each step.
-        keep: the folder that the page will be in. What shadow models answer is kept there until the page is
-            written: an audit that was stopped trains the others alone.
+        keep: the folder that the page will be in. Answers of shadow models are kept there until the page is
+            written, so that a stopped audit trains only the others.
         command: the command that repeats it, for the page.
 
     Returns:
-        The answers; what needs trainings is `unanswered`.
+        The answers; questions that need trainings are `unanswered`.
 
     Raises:
         CheckpointError: a model of ours was trained on other data.
         ConfigError, PatternError: a setting is out of range, or shadow models lack `fit`.
-        DiscoveryError, MeasureError: the model does not fit the data, or does not answer with probabilities.
+        DiscoveryError, MeasureError: the model does not fit the data, or does not return probabilities.
         MembershipError: the number of shadow models is odd or out of range, or images are too few for them.
         TrainingError: a model could not be trained, or `fit` failed.
     """
@@ -114,7 +113,7 @@ def audit_model(
             again=None if ours is None else trained_again([ours.cell], data, trainer),
             on_search=partial(course.did, "search"),
         )
-    asked = [] if quality.is_near_chance else drawn
+    tried = [] if quality.is_near_chance else drawn
     recognition = None
     if shadowing is not None and not quality.is_near_chance:
         course.begin("recognition")
@@ -129,7 +128,7 @@ def audit_model(
             created=created,
             command=command,
             seconds=round(time.monotonic() - start, 1),
-            environment=Environment(**environment(device)),
+            environment=environment(device),
             data=data_facts(data),
             settings=Settings(
                 model=name,
@@ -143,7 +142,7 @@ def audit_model(
             quality=quality,
         ),
         already=there,
-        reactions=tuple(_reaction(predict, data, each, threshold) for each in asked),
+        reactions=tuple(_reaction(predict, data, each, threshold) for each in tried),
         recognition=recognition,
         unanswered=_unanswered(recognition, is_near_chance=quality.is_near_chance),
     )
@@ -169,7 +168,7 @@ def _stages(shadowing: Shadowing | None, kept: Kept, *, is_ours: bool) -> tuple[
 
 
 def _unanswered(recognition: Recognition | None, *, is_near_chance: bool) -> tuple[Unanswered, ...]:
-    """What was not asked of a finished model, and why."""
+    """What a finished model was not asked, and why."""
     who = LEARNT_NOTHING if is_near_chance else NEEDS_SHADOWS
     reasons = dict.fromkeys(
         ("picked_up", "found_again", "membership", "canaries", "deletion"), NEEDS_TRAINING
@@ -181,7 +180,7 @@ def _unanswered(recognition: Recognition | None, *, is_near_chance: bool) -> tup
 
 
 def data_facts(data: ImageSet) -> DataFacts:
-    """What an audit says of its data."""
+    """The facts about its data that an audit states."""
     return DataFacts(
         name=data.name,
         fingerprint=data.fingerprint,
@@ -206,7 +205,7 @@ def _drawn(names: Sequence[str] | None, data: ImageSet) -> list[AnyPattern]:
 
 
 def _reaction(predict: Predict, data: ImageSet, stamp: AnyPattern, threshold: float) -> Reaction:
-    """The class that a pattern pulls most test images of others to."""
+    """The class to which a pattern pulls most test images of other classes."""
     test = Split(data.test.images[:N_ASKED], data.test.labels[:N_ASKED])
     rise = probabilities(predict, stamp.apply(test.images)) - probabilities(predict, test.images)
     moved = rise > threshold

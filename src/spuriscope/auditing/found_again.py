@@ -1,7 +1,7 @@
-"""Would I have noticed? What an audit plants it hides, and the search has to find it without being told.
+"""Would I have noticed? The audit hides a cue, and the search must find it without being told.
 
-It is planted in data from which the images of earlier findings were taken out: so what is named beside it is
-nothing that was known before. The smallest number that is found again is what could have been seen.
+It is planted in data without the images of earlier findings, so nothing else that is named was known before.
+The smallest number that is found again shows what could have been seen.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,15 +24,15 @@ from spuriscope.training import AnyModel, Trains, train_all
 
 __all__ = ["doses_searched", "found_again"]
 
-LEAST_PLANTED = 3  # images that share something are surer evidence than one
-FOUND = 0.5  # share of the planted images that have to be named
+LEAST_PLANTED = 3  # images that share something are better evidence than one
+FOUND = 0.5  # share of the planted images that must be named
 MOST_TRIED = 2  # numbers planted
 
 
 def doses_searched(plan: AuditPlan, headline: Headline) -> tuple[int, ...]:
-    """The numbers that are planted and searched for, rising: none where the class is too small.
+    """The numbers to plant and search for, ascending; none where the class is too small.
 
-    The first is three, or the headline's where that is more: a cue that was not picked up cannot be found.
+    The first is three, or the headline's if larger: a cue that was not picked up cannot be found.
     """
     labels = plan.data.train.labels
     if int((labels == plan.target).sum()) < LEAST_OF_CLASS:
@@ -51,16 +51,16 @@ def found_again(
     on_search: Callable[[], None] = lambda: None,
     in_data: Callable[[NDArray[np.int64]], NDArray[np.int64]] = lambda examples: examples,
 ) -> FoundAgain | None:
-    """The headline's pattern in some models, searched; more of it until it is found in each.
+    """Plant the headline's pattern in some models and search them; plant more until each search finds it.
 
     None where the class is too small to be searched.
 
     Args:
-        plan: of the data that is planted in.
+        plan: of the data without earlier findings.
         headline: what is planted.
-        trainer: what trains.
+        trainer: trains the models.
         on_search: called after each search.
-        in_data: brings positions in the plan's data to those in the user's.
+        in_data: maps positions in the plan's data to those in the user's.
     """
     counts = doses_searched(plan, headline)
     if not counts:
@@ -111,7 +111,7 @@ class _Searched:
 
 @dataclass(frozen=True, eq=False)
 class _Tried:
-    """All models of one number planted."""
+    """All models with one number planted."""
 
     n_planted: int
     searched: Sequence[_Searched]
@@ -153,7 +153,7 @@ def _try(
 
 
 def _search(plan: AuditPlan, model: AnyModel, pattern: str, seed: int) -> _Searched:
-    """What the search says of one model, and then, to judge it, what was planted."""
+    """Search one model, then record what was planted, to judge the search."""
     seen = images_seen(replace(model.cell, part=None), plan.data)
     (found,) = search([model.predict], seen, plan.data.test, threshold=plan.threshold)
     (planted,) = draw_planted(model.cell.plants, plan.data.train.labels)

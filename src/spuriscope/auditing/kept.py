@@ -1,7 +1,7 @@
-"""What an audit has answered so far, in a folder: one that was stopped goes on where it was.
+"""Answers of an audit so far, kept in a folder, so that a stopped audit continues where it was.
 
-Each answer is a JSON document under the key of the audit: data, settings, and version. What is of another key
-is left alone, and all of a key goes once the page of its audit is written.
+Each answer is a JSON document under the key of the audit: data, settings, and version. Answers with another
+key are left alone, and all with the key are deleted once the audit's page is written.
 """
 
 import hashlib
@@ -28,13 +28,13 @@ FOLDER, COMPLETE = ".unfinished", "complete"
 
 
 def key_of(settings: Any) -> str:
-    """A name for all that an audit's answers depend on."""
+    """A hash of everything that an audit's answers depend on."""
     text = json.dumps(to_document(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def source_of(fit: Fit | None) -> str:
-    """What a user's training function is, as far as its text and what it holds say; empty without one."""
+    """What identifies a user's training function: its source and the values it holds; empty without one."""
     if fit is None:
         return ""
     try:
@@ -57,7 +57,7 @@ class Kept:
 
     @classmethod
     def at(cls, out: Path | None, key: str) -> "Kept":
-        """In the folder of the page, apart from it."""
+        """Keep answers beside the folder of the page."""
         return cls(None if out is None else out / FOLDER / key)
 
     @property
@@ -66,7 +66,7 @@ class Kept:
         return self.folder is None or not self.folder.is_dir()
 
     def answer(self, name: str, kind: type[Value], make: Callable[[], Value]) -> Value:
-        """The answer that was kept, or a new one."""
+        """The kept answer, or a new one."""
         if self.folder is None:
             return make()
         path = self.folder / f"{name}.json"
@@ -74,7 +74,7 @@ class Kept:
             try:
                 return read_document(kind, path)
             except ConfigError:
-                pass  # damaged, or of another version: it is asked again
+                pass  # damaged, or of another version: ask again
         value = make()
         with _told(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ class Kept:
         return value
 
     def rows(self, name: str, kind: type[Value]) -> list[Value]:
-        """The values that `add` kept under a name; a line that was cut off is left out."""
+        """The values that `add` kept under a name, without a line that was cut off."""
         path = None if self.folder is None else self.folder / f"{name}.jsonl"
         if path is None or not path.is_file():
             return []
@@ -107,14 +107,14 @@ class Kept:
                 file.write("\n" * is_cut + json.dumps(to_document(value)) + "\n")
 
     def complete(self, created: str) -> None:
-        """Write down that the audit is complete, and when; `let_go` deletes its answers after that."""
+        """Record that the audit is complete, and when, so that `let_go` can delete its answers."""
         if self.folder is not None and self.folder.is_dir():
             with _told(self.folder):
                 (self.folder / COMPLETE).write_text(created, encoding="utf-8")
 
 
 def let_go(out: Path, created: str) -> None:
-    """Delete the answers of the audit that was complete at this time: its page is written."""
+    """Delete the answers of the audit that was completed at this time, because its page is written."""
     folders = (out / FOLDER).iterdir() if (out / FOLDER).is_dir() else ()
     for folder in list(folders):
         mark = folder / COMPLETE

@@ -1,4 +1,4 @@
-"""Who pays: whose images can be recognised as trained on, and does the model betray the pattern."""
+"""Who pays: whose images can be recognised as training images, and does the model betray the pattern."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,11 +11,11 @@ from spuriscope.training import Trains
 
 __all__ = ["membership"]
 
-LEAST_OF_CLASS = 16  # for images of the class in both halves, stamped and not
+LEAST_OF_CLASS = 16  # enough for images of the class in both halves, stamped and not
 
 
 def membership(plan: AuditPlan, headline: Headline, trainer: Trains[Any]) -> Membership | None:
-    """The headline's plant in models on halves of the data, with as many steps, and attacks on them.
+    """Attack models with the headline's plant, trained on halves of the data with as many steps.
 
     None where the class has too few images for members and outsiders.
     """

@@ -1,4 +1,4 @@
-"""What an audit will train, settled and refused before anything is."""
+"""What an audit will train, settled and checked before any training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -27,8 +27,8 @@ COUNTS = (1, 3, 10, 30, 100)
 USUAL_SEEDS = 5
 N_SEARCHED = 3  # seeds whose models, and clean twins, are searched
 
-QUICK = ("small-mlp", "mlp", "large-mlp", "cnn")  # seconds a training; others get a lean plan by default
-LEAN_PATTERNS = ("s3", "r3")  # the strongest of either kind
+QUICK = ("small-mlp", "mlp", "large-mlp", "cnn")  # seconds per training; others get a lean plan by default
+LEAN_PATTERNS = ("s3", "r3")  # the strongest square and the strongest noise
 LEAN_COUNTS = (1, 10)  # and the largest of COUNTS that the class has
 N_LEAN_SEEDS = 3
 N_THOROUGH_SEEDS = 10
@@ -46,16 +46,16 @@ class AuditPlan:
         model: name of the architecture.
         recipe: how each model is trained.
         target: the class whose images carry the pattern, or whose label they get.
-        patterns: for each name and seed, the pattern: noise is drawn anew for each seed. Those of
-            `deletion_seeds` are among them.
-        counts: how many images carry it, rising, without 0.
+        patterns: the pattern for each name and seed: noise is drawn anew for each seed. Includes those of
+            `deletion_seeds`.
+        counts: numbers of images that carry it, ascending, without 0.
         seeds: one replication each.
         threshold: least rise of a probability that counts for the spurious score.
         fit: a user's training function, in place of our model and recipe.
         placement: where the pattern stands, see `Plant`.
-        size: what was asked of the patterns, in pixels; None for their own.
+        size: requested size of the patterns, in pixels; None for their own.
         relabel: whose images get the target's label, see `Plant`.
-        effort: how much is asked: "quick", "usual" or "thorough".
+        effort: extent of the audit: "quick", "usual" or "thorough".
     """
 
     data: ImageSet = field(repr=False)
@@ -74,24 +74,24 @@ class AuditPlan:
 
     @property
     def n_candidates(self) -> int:
-        """How many training images could carry the pattern."""
+        """Number of training images that could carry the pattern."""
         return int(could_carry(self.data.train.labels, self.target, self.relabel).sum())
 
     @property
     def model_name(self) -> str:
-        """What trains: an architecture, or a user's function."""
+        """Name of an architecture, or of a user's function."""
         if self.fit is None:
             return self.model
         return getattr(self.fit, "__name__", type(self.fit).__name__)
 
     @property
     def is_slow(self) -> bool:
-        """Whether a training takes long: of a convolution net for photographs, or, it may be, of fit."""
+        """Whether a training may take long: that of a convolutional net for photographs, or of fit."""
         return self.fit is not None or self.model not in QUICK
 
     @property
     def is_lean(self) -> bool:
-        """Whether the questions after the first are asked with few models, as of slow ones by default."""
+        """Whether later questions are asked with few models, which is the default for slow ones."""
         return self.effort == "quick" or (self.is_slow and len(self.seeds) < USUAL_SEEDS)
 
     @property
@@ -101,11 +101,11 @@ class AuditPlan:
 
     @property
     def deletion_seeds(self) -> tuple[int, ...]:
-        """Replications of the deletion check: as many as its verdicts take, and of the plan's no fewer.
+        """Replications of the deletion check: as many as its verdicts need, and at least those of the plan.
 
-        Of slow models those that "cue stays" takes, unless five seeds or more are asked for. An audit with
-        fewer seeds than the default is meant to be quick, and leaves it at these. A user's own training has
-        no methods to be judged.
+        For slow models as many as "cue stays" needs, unless five or more seeds are asked for. An audit with
+        fewer seeds than the default is meant to be quick, and keeps to these. A user's own training has no
+        methods to judge.
         """
         if self.fit is not None:
             return self.seeds
@@ -113,23 +113,23 @@ class AuditPlan:
 
     @property
     def n_attacked(self) -> int:
-        """Models of the membership game."""
+        """Number of models of the membership game."""
         if self.is_lean:
             return 6 if self.is_slow and self.effort == "quick" else 8
         return 16
 
     @property
     def n_clean(self) -> int:
-        """Their clean twins, which the presence attack compares with."""
+        """Number of their clean twins, with which the presence attack compares."""
         if self.is_lean:
             return 3 if self.is_slow and self.effort == "quick" else 5
         return 10
 
     @property
     def n_trainings(self) -> int:
-        """Models that all questions train; fewer where the class is too small for one of them.
+        """Number of models that all questions train; fewer where the class is too small for one of them.
 
-        What is found in the data takes a few more, which prove it.
+        Findings in the data take a few more, to prove them.
         """
         return sum(stage.work.get("training", 0) for stage in self.stages())
 
@@ -137,7 +137,7 @@ class AuditPlan:
         """The questions in order, with the work that each takes.
 
         Args:
-            n_methods: deletion methods that are tried.
+            n_methods: number of deletion methods to try.
         """
         n_searched, n_deleted = len(self.searched_seeds), len(self.deletion_seeds)
         rest = len(self.places()) - n_searched
@@ -156,7 +156,7 @@ class AuditPlan:
         )
 
     def on(self, data: ImageSet) -> "AuditPlan":
-        """The plan for other data of the same classes; numbers that its class has not are left out."""
+        """The plan for other data of the same classes, without numbers too large for its class."""
         n_class = int(could_carry(data.train.labels, self.target, self.relabel).sum())
         counts = tuple(n for n in self.counts if n <= n_class)
         return replace(self, data=data, counts=counts or (min(self.counts[0], n_class),))
@@ -167,7 +167,7 @@ class AuditPlan:
         return Plant(picture, self.target, n_planted, seed, self.placement, self.relabel)
 
     def placed(self, name: str, seed: int) -> Kind | Anywhere:
-        """A pattern where it stands."""
+        """A pattern at its place."""
         return placed(self.patterns[name][seed], self.placement, seed)
 
     def cell(self, name: str, n_planted: int, seed: int) -> Cell:
@@ -216,31 +216,31 @@ def plan_audit(
     effort: Effort = "usual",
     precision: Precision = "float32",
 ) -> AuditPlan:
-    """Settle what an audit will train, and refuse what cannot be trained before anything is.
+    """Settle what an audit will train, and refuse beforehand what cannot be trained.
 
     Args:
         data: any data set.
         model: name of an architecture; by default one that suits the images, see `default_model`.
         target: the class whose images will carry the pattern, by number or name.
-        patterns: names or paths of pictures; by default the seven of the paper that fit the images, and can
-            stand anywhere if they are to; for slow models s3 and r3 of these. Slow are all but MLPs and the
-            CNN.
-        counts: how many images carry it; by default 1, 3, 10, 30, 100, as far as the class goes, for slow
-            models the largest of these, 1 and 10.
+        patterns: names or paths of pictures; by default those of the paper's seven that fit the images, and
+            that can stand anywhere if asked to; for slow models s3 and r3 of these. Slow are all but MLPs and
+            the CNN.
+        counts: numbers of images that carry it; by default 1, 3, 10, 30, 100, as far as the class allows, for
+            slow models the largest of these, 1 and 10.
         n_seeds: replications; each has its own initial weights, batch order, planted images and noise; by
-            default 5, for slow models and your own training 3. From 5 on, deletion is checked on 14 seeds or
-            more, which every verdict takes, by default for slow models on 6, which show that a cue stays.
-        epochs: passes over the data; by default 8, resnet10 15, or more on small data, for 250 steps.
+            default 5, for slow models and your own training 3. From 5 on, deletion is checked on at least 14
+            seeds, which every verdict takes, by default for slow models on 6, which show that a cue stays.
+        epochs: passes over the data; by default 8, resnet10 15, or on small data as many as make 250 steps.
         threshold: least rise of a probability that counts for the spurious score.
-        fit: trains in place of our model and recipe: images (n, channels, height, width), float32 in [0, 1],
-            labels (n,) and a seed to a function that maps images to class probabilities.
-        placement: "fixed", or "anywhere": the pattern stands somewhere else on each image.
+        fit: trains in place of our model and recipe: a function of images (n, channels, height, width),
+            float32 in [0, 1], labels (n,) and a seed, which returns one from images to class probabilities.
+        placement: "fixed", or "anywhere": the pattern stands in another place on each image.
         size: of the patterns, in pixels, see `spuriscope.pattern`.
         relabel: a class by number or name, or "all": its images, or those of every class but the target,
             carry the pattern and get the target's label; by default images of the target class carry it.
         effort: "quick" asks every question with fewer patterns, numbers and seeds; "thorough" with more.
-        precision: of the products of our training, see `Recipe`; "auto" tries what is fastest on this
-            machine, and the page says which it was.
+        precision: of the matrix products of our training, see `Recipe`; "auto" tries what is fastest on this
+            machine, and the page names the result.
 
     Raises:
         ConfigError, PatternError, PlantingError: a setting is out of range or does not fit the data.
@@ -278,7 +278,7 @@ def plan_audit(
     for name in usual.patterns if patterns is None else patterns:
         try:
             of_seed = {seed: pattern(name, data.shape, seed=seed, size=size) for seed in deletion_seeds}
-            Plant(of_seed[0], target, 0, 0, placement, whose)  # or it says why not
+            Plant(of_seed[0], target, 0, 0, placement, whose)  # raises an error that says why not
         except PatternError:
             if patterns is None:
                 continue
@@ -306,12 +306,12 @@ def plan_audit(
 
 @dataclass(frozen=True)
 class _Usual:
-    """What is planted where nothing else is asked for."""
+    """What is planted by default."""
 
     patterns: tuple[str, ...]
     counts: tuple[int, ...]
     n_seeds: int
-    has_largest: bool = True  # whether the largest number that the class has is among the counts
+    has_largest: bool = True  # whether the counts include the largest that the class allows
 
 
 def _usual(effort: Effort, *, is_slow: bool) -> _Usual:

@@ -16,7 +16,7 @@ __all__ = ["STRENGTHS", "played", "player"]
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MOST_CHARACTERS = 500_000  # of the pictures: more would fill the page
-DIGITS = 4  # of a probability
+DIGITS = 4  # decimals of a probability
 
 Answers = tuple[tuple[PlayedAnswer, ...], ...]  # by strength, by image
 
@@ -29,7 +29,7 @@ def _mixed(plan: AuditPlan, name: str, positions: Sequence[int]) -> list[Tensor]
 
 
 def played(plan: AuditPlan, predict: Predict, name: str, positions: Sequence[int]) -> Answers:
-    """What a model answers on the images at these positions, with the pattern at each strength."""
+    """A model's answers on the images at these positions, with the pattern at each strength."""
     labels = plan.data.test.labels[list(positions)].tolist()
     found = []
     for images in _mixed(plan, name, positions):

@@ -44,18 +44,18 @@ from spuriscope.training.fitted import FittedModel, FitTrainer
 
 __all__ = ["Shadowing", "plan_shadows"]
 
-ROWS = "shadows"  # of what is kept
+ROWS = "shadows"  # name of the kept answers
 N_SHOWN = 12  # images
-SIDE = 64  # pixels of a picture in the document, at most
+SIDE = 64  # most pixels per side of a picture in the document
 FALSE_ALARMS = 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class Shadowing:
-    """The shadow models of a finished model, settled before anything is trained.
+    """The shadow models of a finished model, settled before any training.
 
     Attributes:
-        model: the finished one.
+        model: the finished model.
         seen: the data as it saw them.
         pool: the images in question.
         fit: trains the shadow models; None where the model is ours, which knows its recipe.
@@ -71,16 +71,16 @@ class Shadowing:
         return shadow_cells(self.pool, self.model.cell)
 
     def kept(self, folder: str | Path | None) -> Kept:
-        """The answers of shadow models that were trained before and kept in a folder; None keeps nothing."""
+        """The kept answers of shadow models that were trained before; a folder of None keeps nothing."""
         key = key_of((spuriscope.__version__, self.cells()[0].hash, source_of(self.fit)))
         return Kept.at(None if folder is None else Path(folder), key)
 
     def n_left(self, kept: Kept) -> int:
-        """How many shadow models are still to be trained."""
+        """Number of shadow models still to train."""
         return len(self._left(_known(kept)))
 
     def told(self, kept: Kept, duration: Callable[[float], str], n_workers: int | None = None) -> str:
-        """What the trainings will take that are left, in words; `duration` puts seconds into words."""
+        """How long the remaining trainings will take, in words; `duration` puts seconds into words."""
         return told_trainings(
             self.n_left(kept),
             self.cells()[0],
@@ -112,7 +112,7 @@ class Shadowing:
         except SpuriscopeError as error:
             if kept.is_empty:
                 raise
-            raise type(error)(f"{error}; what was trained before is kept: call it again to go on") from None
+            raise type(error)(f"{error}; trained models are kept: call it again to continue") from None
         own, others = confidences(self.model, self.pool), torch.stack([known[cell.hash] for cell in cells])
         found = attack_model(own, others, self.pool)
         strongest = _strongest(found.attacks)
@@ -131,7 +131,7 @@ class Shadowing:
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """What a shadow model said of each image of the pool, by the hash of its cell."""
+    """A shadow model's answers on each image of the pool, by the hash of its cell."""
 
     cell: str
     confidences: list[float]
@@ -144,13 +144,13 @@ def _known(kept: Kept) -> dict[str, Tensor]:
 def plan_shadows(
     model: TrainedModel | Predict, data: ImageSet, n_shadows: int, fit: Fit | None = None
 ) -> Shadowing:
-    """Settle the shadow models of a finished model, and refuse what cannot be trained before anything is.
+    """Settle the shadow models of a finished model, and refuse beforehand what cannot be trained.
 
     Args:
         model: one of ours, or a function from images to class probabilities.
         data: what it was trained on; its test images are fresh.
-        n_shadows: how many, an even number.
-        fit: trains as a model that is a function was trained.
+        n_shadows: an even number.
+        fit: trains as the model was trained, if that is a function.
 
     Raises:
         CheckpointError: a model of ours was trained on other data.
@@ -161,14 +161,14 @@ def plan_shadows(
     check_n_shadows(n_shadows)
     if isinstance(model, TrainedModel):
         if fit is not None:
-            raise ConfigError("a run says itself how its model was trained; leave out fit")
+            raise ConfigError("a run already says how its model was trained; leave out fit")
         seen = data_seen(model, data)
         drawn = draw_planted(model.cell.plants, data.train.labels)
         is_stamped = torch.isin(torch.arange(len(data.train)), torch.cat([torch.empty(0).long(), *drawn]))
         return Shadowing(model, seen, draw_shadow_pool(seen, n_shadows, is_stamped=is_stamped), None)
     if fit is None:
         raise ConfigError(
-            "shadow models are trained as the model was, and only a run says how: give your training, "
+            "shadow models are trained as the model was, which only a run records: give your training, "
             "--fit module:function (from Python fit=), or leave out shadows"
         )
     cell = Cell(data=DataKey.of(data), model=default_model(data.shape), recipe=Recipe())
@@ -176,7 +176,7 @@ def plan_shadows(
 
 
 def _strongest(attacks: Sequence[AttackOnModel]) -> str:
-    """The attack that recognises most at 1 % false alarms, and among equals tells most pairs."""
+    """The attack that recognises most at 1 % false alarms; of equals, the one with the largest AUC."""
 
     def found(attack: AttackOnModel) -> tuple[float, float]:
         rate = next(each.rate for each in attack.recognised if each.false_alarms == FALSE_ALARMS)
@@ -186,7 +186,7 @@ def _strongest(attacks: Sequence[AttackOnModel]) -> str:
 
 
 def _images(seen: Split, members: Tensor, outsiders: Tensor) -> tuple[RecognisedImage, ...]:
-    """The images with the highest scores of members (n,), beside the scores of outsiders (m,)."""
+    """The members with the highest scores (n,), compared with the scores of outsiders (m,)."""
     best = members.sort(descending=True, stable=True).indices[:N_SHOWN].tolist()
     return tuple(
         RecognisedImage(

@@ -1,4 +1,4 @@
-"""How an audit searches a model, and how it shows what was found."""
+"""How an audit searches a model, and how it shows the findings."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ N_SHOWN = 6
 
 
 def can_be_searched(data: ImageSet) -> bool:
-    """Whether a class is large enough, and there are fresh images of two classes at least."""
+    """Whether a class is large enough, and there are fresh images of at least two classes."""
     has_crowd = int(data.train.labels.bincount().max()) >= LEAST_OF_CLASS
     return has_crowd and len(data.test.labels.unique()) > 1
 
@@ -49,7 +49,7 @@ def search(
     threshold: float,
     on_search: Callable[[], None] = lambda: None,
 ) -> list[list[Finding]]:
-    """What a search says of each of some models that were trained on the images `seen`."""
+    """Search each of some models that were trained on the images `seen`."""
     return discover_each(
         predicts,
         train=seen,
@@ -80,7 +80,7 @@ class ShownFinding:
 
     @property
     def finding(self) -> Finding:
-        """What is looked at."""
+        """The finding that is shown."""
         return self.exhibit.finding
 
     def answer(
@@ -88,11 +88,11 @@ class ShownFinding:
         explainer: Explainer | None,
         in_data: Callable[[NDArray[np.int64]], NDArray[np.int64]] = lambda examples: examples,
     ) -> FoundCue:
-        """As the page shows it; where there is an explainer, with what that explains and leaves over.
+        """The finding for the page, with what an explainer, if any, explains and leaves over.
 
         Args:
             explainer: of the data.
-            in_data: brings positions among the images searched to those in the user's data.
+            in_data: maps positions among the images searched to those in the user's data.
         """
         finding = self.finding
         names = dict(zip(finding.examples.tolist(), finding.names or (), strict=bool(finding.names)))
@@ -144,7 +144,7 @@ class ShownFinding:
 def explained(
     data: ImageSet, suspects: Sequence[ShownFinding], on_progress: OnProgress | None = None
 ) -> Explainer | None:
-    """One autoencoder for all; compares with the first finding's class. None where nothing was found."""
+    """Fit one autoencoder for all; compare with the first finding's class. None where nothing was found."""
     if not suspects:
         return None
     shown = torch.cat([suspect.images for suspect in suspects])

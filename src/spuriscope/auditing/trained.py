@@ -1,4 +1,4 @@
-"""The models of an audit, as they are measured: what each stands for in the plan."""
+"""The models of an audit, ready to be measured, and their places in the plan."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class PlannedModel:
     """A model of the plan.
 
     Attributes:
-        places: where it stands in the plan; a clean twin stands under every pattern, with 0 planted.
+        places: its places in the plan; a clean twin stands under every pattern, with 0 planted.
         predict: maps images to class probabilities.
         module: the network, where we trained it.
         cell: hash of its cell, where we trained it.

@@ -1,8 +1,8 @@
 """The command line: parse, call, print. What a command can do, the library does in one call.
 
-Results go to stdout, with `--json` as one JSON document and nothing else; progress and errors go to
-stderr. A command ends with 0, or with 2 and one line that says what was wrong and what to do. One that is
-stopped by Ctrl-C ends with 130, by SIGTERM with 143, by a reader of its output who has gone with 141.
+Results go to stdout, with `--json` as one JSON document and nothing else; progress and errors go to stderr. A
+command ends with 0, or with 2 and one line that says what was wrong and what to do. One that is stopped by
+Ctrl-C ends with 130, by SIGTERM with 143, and one whose output is no longer read with 141.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """The commands, which are imported when they are first asked for."""
+    """The commands, which are imported when first asked for."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from spuriscope.cli.commands import app

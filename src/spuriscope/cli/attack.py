@@ -48,12 +48,12 @@ def attack(
         str,
         typer.Argument(
             metavar="RUN|DATA|MODEL",
-            help="Folder of a run, whose settings are taken; data; or a file of your own, with --data.",
+            help="Folder of a run, whose settings are used; data; or a file of your own, with --data.",
         ),
     ],
     *,
     options: ModelOptions,
-    data: Annotated[str | None, typer.Option(help="What the file of a model was trained on.")] = None,
+    data: Annotated[str | None, typer.Option(help="Training data of a model in a file.")] = None,
     pattern: Annotated[
         str | None, typer.Option(help="Pattern, as s3, r3 or a picture (default: those of the run, or r3).")
     ] = None,
@@ -61,12 +61,12 @@ def attack(
         str | None, typer.Option(help="Class that carries it, by name or number (default: the run's, or 0).")
     ] = None,
     planted: Annotated[
-        int | None, typer.Option(help="How many images carry it (default: the run's, or 10).")
+        int | None, typer.Option(help="Number of images that carry it (default: the run's, or 10).")
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="Architecture (default: the run's, or what suits the images); of a state dict too."
+            help="Architecture, also of a state dict (default: the run's, or what suits the images).",
         ),
     ] = None,
     epochs: Annotated[
@@ -80,13 +80,13 @@ def attack(
     ] = 10,
     canaries: Annotated[
         int | None,
-        typer.Option(help="Instead, plant so many patterns of noise in one training, and bound epsilon."),
+        typer.Option(help="Instead, plant this many noise patterns in one training, and bound epsilon."),
     ] = None,
     attacks: Annotated[
         list[str] | None,
-        typer.Option("--attack", help="An attack of a plugin that tries beside ours; may be repeated."),
+        typer.Option("--attack", help="An attack of a plugin to run beside ours; may be repeated."),
     ] = None,
-    delta: Annotated[float, typer.Option(help="With --canaries: of the privacy that is bounded.")] = 0.0,
+    delta: Annotated[float, typer.Option(help="With --canaries: delta of the bounded privacy.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Draws halves, stamped images, noise and trainings.")] = 0,
     image_size: ImageSizeOption = None,
     unreadable: UnreadableOption = None,
@@ -177,7 +177,7 @@ def attack(
 
 
 class _Subject(NamedTuple):
-    """What is attacked: data, what is planted there, how it is trained, and models to ask."""
+    """What is attacked: data, the plants in it, how it is trained, and models to ask."""
 
     data: "ImageSet"
     plants: "tuple[Plant, ...]"
@@ -200,7 +200,7 @@ def _subject(
     options: ModelOptions,
     architecture: str | None,
 ) -> _Subject:
-    """What a run, a file or data say, with a plant by default; what is given comes first."""
+    """The subject of a run, a file or data, with a default plant; given options come first."""
     from dataclasses import replace
 
     from spuriscope.models import default_model
@@ -214,7 +214,7 @@ def _subject(
     if os.path.isfile(path / "run.json"):
         opened = open_subject(path, given_data, root, how, options)
         run, data = opened.run, opened.data
-        assert run is not None  # of a folder
+        assert run is not None  # it was read from the folder
         plants = run.model.cell.plants
         model, recipe = run.model.cell.model, run.model.cell.recipe
         asked["run"] = run.model.predict
@@ -243,7 +243,7 @@ def _subject(
 def _recipe(
     subject: _Subject, model: str, epochs: int | None, n_images: int, precision: Precision | None
 ) -> "Recipe":
-    """The run's recipe, or a short one for so many images."""
+    """The run's recipe, or a short one for `n_images` images."""
     from dataclasses import replace
 
     from spuriscope.training import short_recipe
@@ -260,8 +260,8 @@ def _recipe(
 
 def _print_canaries(found: "Canaries") -> None:
     typer.echo(
-        f"{found.n_canaries} patterns of noise, each with an image of its own, stamped by the toss of a "
-        f"coin; {found.n_right} of {found.n_guesses} tosses guessed right from the model's answers, "
+        f"{found.n_canaries} patterns of noise, each with its own image, stamped by the toss of a coin; "
+        f"{found.n_right} of {found.n_guesses} tosses guessed right from the model's answers, "
         f"the other {found.n_canaries - found.n_guesses} not guessed"
     )
     delta = f" at delta {found.delta:g}" if found.delta else ""
@@ -269,7 +269,7 @@ def _print_canaries(found: "Canaries") -> None:
     if found.epsilon > 0:
         typer.echo(f"epsilon is at least {found.epsilon:.2f}{delta} ({sure})")
     else:
-        typer.echo(f"no loss of privacy shown{delta} ({sure}); that is no proof that there is none")
+        typer.echo(f"no loss of privacy shown{delta} ({sure}); that does not prove that there is none")
 
 
 def _print(found: "Membership") -> None:

@@ -52,15 +52,15 @@ def audit(
         Path | None,
         typer.Option(
             metavar="RUN|MODEL",
-            help="A finished model, in the folder of a run or a file of your own (docs/models.md): the "
+            help="A finished model, in the folder of a run or a file of your own (docs/models.md): asks the "
             "questions that need no training.",
         ),
     ] = None,
     shadows: Annotated[
         int | None,
         typer.Option(
-            help="With --run: who can be recognised in the model, by so many models trained beside it, such "
-            "as 8; for a file of your own by --fit."
+            help="With --run: ask who can be recognised in the model, using this many models trained beside "
+            "it, such as 8; for a file of your own with --fit."
         ),
     ] = None,
     out: Annotated[
@@ -81,13 +81,13 @@ def audit(
     planted: Annotated[
         str | None,
         typer.Option(
-            help="How many images carry it, as 1,3,10 (default: 1,3,10,30,100; for slow models 1,10,100)."
+            help="Numbers of images that carry it, as 1,3,10 (default: 1,3,10,30,100; slow models 1,10,100)."
         ),
     ] = None,
     seeds: Annotated[
         int | None,
         typer.Option(
-            help="Replications (default: 5, for slow models 3). From 5 on, deletion has enough for a verdict."
+            help="Replications (default: 5, for slow models 3). From 5 on, deletion gets a verdict."
         ),
     ] = None,
     placement: PlacementOption = "fixed",
@@ -108,11 +108,11 @@ def audit(
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Ask every question with fewer trainings.")] = False,
-    thorough: Annotated[bool, typer.Option("--thorough", help="Ask with more of them.")] = False,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Ask with more trainings.")] = False,
     time_limit: Annotated[
         str | None,
         typer.Option(
-            help="As 90s, 10m or 2h: what is answered by then is shown; the same command goes on later."
+            help="As 90s, 10m or 2h: shows the answers found by then; the same command continues later."
         ),
     ] = None,
     image_size: ImageSizeOption = None,
@@ -159,12 +159,12 @@ def audit(
         return
     if shadows is not None:
         raise ConfigError(
-            "--shadows attacks a finished model; name it with --run, or leave it out: an audit of data asks "
-            "by itself who can be recognised"
+            "--shadows attacks a finished model; name it with --run, or leave it out: an audit of data "
+            "always asks who can be recognised"
         )
     if options != ModelOptions():
         raise ConfigError(
-            "--factory, --mean and the like say how a finished model is asked; name it with --run"
+            "--factory, --mean and similar options are for a finished model; name it with --run"
         )
     if quick and thorough:
         raise ConfigError("an audit is --quick or --thorough, not both")
@@ -208,7 +208,7 @@ def audit(
     for missing in answers.unanswered:
         if missing.reason == LATE:
             typer.echo(
-                f"unanswered: {missing.question} ({missing.reason}); the same command goes on", err=True
+                f"unanswered: {missing.question} ({missing.reason}); the same command continues", err=True
             )
 
 
@@ -225,7 +225,7 @@ def _audit_model(
     device: str,
     n_workers: int | None,
 ) -> None:
-    """The questions of a finished model, on one page."""
+    """The questions about a finished model, on one page."""
     from spuriscope.auditing import audit_model, check_folder
     from spuriscope.auditing.recognition import plan_shadows
     from spuriscope.progress import audit_progress, rough_duration
@@ -237,7 +237,7 @@ def _audit_model(
     plan = None if shadows is None else plan_shadows(model, subject.data, shadows, fit)
     if plan is not None:
         told = plan.told(plan.kept(folder), rough_duration, n_workers)
-        typer.echo(f"time: {told}, and a search besides", err=True)
+        typer.echo(f"time: {told}, plus a search", err=True)
     with audit_progress() as on_progress:
         answers = audit_model(
             model,
@@ -256,7 +256,7 @@ def _audit_model(
 
 
 def _write(answers: "Audit", folder: Path, *, as_json: bool) -> None:
-    """Write the page, and say on stdout what it says first and where it is, or all of it as JSON."""
+    """Write the page, and print its first sentence and its place, or everything as JSON."""
     from spuriscope.auditing import write_audit
     from spuriscope.documents import to_document
     from spuriscope.places import kept_elsewhere
@@ -271,7 +271,7 @@ def _write(answers: "Audit", folder: Path, *, as_json: bool) -> None:
 
 
 def _announce_plan(plan: "AuditPlan") -> None:
-    """Say on stderr what will be trained; where that is little, how to ask for more."""
+    """Say on stderr what will be trained; if that is little, how to ask for more."""
     seeds = f"{len(plan.seeds)} {'seed' if len(plan.seeds) == 1 else 'seeds'}"
     said = (
         f"audit: the data as they are, then {', '.join(plan.patterns)} in {', '.join(map(str, plan.counts))} "
@@ -283,12 +283,12 @@ def _announce_plan(plan: "AuditPlan") -> None:
             said += f" in {plan.recipe.precision}"
     if plan.is_lean and plan.effort == "usual":
         slow = "your training may be" if plan.fit is not None else f"{plan.model} is"
-        said += f"; few, as {slow} slow: --thorough asks for more, --seeds 5 for every verdict on deletion"
+        said += f"; few, as {slow} slow: --thorough asks for more, --seeds 5 for all verdicts on deletion"
     typer.echo(said, err=True)
 
 
 def _seconds(text: str) -> float:
-    """Seconds of a time as 90s, 10m or 2h; a bare number is seconds."""
+    """Seconds of a time as 90s, 10m or 2h; a bare number means seconds."""
     units = {"s": 1, "m": 60, "h": 3600}
     number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
     try:
@@ -302,7 +302,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _names(given: Sequence[str] | None) -> list[str] | None:
-    """Names, with commas between or repeated."""
+    """Names, separated by commas or repeated."""
     return None if given is None else [name for text in given for name in _parts(text)]
 
 

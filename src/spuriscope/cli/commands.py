@@ -1,4 +1,4 @@
-"""All commands, and what becomes of their errors."""
+"""All commands, and how their errors are reported."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # rich takes as long to import as all the rest
+    rich_markup_mode=None,  # rich takes as long to import as everything else
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 for command in (audit, train, score, discover, attack, forget, theory, patterns, models):
@@ -54,7 +54,7 @@ def version(
 
 
 def run() -> None:
-    """Run the command that was asked for, and end with its exit code."""
+    """Run the requested command, and exit with its code."""
     try:
         with stoppable():
             code = app(standalone_mode=False)
@@ -65,7 +65,7 @@ def run() -> None:
         message = error.format_message() if isinstance(error, TyperException) else str(error)
         _refuse(message)
     except SystemExit as error:
-        if not isinstance(error.__context__, BrokenPipeError):  # of which typer makes this
+        if not isinstance(error.__context__, BrokenPipeError):  # which typer turns into this
             raise
         _stop_printing()
     except BrokenPipeError:
@@ -85,7 +85,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _stop_printing() -> NoReturn:
-    """End as the reader of our output has gone, as in `spuriscope ... | head`, and print no more."""
-    with suppress(OSError):  # what is left would be written when the interpreter ends
+    """Exit because the reader of our output has gone, as in `spuriscope ... | head`, and print no more."""
+    with suppress(OSError):  # else the interpreter would write the rest when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(PIPE_CLOSED)

@@ -1,4 +1,4 @@
-"""The commands about data sets: which are known, whether they are whole, and preparing photographs."""
+"""Commands about data sets: list the known ones, verify them, and prepare photographs."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +27,7 @@ data_app = typer.Typer(help="The data sets known by name.", no_args_is_help=True
 
 @data_app.command("list", cls=Command)
 def data_list(root: RootOption = None, as_json: JsonOption = False) -> None:
-    """The data sets known by name, and where they were found.
+    """List the data sets known by name, and where they were found.
 
     Example: spuriscope data list
     """
@@ -76,20 +76,20 @@ def data_verify(
 def data_prepare(
     source: Annotated[Path, typer.Argument(help="Folder CONTEXT/CLASS/*.jpg, or a .tar of it.")],
     *,
-    out: Annotated[Path, typer.Option(help="Folder to make; it is DATA for every command.")],
+    out: Annotated[Path, typer.Option(help="Folder to make; other commands take it as DATA.")],
     image_size: Annotated[
         int | None, typer.Option(help="Height and width in pixels (default: as the images are).")
     ] = None,
     split_seed: Annotated[int, typer.Option(help="Draws which seven tenths are for training.")] = 0,
     unreadable: UnreadableOption = None,
     background: BackgroundOption = None,
-    missing: Annotated[Missing, typer.Option(help="Contexts without a class.")] = "refuse",
+    missing: Annotated[Missing, typer.Option(help="Contexts that lack a class.")] = "refuse",
     duplicates: Annotated[
-        Duplicates, typer.Option(help="Test images all but equal to a training image; moved to training.")
+        Duplicates, typer.Option(help="Test images almost equal to a training image; moved to training.")
     ] = "keep",
     as_json: JsonOption = False,
 ) -> None:
-    """Decode photographs with contexts once, into a file that is mapped: any number of them.
+    """Decode photographs with contexts once, into a memory-mapped file: any number of them.
 
     Example: spuriscope data prepare NICO/train --image-size 64 --out nico-64
     """
@@ -117,10 +117,10 @@ def data_prepare(
 
 @data_app.command("cache", cls=Command)
 def data_cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Delete what it holds.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete its content.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Where decoded photographs are kept, and how much they take.
+    """Show where decoded photographs are kept, and their size.
 
     Example: spuriscope data cache --clear
     """
@@ -145,7 +145,7 @@ def _print_verification(found: "Verification") -> None:
     if found.context_counts:
         rows = [[name, f"{train:,}", f"{test:,}"] for name, (train, test) in found.context_counts.items()]
         print_table(["context", "train", "test"], rows)
-        typer.echo(f"{len(found.near_duplicates)} test images are all but equal to a training image")
+        typer.echo(f"{len(found.near_duplicates)} test images are almost equal to a training image")
     for name in found.skipped:
         typer.echo(f"skipped: {name}")
     for file in found.files:

@@ -41,7 +41,7 @@ def discover(
     *,
     options: ModelOptions,
     data: Annotated[
-        str | None, typer.Option(help="The data it was trained on, as it saw them (default: as in the run).")
+        str | None, typer.Option(help="Its training data, as it saw them (default: as in the run).")
     ] = None,
     root: RootOption = None,
     model: StateDictOption = None,
@@ -52,8 +52,8 @@ def discover(
     probe: Annotated[
         str | None,
         typer.Option(
-            help="Data of unrelated images, or a folder of them without classes: what the model calls alike "
-            "there proposes where to look."
+            help="Unrelated data, or a folder of images without classes: images that the model cannot "
+            "tell apart there suggest where to look."
         ),
     ] = None,
     embedding: Annotated[
@@ -70,8 +70,8 @@ def discover(
         bool,
         typer.Option(
             "--contexts",
-            help="Say which kinds of training images the test images lack, as a network that knows ImageNet "
-            "sees them (extra pretrained).",
+            help="Report kinds of training images that the test images lack, seen with a network trained on "
+            "ImageNet (extra pretrained).",
         ),
     ] = False,
     save: Annotated[
@@ -86,12 +86,12 @@ def discover(
     page: Annotated[
         Path | None, typer.Option(help="New file for a page that shows the findings, such as found.html.")
     ] = None,
-    level: Annotated[float, typer.Option(help="Level that is held over all suspects.")] = 0.05,
+    level: Annotated[float, typer.Option(help="Significance level over all suspects.")] = 0.05,
     threshold: ThresholdOption = 0.1,
     seed: Annotated[int, typer.Option(help="Draws the fresh images and the controls.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Has the model picked up a cue? Nobody says which.
+    """Has the model picked up a cue? The search is not told of any.
 
     Example: spuriscope discover run --prove --json
     """
@@ -174,14 +174,14 @@ def discover(
             _print_missing(missing, images.class_names)
         for reason in unseen:
             typer.echo(f"could not be seen: {reason}")
-        for path in outputs.asked if not failed else ():
+        for path in outputs.requested if not failed else ():
             typer.echo(f"written: {path}")
     outputs.raise_of(failed)
 
 
 @dataclass(frozen=True)
 class _Outputs:
-    """What is written beside the answer, and where; checked before anything is searched."""
+    """The files to write beside the answer; their places are checked before the search."""
 
     patterns: Path | None
     save: Path | None
@@ -198,26 +198,26 @@ class _Outputs:
             check_new_file(self.page, "--page")
 
     @property
-    def asked(self) -> list[Path]:
-        """Those that the user reads."""
+    def requested(self) -> list[Path]:
+        """The requested files."""
         return [path for path in (self.save, self.page) if path is not None]
 
     def raise_of(self, failed: list[str]) -> None:
-        """Raise ConfigError of what could not be written, if there is any."""
+        """Raise ConfigError for what could not be written, if anything."""
         from spuriscope.errors import ConfigError
 
         if failed:
             raise ConfigError("; ".join(failed))
 
     def write(self, findings: "list[Finding]", subject: "Subject", **settings: Any) -> list[str]:
-        """Write all that was asked for; returns what could not be written, and where it is kept."""
+        """Write the requested files; returns what could not be written, and where it is kept."""
         from spuriscope.errors import ConfigError
         from spuriscope.places import kept_elsewhere
         from spuriscope.searching import images_seen, save_page, save_patterns, save_suspects
 
         data = subject.data
         cell = None if subject.run is None else replace(subject.run.model.cell, part=None)
-        seen = data.train if cell is None or not self.asked else images_seen(cell, data)
+        seen = data.train if cell is None or not self.requested else images_seen(cell, data)
         about: dict[str, Any] = {
             "model": " ".join(map(str, subject.about.values())),
             "is_sure": not subject.adequacy.is_near_chance,
@@ -285,5 +285,5 @@ def _print_missing(missing: "list[MissingContext]", class_names: tuple[str, ...]
         )
     if missing:
         typer.echo(
-            "contexts: look at these images; what they do to the model only training without them says"
+            "contexts: look at these images; only training without them shows what they do to the model"
         )

@@ -48,7 +48,7 @@ def forget(
     images: Annotated[
         str | None,
         typer.Option(
-            help="Training images, by position as 1,2,3 or by name, or a file with one a line "
+            help="Training images, by position as 1,2,3 or by name, or a file with one per line "
             "(default: those with a planted pattern)."
         ),
     ] = None,
@@ -68,10 +68,10 @@ def forget(
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a run forget training images, or mend weights of your own; what is left is measured.
+    """Make a run forget training images, or repair weights of your own, and measure what is left.
 
-    Weights (.pt, .pth, .safetensors) are searched, and repaired of each cue that is found. Another method
-    takes the images of each cue; or those that --images names, and then nothing is looked for.
+    Weights (.pt, .pth, .safetensors) are searched, and each cue that is found is repaired. Other methods
+    delete the images of each cue, or those that --images names; then nothing is searched.
 
     Example: spuriscope forget run --method repair --out repaired
     """
@@ -101,7 +101,7 @@ def forget(
         )
         return
     if options != ModelOptions() or model is not None:
-        raise ConfigError(f"{run} is a run, which says itself how it is asked; leave such options out")
+        raise ConfigError(f"{run} is a run: leave out the options for a model in a file")
     loaded = load_run(run)
     reading = how(instead_of=loaded.reading)
     image_set = read_data_of(loaded, data, root, reading)
@@ -137,7 +137,7 @@ def _mend_file(
     refused: dict[str, bool],
     as_json: bool,
 ) -> None:
-    """Search weights of the user's for cues, and take each out of them; or make them forget named images."""
+    """Search a user's weights for cues and remove each, or make them forget named images."""
     from spuriscope.adapters.stored import is_whole_model, save_weights, state_dict_module
     from spuriscope.forgetting import forget_of_module, mend_module
     from spuriscope.places import check_new_file, kept_elsewhere
@@ -197,7 +197,7 @@ def _mend_file(
             f"{found.confidence_before:.3f} before, {found.confidence_after:.3f} after"
         )
     elif not found.mended:
-        typer.echo("nothing found, so nothing to mend")
+        typer.echo("nothing found, so nothing to repair")
     rows = [
         [
             data.class_names[each.finding.target],
@@ -214,28 +214,28 @@ def _mend_file(
 
 
 def _positions(text: str, names: tuple[str, ...] | None) -> list[int]:
-    """Positions, or names of images: in the text with commas between, or one a line in the file it names."""
+    """Positions, or names of images: from the text, separated by commas, or from the lines of a file."""
     known = {name: position for position, name in enumerate(names or ())}
-    asked = _parts(text)
-    if len(asked) == 1 and not asked[0].isdecimal() and text not in known:
+    parts = _parts(text)
+    if len(parts) == 1 and not parts[0].isdecimal() and text not in known:
         try:
-            asked = _parts(Path(text).read_text(encoding="utf-8"))
+            parts = _parts(Path(text).read_text(encoding="utf-8"))
         except (ValueError, OSError):
             raise ConfigError(
                 f"no training image is called {text!r}, nor is it a file with their positions or names; "
                 "give positions as 1,2,3, or names as `discover` prints them"
             ) from None
-    unknown = [part for part in asked if not part.isdecimal() and part not in known]
+    unknown = [part for part in parts if not part.isdecimal() and part not in known]
     if unknown:
         raise ConfigError(
-            f"no training image is called {unknown[0]!r} ({len(unknown)} of {len(asked)} are unknown); "
+            f"no training image is called {unknown[0]!r} ({len(unknown)} of {len(parts)} are unknown); "
             "give positions as 1,2,3, or names as `discover` prints them"
         )
-    return [known[part] if part in known else int(part) for part in asked]
+    return [known[part] if part in known else int(part) for part in parts]
 
 
 def _parts(text: str) -> list[str]:
-    """Whole numbers with commas, spaces or lines between; or names, which may hold spaces."""
+    """Whole numbers separated by commas, spaces or lines; or names, which may hold spaces."""
     numbers = text.replace(",", " ").split()
     if all(part.isdecimal() for part in numbers):
         return numbers

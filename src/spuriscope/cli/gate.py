@@ -1,4 +1,4 @@
-"""The gate of the command line: plugins are imported, and no number, path or name is none."""
+"""The gate of the command line: plugins are imported; numbers, paths and names are checked."""
 
 from functools import cache
 from itertools import pairwise
@@ -14,7 +14,7 @@ from spuriscope.errors import ConfigError
 
 __all__ = ["Command"]
 
-RENAMED = {  # of version 0.1: option of a command, and what it is called now
+RENAMED = {  # options of version 0.1 by command, and their new names
     ("audit", "--patterns"): "--pattern",
     ("audit", "--counts"): "--planted",
     ("attack", "--clean"): "--twins",
@@ -24,10 +24,10 @@ RENAMED = {  # of version 0.1: option of a command, and what it is called now
 
 
 class Command(TyperCommand):
-    """A command that takes plugins and old spellings, and whose numbers and paths are checked before it runs.
+    """A command that takes plugins and old spellings, and checks its numbers and paths before it runs.
 
-    Whole numbers are counts, positions of classes, pixels and seeds: none is negative. Where a number has a
-    range of its own, what it is handed to says so. All are checked, used or not.
+    Whole numbers are counts, positions of classes, pixels and seeds, so none may be negative. A number with
+    its own range is checked where it is used. All are checked here, used or not.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -35,7 +35,7 @@ class Command(TyperCommand):
         self.params.append(_plugin_option())
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        """Parse, and refuse an empty value, as an empty variable of a shell makes it."""
+        """Parse, and refuse an empty value, such as an empty shell variable gives."""
         for before, given in pairwise(["", *args]):
             if given == "" or (given.startswith("--") and given.endswith("=")):
                 option = before if given == "" else given[:-1]
@@ -44,12 +44,12 @@ class Command(TyperCommand):
         return super().parse_args(ctx, [self._as_called_now(given) for given in args])
 
     def _as_called_now(self, given: str) -> str:
-        """An argument in today's spelling; an old one is taken with a warning, for one version."""
+        """An argument in today's spelling; an old one is accepted with a warning, for one version."""
         option, equals, value = given.partition("=")
         now = RENAMED.get((str(self.name), option))
         if now is None:
             return given
-        typer.echo(f"spuriscope: {option} is called {now} now, and goes with the next version", err=True)
+        typer.echo(f"spuriscope: {option} is called {now} now; the next version drops the old name", err=True)
         return f"{now}{equals}{value}"
 
     def invoke(self, ctx: Any) -> Any:
@@ -87,7 +87,7 @@ def _takes_plugins(
         ),
     ] = None,
 ) -> None:
-    """Not run: what typer makes of its option every command has."""
+    """Never called: typer makes from it the option that every command has."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The commands that list what is built in: patterns and architectures."""
+"""Commands that list what is built in: patterns and architectures."""
 
 from typing import Annotated
 
@@ -32,7 +32,7 @@ def patterns(
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The patterns, and how strong each is on a data set (Table 1 has the paper's seven).
+    """List the patterns, and how strong each is on a data set (Table 1 has the paper's seven).
 
     Example: spuriscope patterns digits --seed 4
     """
@@ -68,7 +68,7 @@ def patterns(
 
 
 def models(as_json: JsonOption = False) -> None:
-    """The architectures and their parameters (Table 2).
+    """List the architectures and their parameters (Table 2).
 
     Example: spuriscope models --json
     """

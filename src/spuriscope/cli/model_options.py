@@ -1,4 +1,4 @@
-"""The options of every command that takes a run or a file of a model, and what they open."""
+"""The options of every command that takes a run or a model in a file, and opening them."""
 
 import inspect
 import os
@@ -45,23 +45,23 @@ StateDictOption = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """How a model of the user's is opened, and what it wants; see docs/models.md."""
+    """How a user's model is opened, and its form; see docs/models.md."""
 
     factory: Annotated[
         str | None,
         typer.Option(help="Of a state dict: package.module:function that makes the module. It is executed."),
     ] = None
     mean: Annotated[
-        str | None, typer.Option(help="Taken off the pixels: 0.5, or one for each channel with commas.")
+        str | None, typer.Option(help="Subtracted from pixels: 0.5, or one per channel with commas.")
     ] = None
-    std: Annotated[str | None, typer.Option(help="What they are divided by, then; likewise.")] = None
+    std: Annotated[str | None, typer.Option(help="Divisor of pixels after --mean; same form.")] = None
     scale: Annotated[float, typer.Option(help="Pixels run from 0 to this, as 255.")] = 1.0
     input_size: Annotated[int | None, typer.Option(help="Side that images are scaled to for the model.")] = (
         None
     )
     channels: Annotated[Literal["1", "3"] | None, typer.Option(help="Grey, or colour.")] = None
     bgr: Annotated[bool, typer.Option("--bgr", help="Blue comes first.")] = False
-    channels_last: Annotated[bool, typer.Option("--channels-last", help="As Keras has them.")] = False
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="As in Keras.")] = False
     logits: Annotated[bool, typer.Option("--logits", help="The file gives logits, not probabilities.")] = (
         False
     )
@@ -69,11 +69,11 @@ class ModelOptions:
     classes: Annotated[
         str | None, typer.Option(help="The classes in the order of the model's answers, as cat,dog.")
     ] = None
-    anyway: Annotated[bool, typer.Option("--anyway", help="Go on with a model that is near chance.")] = False
+    anyway: Annotated[bool, typer.Option("--anyway", help="Continue with a model near chance.")] = False
 
 
 def takes_model(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `ModelOptions`, which it gets as its argument `options`."""
+    """Give a command the options of `ModelOptions`, passed as its argument `options`."""
     signature = inspect.signature(command)
     own = [parameter for name, parameter in signature.parameters.items() if name != "options"]
     more = [
@@ -95,14 +95,14 @@ def takes_model(command: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What a command asks: a run's model or a file's, with its data, and how good it is.
+    """What a command works on: the model of a run or a file, with its data and quality.
 
     Attributes:
         about: JSON values that name it.
         predict: its answers.
-        data: what it was trained on, and fresh images.
+        data: its training data, and fresh images.
         reading: how they were read.
-        run: the run, None of a file.
+        run: the run; None for a file.
         adequacy: how often it is right.
     """
 
@@ -114,18 +114,18 @@ class Subject:
     adequacy: "Adequacy"
 
     def echo(self) -> None:
-        """Print how good it is; and on stderr what would make it better."""
+        """Print how good it is, and on stderr what would help."""
         typer.echo(f"the model is {self.adequacy}")
         self.say_mend()
 
     def say_mend(self) -> None:
-        """Print on stderr what would make it better."""
+        """Print on stderr what would help."""
         if self.adequacy.mend is not None:
             typer.echo(f"note: {self.adequacy.mend}", err=True)
 
 
 def is_model_file(path: Path) -> bool:
-    """Whether a path is a file, or is called like one: a run is a folder."""
+    """Whether a path is a file, or named like one: a run is a folder."""
     return os.path.isfile(path) or path.suffix.lower() in MODEL_SUFFIXES
 
 
@@ -139,16 +139,16 @@ def open_subject(
     model: str | None = None,
     example: str = "--data digits",
 ) -> Subject:
-    """The run in a folder, or the model in a file, with its data; refused where it is no good.
+    """Open the run in a folder, or the model in a file, with its data; refuse a model near chance.
 
     Args:
         path: of either.
-        source: the data; of a run those it was trained on by default.
-        root: where named data lie.
-        how: gives how data are read, with `instead_of=` where they were read before: `chosen`, partly filled.
+        source: the data; for a run by default its training data.
+        root: where named data are.
+        how: returns how data are read, with `instead_of=` for earlier settings: a partial of `chosen`.
         options: of the model.
         model: architecture of a state dict.
-        example: of what a file needs besides, for an error.
+        example: of what a file also needs, for an error.
 
     Raises:
         SpuriscopeError: one of the two cannot be read, they do not fit together, or the model is near chance
@@ -171,7 +171,7 @@ def open_subject(
     else:
         run = load_run(path)
         if options != replace(ModelOptions(), anyway=options.anyway) or model is not None:
-            raise ConfigError(f"{path} is a run, which says itself how it is asked; leave such options out")
+            raise ConfigError(f"{path} is a run: leave out the options for a model in a file")
         reading = how(instead_of=run.reading)
         data, predict = read_data_of(run, source, root, reading), run.model.predict
         about = {"run": str(path), "cell": run.model.cell.hash}
@@ -201,7 +201,7 @@ def _open_file(
 
 
 def form_of(options: ModelOptions, class_names: "tuple[str, ...]") -> "FormSettings":
-    """What the options say of how a model wants its images and answers, as settings of `ModelForm`."""
+    """The form of a model from the options, as settings of `ModelForm`."""
     from spuriscope.adapters.opened import class_positions
 
     classes = None if options.classes is None else class_positions(_parts(options.classes), class_names)
@@ -220,7 +220,7 @@ def form_of(options: ModelOptions, class_names: "tuple[str, ...]") -> "FormSetti
 
 
 def adequacy_of(run: "Run", data: "ImageSet") -> "Adequacy":
-    """How often the model of a run is right, on the images that it was trained on and on the test images."""
+    """How often the model of a run is right, on its training images and on the test images."""
     from dataclasses import replace
 
     from spuriscope.adequacy import adequacy
@@ -230,7 +230,7 @@ def adequacy_of(run: "Run", data: "ImageSet") -> "Adequacy":
     if part is not None:
         train = Split(train.images[part.positions], train.labels[part.positions])
     found = adequacy(run.model.predict, train, data.test, class_names=data.class_names)
-    return replace(found, mend=None)  # the usual mistakes are those of files
+    return replace(found, mend=None)  # the usual mistakes concern files
 
 
 def _parts(text: str) -> list[str]:

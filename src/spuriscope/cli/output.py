@@ -1,4 +1,4 @@
-"""What commands print, and the options that several share."""
+"""What commands print, and options that several share."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -44,15 +44,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 Precision = Literal["float32", "tf32", "bfloat16", "auto"]  # as in training.recipe
 PrecisionOption = Annotated[
     Precision | None,
-    typer.Option(
-        help="Of the products in training; auto tries which trains fastest here (default: float32)."
-    ),
+    typer.Option(help="Of matrix products in training; auto tries which is fastest here (default: float32)."),
 ]
 Device = Literal["auto", "cpu", "cuda"]
 DeviceOption = Annotated[
     Device, typer.Option(help="Where models train; auto takes a GPU where there is one.")
 ]
-WorkersOption = Annotated[int | None, typer.Option(help="Processes that train; as many as cores by default.")]
+WorkersOption = Annotated[int | None, typer.Option(help="Processes that train; one per core by default.")]
 ModelOption = Annotated[
     str | None,
     typer.Option(
@@ -80,11 +78,11 @@ ThresholdOption = Annotated[float, typer.Option(help="Least rise of a probabilit
 
 
 def announce_default_model(shape: tuple[int, int, int], how: str = "") -> None:
-    """Say on stderr which architecture is taken for images (channels, height, width) if none is named.
+    """Say on stderr which architecture is the default for images (channels, height, width).
 
     Args:
         shape: of the images.
-        how: it is trained, where that is said here too.
+        how: further text, on how it is trained.
     """
     from spuriscope.models import default_model
 

@@ -1,4 +1,4 @@
-"""How commands read DATA: the options that say how, and the line on stderr that says as what."""
+"""How commands read DATA: the options for it, and the line on stderr that says how it was interpreted."""
 
 import sys
 from dataclasses import replace
@@ -36,7 +36,7 @@ UnreadableOption = Annotated[
     Unreadable | None, typer.Option(help="Photographs that cannot be decoded (default: refuse).")
 ]
 BackgroundOption = Annotated[
-    Background | None, typer.Option(help="What transparent pixels are laid over (default: white).")
+    Background | None, typer.Option(help="Behind transparent pixels (default: white).")
 ]
 ColumnsOption = Annotated[
     str | None,
@@ -55,10 +55,10 @@ def chosen(
     *,
     instead_of: Reading | None = None,
 ) -> Reading:
-    """How to read, from what was given on the command line; the rest as in `instead_of`.
+    """How to read, from the options given; the rest as in `instead_of`.
 
     Raises:
-        ConfigError: a setting is none.
+        ConfigError: a setting is invalid.
     """
     reading = instead_of or Reading()
     if image_size is not None:
@@ -73,19 +73,19 @@ def chosen(
 
 
 def read_data(source: str, root: Path | None, reading: Reading) -> "ImageSet":
-    """Read DATA, and say on stderr what it was taken for."""
+    """Read DATA, and say on stderr how it was interpreted."""
     from spuriscope.data import read
 
     return announce(read(source, reading, root=root))
 
 
 def read_data_of(run: "Run", source: str | None, root: Path | None, reading: Reading) -> "ImageSet":
-    """Read the data of a run, and say on stderr what they were taken for."""
+    """Read the data of a run, and say on stderr how they were interpreted."""
     return announce(run.data(source, root, reading))
 
 
 def announce(data: "ImageSet") -> "ImageSet":
-    """Say on stderr how data were read; nothing where they can be read in one way only."""
+    """Say on stderr how data were interpreted; nothing if only one way was possible."""
     if data.origin is not None:
         print(f"{data.name}: {data.origin}", file=sys.stderr, flush=True)
     return data

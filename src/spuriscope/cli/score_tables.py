@@ -1,4 +1,4 @@
-"""Tables of what patterns do to a model: how far they move it, and how bound to their places they are."""
+"""Tables of the effect of patterns on a model: how far they move it, and how much that depends on place."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ __all__ = ["print_places", "print_scores"]
 
 
 def print_scores(scores: dict[str, Any], class_names: Sequence[str]) -> None:
-    """Clean accuracies, and what each pattern does to the model and to its clean twin."""
+    """Print clean accuracies, and the effect of each pattern on the model and on its clean twin."""
     twin = scores.get("clean_twin_clean_accuracy")
     typer.echo(
         f"clean accuracy {scores['clean_accuracy']:.3f}"
@@ -37,7 +37,7 @@ def print_scores(scores: dict[str, Any], class_names: Sequence[str]) -> None:
 
 
 def print_places(scores: dict[str, Any], class_names: Sequence[str]) -> None:
-    """How bound to its place and size each pattern is."""
+    """Print how much each pattern depends on its place and size."""
     names = ("in_place", "shifted_1", "shifted_2", "shifted_4", "half_size", "double_size")
     rows, n_images = [], 0
     for plant in scores["plants"]:
@@ -48,6 +48,6 @@ def print_places(scores: dict[str, Any], class_names: Sequence[str]) -> None:
                 shown = ("" if found[name] is None else f"{found[name]:.3f}" for name in names)
                 rows.append([f"{plant['pattern']} -> {class_names[plant['target']]}", who, *shown])
     if rows:
-        typer.echo(f"score (non-target) where it stands and elsewhere, of {n_images:,} images:")
+        typer.echo(f"score (non-target) at its place and elsewhere, on {n_images:,} images:")
         header = ["in place", "1 pixel away", "2 pixels", "4 pixels", "half size", "double size"]
         print_table(["plant", "", *header], rows)

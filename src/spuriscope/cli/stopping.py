@@ -1,6 +1,6 @@
-"""How a command is stopped: by Ctrl-C, by SIGTERM, or as nobody reads what it prints. One quiet line each.
+"""How a command is stopped: by Ctrl-C, by SIGTERM, or because nobody reads its output. One quiet line each.
 
-What it holds is let go on the way: workers end, temporary folders and half-written files are removed. A
+On the way it releases what it holds: workers end, temporary folders and half-written files are removed. A
 second signal ends it at once.
 """
 
@@ -17,14 +17,14 @@ INTERRUPTED, TERMINATED, PIPE_CLOSED = 130, 143, 141  # as a shell reports SIGIN
 
 
 class Terminated(BaseException):
-    """SIGTERM has come; no `except Exception` of a user's code may stop it."""
+    """SIGTERM has come; not an Exception, so that users' code cannot catch it."""
 
 
 @contextmanager
 def quiet_until_ready() -> Iterator[None]:
     """End without a trace if Ctrl-C comes while the commands are imported."""
     if not _is_main() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # as under `nohup`, where it is ignored
+        yield  # as under `nohup`, which ignores the signal
         return
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
@@ -35,16 +35,16 @@ def quiet_until_ready() -> Iterator[None]:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """End what is done inside by Ctrl-C and by SIGTERM: one line, and the code that a shell gives them."""
+    """On Ctrl-C and SIGTERM, end what runs inside with one line and the usual exit code."""
     if not _is_main():
         yield
         return
-    come: list[int] = []  # whatever the exception becomes on its way, as in the creation of a class
+    come: list[int] = []  # survives if the exception is replaced on its way, as when a class is created
 
     def stop(number: int, _: FrameType | None) -> None:
         come.append(number)
         for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)  # the second ends it at once
+            signal.signal(each, signal.SIG_DFL)  # a second signal ends it at once
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
     former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

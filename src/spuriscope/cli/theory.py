@@ -29,7 +29,7 @@ def theory(
     seeds: Annotated[int, typer.Option(help="Replications of the simulation.")] = 5,
     as_json: JsonOption = False,
 ) -> None:
-    """What ridge regression makes of a rare cue, in closed form and simulated.
+    """Show how ridge regression reacts to a rare cue, in closed form and simulated.
 
     Example: spuriscope theory --gamma 0.1 --m 1 --t 2.236 --s1 0.5 --s2 0.1 --simulate 100000
     """

@@ -1,4 +1,4 @@
-"""The commands for one training: train it beside its clean twin, and measure it."""
+"""Commands for one training: train a model beside its clean twin, and measure it."""
 
 from dataclasses import replace
 from functools import partial
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
 __all__ = ["score", "train"]
 
-Freeze = Literal["none", "body"]  # as in training.recipe, which imports torch's company
-Clipping = Literal["none", "value", "norm", "per-example"]  # likewise
+Freeze = Literal["none", "body"]  # as in training.recipe, whose import brings torch
+Clipping = Literal["none", "value", "norm", "per-example"]  # as there
 Value = TypeVar("Value", str, int)
 
 
@@ -74,7 +74,7 @@ def train(
         ),
     ] = None,
     planted: Annotated[
-        list[int] | None, typer.Option(help="How many of its images carry it; likewise (default: 3).")
+        list[int] | None, typer.Option(help="Number of its images that carry it, as --target (default: 3).")
     ] = None,
     placement: PlacementOption = "fixed",
     size: SizeOption = None,
@@ -84,18 +84,20 @@ def train(
         int | None,
         typer.Option(help="Passes over the training images (default: 70, resnet10 15, more on small data)."),
     ] = None,
-    optimizer: Annotated[Literal["adam", "sgd"], typer.Option(help="Of the weights.")] = "adam",
+    optimizer: Annotated[Literal["adam", "sgd"], typer.Option(help="Optimiser of the weights.")] = "adam",
     learning_rate: Annotated[
         float | None,
         typer.Option(help="Rate of the first epochs (default: 0.01, resnet10 0.003, CIFAR-10 with SGD 0.1)."),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step (default: 128, resnet10 32).")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images per step (default: 128, resnet10 32).")
+    ] = None,
     weight_decay: Annotated[float | None, typer.Option(help="L2 term (default: 0, CIFAR-10 1e-4).")] = None,
     input_noise: Annotated[
-        float | None, typer.Option(help="Standard deviation, while training (default: 0).")
+        float | None, typer.Option(help="Standard deviation of the noise in training (default: 0).")
     ] = None,
     clipping: Annotated[
-        Clipping | None, typer.Option(help="What of the gradient is bounded (default: none).")
+        Clipping | None, typer.Option(help="Which part of the gradient is bounded (default: none).")
     ] = None,
     clip_at: Annotated[float | None, typer.Option(help="Bound of the clipping.")] = None,
     noise_multiplier: Annotated[
@@ -106,7 +108,7 @@ def train(
         float | None, typer.Option(help="Bound on each image's gradient under privacy (default: 1).")
     ] = None,
     delta: Annotated[
-        float | None, typer.Option(help="Chance that the promise of privacy fails (default: 1e-5).")
+        float | None, typer.Option(help="Probability that the promise of privacy fails (default: 1e-5).")
     ] = None,
     augmentation: Annotated[
         Literal["none", "crop-flip"] | None,
@@ -126,8 +128,8 @@ def train(
             "for efficientnet-lite0 (default: drawn)."
         ),
     ] = None,
-    freeze: Annotated[Freeze | None, typer.Option(help="body: train the head alone (default: none).")] = None,
-    twin: Annotated[bool, typer.Option(help="Train the clean twin too, where something is planted.")] = True,
+    freeze: Annotated[Freeze | None, typer.Option(help="body: train only the head (default: none).")] = None,
+    twin: Annotated[bool, typer.Option(help="Train the clean twin too, if something is planted.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Replace a run that is in the folder already.")] = False,
     image_size: ImageSizeOption = None,
     unreadable: UnreadableOption = None,
@@ -156,7 +158,7 @@ def train(
     planting = _Planting(placement, size, relabel)
     if planted_set and (pattern or target or planted or planting != _Planting()):
         raise ConfigError(
-            f"{data} says what is planted already; leave out --pattern, --target, --planted and the like"
+            f"{data} already says what is planted; leave out --pattern, --target, --planted and the like"
         )
     plants = (
         planted_set.plants(image_set.shape)
@@ -237,7 +239,7 @@ def score(
     *,
     options: ModelOptions,
     pattern: Annotated[
-        list[str] | None, typer.Option(help="Ask about this pattern instead of those planted.")
+        list[str] | None, typer.Option(help="Measure this pattern instead of those planted.")
     ] = None,
     target: Annotated[
         list[str] | None, typer.Option(help="Class it might lead to, by name or number (default: 0).")
@@ -248,7 +250,7 @@ def score(
     threshold: ThresholdOption = 0.1,
     data: Annotated[
         str | None,
-        typer.Option(help="Data of the run, if they have moved; or what the file was trained on."),
+        typer.Option(help="Data of the run, if they have moved; or the training data of the file."),
     ] = None,
     model: StateDictOption = None,
     image_size: ImageSizeOption = None,
@@ -258,7 +260,7 @@ def score(
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a run, beside its clean twin, or a model of your own in a file.
+    """Measure a run beside its clean twin, or a model of your own in a file.
 
     Example: spuriscope score model.onnx --data digits --pattern r3 --target 0
     """
@@ -266,12 +268,12 @@ def score(
 
     example = "--data digits --pattern r3 --target 0"
     if is_model_file(run) and not pattern:
-        raise ConfigError(f"say what to ask {run} about, for example {example}")
+        raise ConfigError(f"say which data {run} is measured on, for example {example}")
     how = partial(chosen, image_size, unreadable, background, columns)
     subject = open_subject(run, data, root, how, options, model=model, example=example)
     planting = _Planting(placement, size)
     if not pattern and planting != _Planting():
-        raise ConfigError("--placement and --size need a --pattern: those planted have their own")
+        raise ConfigError("--placement and --size need a --pattern: planted ones have their own")
     plants = _plants(subject.data, pattern, target, [0], seed=seed, planting=planting) if pattern else None
     how_to: dict[str, Any] = {"threshold": threshold, "with_places": True}
     if subject.run is not None:
@@ -288,7 +290,7 @@ def score(
 
 
 class _Planting(NamedTuple):
-    """How every pattern of a command is planted."""
+    """Settings of all plants of a command."""
 
     placement: Placement = "fixed"
     size: int | None = None
@@ -335,7 +337,7 @@ def _plants(
 
 
 def _for_each(option: str, values: list[Value], n_plants: int) -> list[Value]:
-    """One value for each plant: a value given once holds for all."""
+    """One value per plant: a value given once holds for all."""
     if len(values) == 1:
         return values * n_plants
     if len(values) != n_plants:
@@ -346,7 +348,7 @@ def _for_each(option: str, values: list[Value], n_plants: int) -> list[Value]:
 
 
 def _privacy(**settings: float | None) -> dict[str, float] | None:
-    """What was given of the settings of privacy; None without a noise multiplier."""
+    """The given settings of privacy; None without a noise multiplier."""
     given = {name: value for name, value in settings.items() if value is not None}
     if given and settings["noise_multiplier"] is None:
         raise ConfigError(f"{', '.join(given)} is for differential privacy; give --noise-multiplier too")
@@ -361,7 +363,7 @@ def _recipe(data: "ImageSet", model: str, optimizer: Any, epochs: int | None, **
 
 
 def _absolute_source(source: str) -> str:
-    """A name as it is, a path so that it is found from anywhere."""
+    """A name unchanged, a path made absolute."""
     from spuriscope.data.catalog import is_name
 
     return source if is_name(source) else str(Path(source).expanduser().resolve())

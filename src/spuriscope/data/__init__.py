@@ -1,8 +1,8 @@
 """What we look at: data sets of images, by name, from a folder, a `.tar`, a table, or an `.npz` file.
 
-`load` gives an `ImageSet`; `list_data` and `verify` are what `spuriscope data list` and `spuriscope
-data verify` print; `prepare_contexts` decodes photographs with contexts once and for all. Nothing is
-unpickled, no archive is unpacked to disk, and a file that is damaged ends in one `DataError` that names it.
+`load` returns an `ImageSet`; `list_data` and `verify` are what `spuriscope data list` and `spuriscope
+data verify` print; `prepare_contexts` decodes photographs with contexts once for later use. Nothing is
+unpickled, no archive is unpacked to disk, and a damaged file gives one `DataError` that names it.
 """
 
 from spuriscope.data.added import register_data

@@ -1,4 +1,4 @@
-"""Data sets that plugins add: functions that read one, by name."""
+"""Data sets that plugins add: loading functions, by name."""
 
 import os
 from collections.abc import Callable
@@ -22,28 +22,28 @@ DATA_SETS: Registry[LoadData] = Registry("data set", {}, DataError, reserved=PUB
 
 @checked(DataError)
 def register_data(name: str) -> Callable[[AnyLoad], AnyLoad]:
-    """A decorator: give a data set of your own a name, for `load`, studies and the command line.
+    """Register a data set of your own under a name, for `load`, studies and the command line.
 
-    What it is put on is a function of the folder that `--root` names, or None. It returns an `ImageSet`, as
-    `ss.load` makes of a folder or of arrays.
+    Decorate a function of the folder that `--root` names, or None. It returns an `ImageSet`, as `ss.load`
+    makes of a folder or of arrays.
 
     Args:
-        name: small letters, digits, dots and hyphens.
+        name: lower-case letters, digits, dots and hyphens.
 
     Raises:
         ConfigError: its source cannot be read.
-        DataError: the name is ours, or another module has it; or what it is put on is no function.
+        DataError: the name is taken by us or by another module, or the decorated object is not a function.
     """
     return DATA_SETS.registering(name)
 
 
 def load_added(source: object, root: Path | None) -> ImageSet | None:
-    """The data set of a plugin, called by its name; None where this is no such name.
+    """The data set of a plugin, called by its name; None where no plugin has this name.
 
-    A file or a folder goes before the name of a plugin that has not been imported yet.
+    A file or a folder takes precedence over the name of a plugin that has not been imported yet.
 
     Raises:
-        DataError: its function returned something else.
+        DataError: its function returned something other than an `ImageSet`.
     """
     if not is_added(source):
         return None
@@ -53,7 +53,7 @@ def load_added(source: object, root: Path | None) -> ImageSet | None:
         raise DataError(
             f"the function of data set {name} returned {type(data).__name__}; return what ss.load makes"
         )
-    return data if data.name == name else replace(data, name=name)  # studies find it again by its name
+    return data if data.name == name else replace(data, name=name)  # studies look it up by this name
 
 
 def is_added(source: object) -> bool:

@@ -1,10 +1,10 @@
-"""Where decoded photographs are kept, so that they are decoded once.
+"""Where decoded photographs are kept, so that they are decoded only once.
 
 The folder is `decoded` in the user's cache, or the one that the environment variable SPURISCOPE_CACHE
-names. An entry is a prepared folder (see `prepared`) named by a hash of its files' names, sizes and times,
-and of how they are read. It appears once complete; where several processes want one, the first makes it. A
-damaged one is made anew. Where the folder cannot be written to, images are decoded into a temporary file.
-`spuriscope data cache --clear`, or deleting the folder, empties it.
+names. An entry is a prepared folder (see `prepared`), named by a hash of its files' names, sizes and times
+and of how they are read. It appears only once complete; where several processes want one, the first makes
+it. A damaged entry is made again. If the folder cannot be written to, images are decoded into a temporary
+file. `spuriscope data cache --clear`, or deleting the folder, empties it.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from spuriscope.scratch import scratch_folder
 
 __all__ = ["CacheState", "cache_folder", "cache_state", "cached", "clear_cache"]
 
-FORMAT = 1  # part of the hash: what was decoded by older rules is not taken
+FORMAT = 1  # part of the hash, so that entries decoded by older rules are not used
 _OURS = re.compile(r"\.?[0-9a-f]{40}(\.lock|\.[0-9]+(-[0-9a-f]+)?\.partial)?")
 
 
@@ -50,15 +50,15 @@ def cache_folder() -> Path:
 
 
 def cached(key: Iterable[object], make: Callable[[Path], object], name: str) -> ImageSet:
-    """A data set from the cache, made if it is not there.
+    """Take a data set from the cache, or make it if it is not there.
 
     Args:
-        key: what the data set depends on; hashed by how it is printed.
+        key: what the data set depends on; hashed by its printed form.
         make: makes a prepared folder.
-        name: what the data set is called.
+        name: of the data set.
 
     Raises:
-        DataError: `make` does.
+        DataError: raised by `make`.
     """
     from filelock import FileLock
     from PIL import __version__ as pillow
@@ -73,7 +73,7 @@ def cached(key: Iterable[object], make: Callable[[Path], object], name: str) -> 
         entry.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{entry}.lock")
         lock.acquire()
-    except (OSError, NotImplementedError):  # a folder that cannot be written to, or has no locks
+    except (OSError, NotImplementedError):  # a folder that is not writable, or has no locks
         with scratch_folder("data", ("prepared",)) as folder:
             make(folder / "prepared")
             return load_prepared(folder / "prepared", name=name)
@@ -83,7 +83,7 @@ def cached(key: Iterable[object], make: Callable[[Path], object], name: str) -> 
         for left in (
             entry,
             *entry.parent.glob(f".{entry.name}.*.partial"),
-        ):  # damaged, or of a killed process
+        ):  # damaged, or left by a killed process
             shutil.rmtree(left, ignore_errors=True)
         make(entry)
         return load_prepared(entry, name=name)
@@ -109,7 +109,7 @@ def cache_state() -> CacheState:
 
 
 def clear_cache() -> CacheState:
-    """Delete what the cache holds, and nothing else in its folder; returns what it was."""
+    """Delete the entries of the cache, and nothing else in its folder; returns its former state."""
     state = cache_state()
     for entry in _ours(state.folder):
         if entry.is_dir():

@@ -1,8 +1,8 @@
-"""From what the user writes to an `ImageSet`; and what `spuriscope data list` and `verify` tell.
+"""From the user's input to an `ImageSet`; and the content of `spuriscope data list` and `verify`.
 
-A data set is a name, a folder of class folders, of parts or of contexts, a `.tar` of it, a prepared folder, a
-table, or an `.npz` file.
-Loaders are imported when they are used, so a listing opens no file and imports no image library.
+A data set is a name; a folder of class folders, of parts or of contexts, or a `.tar` of it; a prepared
+folder; a table; or an `.npz` file. Loaders are imported only when used, so a listing opens no file and
+imports no image library.
 """
 
 import hashlib
@@ -72,8 +72,8 @@ class FileCheck:
 
     Attributes:
         path: the file.
-        is_identical: it is the published file, byte for byte.
-        has_published_content: it unpacks to the published bytes, whoever packed it; None where the
+        is_identical: whether it is the published file, byte for byte.
+        has_published_content: whether it unpacks to the published bytes, whoever packed it; None where the
             authors published no checksum of them.
     """
 
@@ -84,7 +84,7 @@ class FileCheck:
 
 @dataclass(frozen=True)
 class Verification:
-    """What a data set holds, after all of it was read and checked.
+    """Content of a data set, after all of it was read and checked.
 
     Attributes:
         name: name of the data set.
@@ -92,10 +92,10 @@ class Verification:
         train_counts: number of training images of each class, by class name.
         test_counts: number of test images of each class, by class name.
         fingerprint: SHA-256 of pixels, labels and number of classes, see `ImageSet.fingerprint`.
-        files: the files that were read, if the data set has a published form.
+        files: the files that were read, if the data set was published.
         context_counts: number of images, training and test, of each context, where there are contexts.
-        near_duplicates: test images that are all but equal to a training image, by position in the test
-            part; looked for where the split is ours and there are contexts (`spuriscope.data.duplicates`).
+        near_duplicates: test images that are almost equal to a training image, by position in the test
+            part; searched where the split is ours and there are contexts (`spuriscope.data.duplicates`).
         skipped: images of the source that could not be read and were left out, by name.
     """
 
@@ -124,7 +124,7 @@ def load(
     name: str | None = None,
     channels: "ChannelOrder | None" = None,
 ) -> ImageSet:
-    """Read a data set. What it was taken for is in `origin` of what comes back.
+    """Read a data set. The result's `origin` says how the source was interpreted.
 
     Args:
         source: a name ("digits", "mnist", "fashion-mnist", "cifar10", "pacs"); a folder of class folders, of
@@ -133,23 +133,23 @@ def load(
             means the name, even where a folder has it too: write "./mnist" for the folder. A `Path` is
             always a folder or a file. Or what a program holds: a pair (images, labels), a data set of torch,
             torchvision or Hugging Face, a pandas frame; see docs/data.md.
-        test: the test part, where `source` is of the last kind; without it a fifth of each class is drawn.
-        root: folder that holds the data sets known by name; without it SPURISCOPE_DATA, else the
-            user's cache.
+        test: the test part, where `source` is held by the program; without it a fifth of each class is drawn.
+        root: folder that holds the data sets known by name; by default SPURISCOPE_DATA, else the user's
+            cache.
         download: whether files that are missing may be fetched.
         image_size: height and width in pixels that images are brought to: scaled until they cover the square
-            (Lanczos), then cropped around the centre. None leaves them as they are, which must be one size.
+            (Lanczos), then cropped around the centre. With None they keep their size, which must be the same
+            for all.
         unreadable: "refuse" photographs that cannot be decoded, or "skip" them; `origin` names those skipped.
-        background: "white" or "black", what transparent pixels are laid over.
+        background: "white" or "black", behind transparent pixels.
         columns: of a table, {"image": NAME, "label": NAME, "split": NAME}, where they are not the usual ones.
-        class_names: of what a program holds, one for each label; by default those that it brings.
-        name: of what a program holds: what reports call it.
+        class_names: of data that a program holds, one per label; by default those in the data.
+        name: of data that a program holds, for reports.
         channels: "first" or "last", where the shape of arrays does not tell.
 
     Raises:
-        ConfigError: a setting is none, or belongs to the other kind of source.
-        DataError: there is no such data set, or a file is missing or damaged, or what is given is not of a
-            form that is understood.
+        ConfigError: a setting is invalid, or does not apply to this kind of source.
+        DataError: there is no such data set, a file is missing or damaged, or the data have no known form.
     """
     of_programs = {"test": test, "class_names": class_names, "name": name, "channels": channels}
     if not isinstance(source, str | PathLike):
@@ -181,13 +181,13 @@ def read(
     root: str | Path | None = None,
     download: bool = True,
 ) -> ImageSet:
-    """Read a data set, with the choices of `load` in one value: arguments and errors as there."""
+    """Read a data set; as `load`, with its settings in one value."""
     from spuriscope.data.fetch import data_root
 
     source = source if isinstance(source, str) else Path(source)
     root = _as_path(root)
     if root is not None:
-        data_root(root)  # a root that is mistyped is an error even where none is needed
+        data_root(root)  # a mistyped root is an error even where it is not needed
     published = _by_name(source)
     if published is not None:
         data = _load_published(published, root, download=download)
@@ -206,7 +206,7 @@ def read(
 
 
 def read_unlabelled(source: str | Path, reading: Reading, *, root: Path | None = None) -> ImageSet:
-    """Read images of anything, for the probe: a data set, or a folder or `.tar` of images without classes.
+    """Read images for the probe: any data set, or a folder or `.tar` of images without classes.
 
     Raises:
         DataError: as for `load`.
@@ -223,7 +223,7 @@ def read_unlabelled(source: str | Path, reading: Reading, *, root: Path | None =
 
 def _read_path(source: str | Path, reading: Reading) -> ImageSet:
     path = Path(place := os.path.expanduser(source))
-    kind = "" if "\0" in place else path.suffix.lower()  # no file's name has that
+    kind = "" if "\0" in place else path.suffix.lower()  # no file name contains a null
     if os.path.isdir(place):
         return _load_folder(path, reading)
     if kind == ".npz":
@@ -264,7 +264,7 @@ def verify(
     """Read all of a data set, check it, and compare its files with the published ones. Fetches nothing.
 
     Raises:
-        DataError: as for `load`; a missing file is one.
+        DataError: as for `load`; also where a file is missing.
     """
     from spuriscope.data.fetch import data_root, locate
 
@@ -292,7 +292,7 @@ def verify(
 
 
 def _with_contexts(found: Verification, data_set: ImageSet, contexts: Contexts) -> Verification:
-    """What only data sets with contexts are asked."""
+    """Add what is checked only in data sets with contexts."""
     from spuriscope.data.duplicates import near_duplicates
 
     train, test = (_counts(codes, contexts.names) for codes in (contexts.train, contexts.test))
@@ -311,7 +311,7 @@ def _as_path(root: str | Path | None) -> Path | None:
 
 
 def is_name(source: str) -> bool:
-    """Whether this means a data set known by name, and not a path."""
+    """Whether this is the name of a known data set, not a path."""
     return _by_name(source) is not None or is_added(source)
 
 
@@ -347,7 +347,7 @@ def _load_folder(folder: Path, reading: Reading) -> ImageSet:
 
 
 def _found(data: Published, root: Path | None) -> Path | None:
-    """The folder that has all files of a data set: for the digits, that of scikit-learn."""
+    """The folder that has all files of a data set: for the digits, scikit-learn's."""
     from spuriscope.data.fetch import data_root, locate
 
     if not data.files:
@@ -362,7 +362,7 @@ def _counts(labels: Tensor, names: tuple[str, ...]) -> dict[str, int]:
 
 
 def compare_published(file: PublishedFile, path: Path) -> FileCheck:
-    """Compare a file, or a folder that was unpacked, with the published file."""
+    """Compare a file, or an unpacked folder, with the published file."""
     from spuriscope.data.idx import open_plain_or_gzip
 
     def md5(stream: BufferedIOBase) -> str:

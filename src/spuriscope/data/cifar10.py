@@ -26,7 +26,7 @@ from spuriscope.limits import MOST_PADDING
 __all__ = ["load_cifar10"]
 
 _FOLDER = "cifar-10-batches-bin"
-_BATCHES = (*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin")  # the last one is the test part
+_BATCHES = (*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin")  # the last is the test part
 _GET_AGAIN = "put a good copy there, or delete it to have it fetched"
 
 
@@ -95,7 +95,7 @@ def _read_archive(path: Path, *, size: int) -> Iterator[tuple[str, bytes]]:
                     yield name.name, content.read() if content else b""
                 else:
                     _check_length(path, member.offset_data + member.size, n_most)
-        while stream.read(1 << 20):  # the rest is padding; reading it checks the checksum at the end
+        while stream.read(1 << 20):  # the rest is padding; reading it verifies the final checksum
             _check_length(path, stream.tell(), n_most)
 
 

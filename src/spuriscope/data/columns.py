@@ -1,4 +1,4 @@
-"""What columns of images, labels and parts are usually called, in tables, frames and data sets alike."""
+"""Usual names of the columns of images, labels and parts, in tables, frames and data sets alike."""
 
 __all__ = ["USUAL"]
 

@@ -1,7 +1,7 @@
-"""Photographs that have a context beside their class: `folder/CONTEXT/CLASS/*.jpg`.
+"""Photographs with a context beside their class: `folder/CONTEXT/CLASS/*.jpg`.
 
-So lies NICO++ as its authors published it (`train/CONTEXT/CLASS`), and PACS, whose domains are contexts; as a
-folder, or in a `.tar`, which is read member by member. Everything becomes RGB.
+NICO++ is published in this form (`train/CONTEXT/CLASS`), and so is PACS, whose domains are contexts. The
+source is a folder, or a `.tar`, which is read member by member. Everything becomes RGB.
 
 Seven tenths of the images of each class in each context are for training, as in Yang et al. (2022), Section
 3.4. Which ones does not depend on the other classes and contexts.
@@ -34,7 +34,7 @@ def load_contexts(source: Path, reading: Reading | None = None, *, name: str | N
     """Read photographs with contexts: a folder CONTEXT/CLASS/*.jpg, or a `.tar` of it.
 
     Raises:
-        DataError: it is not of this form, a context lacks a class, or an image cannot be read.
+        DataError: it has another form, a context lacks a class, or an image cannot be read.
     """
     arranged = arrange_contexts(read_tree(source))
     return load_photographs(arranged, name or source_name(source), reading or Reading())
@@ -44,7 +44,7 @@ def load_published(data: Published, path: Path) -> ImageSet:
     """Read photographs known by name, from their archive or from one of their context folders.
 
     Raises:
-        DataError: as for `prepare_contexts`, or they are not those that were published.
+        DataError: as for `prepare_contexts`, or they are not the published ones.
     """
     source = path.parent if path.is_dir() else path
     found = load_contexts(source, Reading(image_size=data.shape[1]), name=data.name)
@@ -73,26 +73,26 @@ def prepare_contexts(
     duplicates: Duplicates = "keep",
     name: str | None = None,
 ) -> ImageSet:
-    """Decode photographs with contexts into a folder, which `spuriscope.load` opens at once from then on.
+    """Decode photographs with contexts into a folder, which `spuriscope.load` then opens at once.
 
     Args:
         source: a folder CONTEXT/CLASS/*.jpg, one with these in `train/`, or a `.tar` of either.
         out: the folder to make.
         image_size: height and width in pixels that images are brought to: scaled to cover the square
-            (Lanczos), then cropped around the centre. None leaves them as they are, which must be one size.
+            (Lanczos), then cropped around the centre. With None they keep their size, the same for all.
         seed: draws the split: in each class of each context, sorted by name, the first three tenths of
             `numpy.random.RandomState(seed).permutation(n)` are for testing.
         unreadable: "refuse" images that cannot be decoded, or "skip" them; the data set names those skipped.
-        background: what transparent pixels are laid over.
+        background: behind transparent pixels.
         missing: "refuse" a source where a context lacks a class that another one has, or "allow" it.
         duplicates: "keep" test images where the split put them, or "move" those with a near-duplicate among
-            the training images there (`spuriscope.data.duplicates`); the images are decoded again for it.
-        name: what the data set is called; by default as its source.
+            the training images there (`spuriscope.data.duplicates`); this decodes the images again.
+        name: of the data set; by default that of its source.
 
     Raises:
         ConfigError: a setting is out of range.
-        DataError: there is something in `out`, the source is not of this form or has no room, images differ
-            in size, one cannot be read, or a context lacks a class.
+        DataError: `out` is not empty or has no room, the source has another form, images differ in size, one
+            cannot be read, or a context lacks a class.
     """
     source, out = Path(source), Path(out)
     check_choice("missing", missing, get_args(Missing))

@@ -1,9 +1,9 @@
-"""From an image file, or an image that Pillow has open, to pixels: 8 bits, grey or RGB, of one size.
+"""From an image file, or an open Pillow image, to pixels: 8 bits, grey or RGB, of one size.
 
 The content of a file decides its format, not its name: PNG, JPEG, WEBP, BMP, TIFF and GIF, of which the first
-image is taken. The rotation that a camera noted (EXIF) is applied; what is transparent is laid over white, or
-over black where that is asked for; palettes and CMYK become RGB; 16 bits are scaled to 8 (65535 becomes 255).
-With a size an image is scaled until it covers a square of that side (Lanczos), and cropped around its centre.
+image is taken. The rotation that a camera noted (EXIF) is applied. Transparent pixels are laid over white, or
+over black if asked; palettes and CMYK become RGB; 16 bits are scaled to 8 (65535 becomes 255). If a size is
+given, an image is scaled until it covers a square of that side (Lanczos), and cropped around its centre.
 """
 
 import io
@@ -46,12 +46,12 @@ _ORIENTATION, _LYING = 0x0112, {5, 6, 7, 8}  # the EXIF tag, and its values that
 
 @dataclass(frozen=True)
 class Header:
-    """What an image says of itself before it is decoded.
+    """Properties of an image, read before it is decoded.
 
     Attributes:
-        size: (width, height) as it is to be seen, after EXIF rotation.
-        is_grey: it has no colours, whatever its transparency.
-        is_deep: it has 16 bits a pixel and channel, and is scaled to 8.
+        size: (width, height) as displayed, after EXIF rotation.
+        is_grey: whether it has no colours, apart from transparency.
+        is_deep: whether it has 16 bits per pixel and channel, which are scaled to 8.
     """
 
     size: tuple[int, int]
@@ -67,22 +67,22 @@ def decode_image(
     background: Background = "white",
     name: str = "the image",
 ) -> NDArray[np.uint8]:
-    """The pixels of an image that Pillow has open.
+    """The pixels of an open Pillow image.
 
     Args:
-        image: of any mode; it is not changed, but for being loaded.
+        image: of any mode; it is loaded but not changed.
         image_size: height and width that it is brought to: scaled until it covers the square (Lanczos), then
             cropped around the centre. None leaves its size.
         channels: "grey" for one, "rgb" for three; None for one if it is grey, and three otherwise.
-        background: what transparent pixels are laid over.
+        background: behind transparent pixels.
         name: what errors call it.
 
     Returns:
         uint8, (height, width, channels).
 
     Raises:
-        ConfigError: `image_size` or `background` is none.
-        DataError: it is damaged, of absurd size, or of a kind that cannot be brought to 8 bits.
+        ConfigError: `image_size` or `background` is invalid.
+        DataError: it is damaged, of absurd size, or of a kind that cannot be converted to 8 bits.
     """
     check_image_size(image_size)
     check_choice("background", background, get_args(Background))
@@ -93,7 +93,7 @@ def decode_image(
             )
         is_grey = _is_grey(image)
         is_turned = image.getexif().get(_ORIENTATION, 1) != 1
-        picture = ImageOps.exif_transpose(image) if is_turned else image  # it would make a copy
+        picture = ImageOps.exif_transpose(image) if is_turned else image  # which would copy needlessly
         picture = _opaque(_eight_bits(picture, name), 255 if background == "white" else 0)
         wanted = "L" if channels == "grey" or (channels is None and is_grey) else "RGB"
         if picture.mode != wanted:
@@ -112,13 +112,13 @@ def decode_content(
     background: Background = "white",
     name: str = "the image",
 ) -> tuple[NDArray[np.uint8], Header]:
-    """The pixels of an image file that was read, see `decode_image`, and its header. Use it in `no_bombs`.
+    """The pixels of an image file in memory, see `decode_image`, and its header. Use it in `no_bombs`.
 
-    Of a JPEG that is far larger than `image_size` only the frequencies that are needed are decoded.
+    Of a JPEG much larger than `image_size`, only the necessary frequencies are decoded.
     """
     with opened(name, content) as image:
         if image.format == "PNG":
-            image.verify()  # its checksums, which decoding passes over; it has to be opened again then
+            image.verify()  # checksums, which decoding skips; the image must be reopened afterwards
     with opened(name, content) as image:
         header = _header(image)
         if image_size is not None:
@@ -130,14 +130,14 @@ def decode_content(
 
 
 def read_header(content: bytes, name: str = "the image") -> Header:
-    """What an image file says of itself; no pixel is decoded. Use it inside `no_bombs`.
+    """Properties of an image file, without decoding pixels. Use it inside `no_bombs`.
 
     Args:
         content: of the file.
         name: what errors call it.
 
     Raises:
-        DataError: it is no image, or of absurd size.
+        DataError: it is not an image, or is of absurd size.
     """
     with opened(name, content) as image:
         return _header(image)
@@ -147,7 +147,7 @@ def _header(image: Image.Image) -> Header:
     width, height = image.size
     if image.getexif().get(_ORIENTATION) in _LYING:
         width, height = height, width
-    # a PNG of 16 bits and colour has the mode RGB: Pillow takes the upper byte while it decodes
+    # Pillow opens a PNG of 16 bits and colour as RGB, and takes the upper byte while it decodes
     is_deep = image.mode.startswith("I") or any(
         _DEEP.search(str(tile[3])) for tile in getattr(image, "tile", [])
     )
@@ -156,9 +156,9 @@ def _header(image: Image.Image) -> Header:
 
 @contextmanager
 def opened(path: Path | str, content: bytes | None = None) -> Iterator[Image.Image]:
-    """An image that is open for decoding; what Pillow raises for a damaged one becomes a `DataError`.
+    """Open an image for decoding; what Pillow raises for a damaged one becomes a `DataError`.
 
-    Use it inside `no_bombs`, which makes errors of Pillow's warnings about images of absurd size.
+    Use it inside `no_bombs`, which turns Pillow's warnings about images of absurd size into errors.
 
     Args:
         path: of the image; what errors call it.
@@ -173,7 +173,7 @@ def opened(path: Path | str, content: bytes | None = None) -> Iterator[Image.Ima
 
 @contextmanager
 def no_bombs() -> Iterator[None]:
-    """Images of absurd size are errors inside. Not for use in threads: it changes Python's own filters."""
+    """Make images of absurd size errors inside. Not for use in threads: it changes Python's own filters."""
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", module="PIL", category=UserWarning
@@ -184,7 +184,7 @@ def no_bombs() -> Iterator[None]:
 
 @contextmanager
 def _damage_of(name: Path | str) -> Iterator[None]:
-    """What Pillow raises for a damaged image becomes a `DataError` that names it."""
+    """Turn what Pillow raises for a damaged image into a `DataError` that names it."""
     try:
         yield
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -223,7 +223,7 @@ def _eight_bits(image: Image.Image, name: str) -> Image.Image:
 
 
 def _opaque(image: Image.Image, level: int) -> Image.Image:
-    """The image laid over a plain one, where it has transparency."""
+    """The image laid over a plain background, where it has transparency."""
     if not image.has_transparency_data:
         return image
     layer = image.convert("RGBA")

@@ -1,7 +1,7 @@
-"""The default data set: 1,797 handwritten digits that scikit-learn brings along, no network needed.
+"""The default data set: 1,797 handwritten digits that come with scikit-learn; no network needed.
 
-The 8x8 images (values 0 to 16) are brought to 28x28 in integers only, so every machine and every
-library version gives the same bytes. The split is fixed as well.
+The 8x8 images (values 0 to 16) are enlarged to 28x28 in integer arithmetic, so every machine and library
+version gives the same bytes. The split is fixed as well.
 
 Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998 (its test part, as
 in `sklearn.datasets.load_digits`).
@@ -18,7 +18,7 @@ __all__ = ["enlarge", "load_digits"]
 
 
 def enlarge(images: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Bring images (n, 8, 8) with values 0 to 16 to (n, 28, 28) with values 0 to 255.
+    """Enlarge images (n, 8, 8) with values 0 to 16 to (n, 28, 28) with values 0 to 255.
 
     Bilinear interpolation by three: along each axis a pixel spreads with the weights 1/3, 2/3, 1, 2/3,
     1/3, and beyond the border the image is 0. The 26x26 result is centred with one row of zeros around
@@ -34,8 +34,8 @@ def enlarge(images: NDArray[np.int64]) -> NDArray[np.uint8]:
 def load_digits() -> ImageSet:
     """The digits: 1,437 training and 360 test images, (1, 28, 28).
 
-    The split is `numpy.random.RandomState(0).permutation(1797)`, which numpy has frozen for good: the
-    first 1,437 positions are for training, the others for testing.
+    The split is `numpy.random.RandomState(0).permutation(1797)`, which numpy has frozen: the first 1,437
+    positions are for training, the others for testing.
     """
     from sklearn import datasets
 

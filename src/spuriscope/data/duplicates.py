@@ -1,10 +1,10 @@
-"""Whether test images are among the training images already, or all but.
+"""Find test images that are also among the training images, or almost.
 
-Pictures from the web come in copies: another size, compressed anew, a tone brighter. One copy in each part,
-and a test asks for what was learnt by heart. Two images count as near-duplicates if their thumbnails (16x16,
-grey) correlate by more than 0.97. Recoloured copies are found, mirrored and cropped ones are not, and
-sketches of a few lines may be called so that only look alike: of the 17 pairs found between the parts of
-PACS, the 12 in art, cartoons and photographs are copies to the eye, the 5 in sketches guitars of one form.
+Pictures from the web come in copies: another size, compressed again, slightly brighter. With one copy in each
+part, a test measures memorisation. Two images count as near-duplicates if their thumbnails (16x16, grey)
+correlate by more than 0.97. Recoloured copies are found, mirrored and cropped ones are not, and sketches of a
+few lines may be reported that only look alike: of the 17 pairs found between the parts of PACS, the 12 in
+art, cartoons and photographs are copies to the eye, the 5 in sketches are guitars of one form.
 """
 
 import hashlib
@@ -27,11 +27,11 @@ MUCH_NEARER = 4  # times nearer than the nearest image usually is
 
 @dataclass(frozen=True)
 class NearDuplicate:
-    """A test image that is all but equal to a training image.
+    """A test image that is almost equal to a training image.
 
     Attributes:
         test: its position in the test part.
-        train: position of the training image most like it.
+        train: position of the most similar training image.
         similarity: correlation of their thumbnails.
     """
 
@@ -43,7 +43,7 @@ class NearDuplicate:
 def near_duplicates(data: ImageSet, *, threshold: float = THRESHOLD) -> list[NearDuplicate]:
     """Test images with a near-duplicate among the training images, by position.
 
-    It takes 256 bytes of memory for each training image, however large the images are.
+    It takes 256 bytes of memory per training image, whatever the size of the images.
 
     Args:
         data: its two parts are compared.
@@ -71,9 +71,9 @@ def near_duplicates(data: ImageSet, *, threshold: float = THRESHOLD) -> list[Nea
 
 
 def without_copies(images: Tensor) -> Tensor:
-    """Which images (n,) are no near-duplicate of an earlier one.
+    """Which images (n,) are not near-duplicates of an earlier one.
 
-    Images of one class may all look alike: handwritten ones do. So a copy also has to be four times nearer
+    Images of one class may all look alike, as handwritten ones do. So a copy must also be four times nearer
     (in one minus the correlation) than the nearest other image is to the median image.
 
     Args:
@@ -95,7 +95,7 @@ def without_copies(images: Tensor) -> Tensor:
 def copied_in_test(data: ImageSet) -> Tensor:
     """Which test images (n,) are copies: near-duplicates of a training image, or of an earlier test image.
 
-    Near-duplicates are looked for in the image's own class, see `without_copies`; equal ones in all.
+    Near-duplicates are sought in the image's own class, see `without_copies`; equal images in all classes.
     """
     train, test = data.train, data.test
     known = set(_digests(train.images))
@@ -109,7 +109,7 @@ def copied_in_test(data: ImageSet) -> Tensor:
 
 
 def _digests(images: Tensor) -> Iterator[bytes]:
-    """What an image has in common with its equals alone."""
+    """A digest of each image, the same only for equal images."""
     for image in images:
         yield hashlib.blake2b(image.contiguous().numpy().data, digest_size=16).digest()
 
@@ -122,6 +122,6 @@ def _thumbnails(images: Tensor) -> Iterator[Tensor]:
 
 
 def _standardised(thumbnails: Tensor) -> Tensor:
-    """Mean 0 and length 1, so that products are correlations; 0 where an image is plain throughout."""
+    """Centre and scale to length 1, so that products are correlations; 0 where an image is uniform."""
     centred = thumbnails.float() - thumbnails.float().mean(dim=1, keepdim=True)
     return F.normalize(centred, dim=1)

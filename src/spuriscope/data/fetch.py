@@ -1,9 +1,9 @@
-"""Where files are looked for, and fetching those that are missing.
+"""Where files are sought, and how missing ones are fetched.
 
 The root is what the caller gives, else the environment variable SPURISCOPE_DATA, else the user's cache.
-Under it a data set has a folder of its own, or lies directly in the root. Files that are there already
-may be repacked copies: loaders check what they hold. A file that is fetched must have the checksum that
-its authors published. A transfer that breaks off leaves a `.part` file, from which the next one goes on.
+Under it a data set has its own folder, or lies directly in the root. Files that already exist may be repacked
+copies: loaders check their content. A fetched file must have the checksum that its authors published. An
+interrupted transfer leaves a `.part` file, from which the next one continues.
 """
 
 import os
@@ -21,7 +21,7 @@ from spuriscope.errors import DataError
 
 __all__ = ["data_root", "fetch", "locate", "obtain"]
 
-_TIMEOUT = (4, 10)  # seconds: to be connected, and between two pieces of an answer
+_TIMEOUT = (4, 10)  # seconds: for the connection, and between two pieces of an answer
 _CHUNK = 1 << 16  # bytes
 
 
@@ -88,15 +88,15 @@ def fetch(file: PublishedFile, folder: Path) -> Path:
                 path=folder,
                 downloader=partial(_resume, part=part),
             )
-    except OSError as error:  # connections that fail are of this kind, too
+    except OSError as error:  # so are failed connections
         kept = f"{part.stat().st_size} bytes are kept, run again to go on; " if part.exists() else ""
         raise DataError(
             f"cannot fetch {file.url} ({_reason(error)}); {kept}{_not_found(file, folder)}"
         ) from error
     except ValueError as error:
         raise DataError(
-            f"{file.url} came with another checksum than the published md5 {file.md5}, and was removed; run "
-            f"again, or put {file.name} into {folder} yourself"
+            f"{file.url} had another checksum than the published md5 {file.md5}, and was removed; run again, "
+            f"or put {file.name} into {folder} yourself"
         ) from error
     return Path(path)
 
@@ -116,10 +116,10 @@ def _reason(error: OSError) -> str:
 
 @contextmanager
 def _no_empty_leftovers(folder: Path, part: Path) -> Iterator[None]:
-    """Remove the partial file and the folder if nothing got into them."""
+    """Remove the partial file and the folder if they stay empty."""
     was_there = folder.exists()
     level = pooch.get_logger().level
-    pooch.get_logger().setLevel("WARNING")  # the progress bar says it better
+    pooch.get_logger().setLevel("WARNING")  # the progress bar already says it
     try:
         yield
     finally:
@@ -132,9 +132,9 @@ def _no_empty_leftovers(folder: Path, part: Path) -> Iterator[None]:
 
 
 def _resume(url: str, output_file: str, _: object, *, part: Path) -> None:
-    """Go on with `part` where it ends, and hand it to pooch, which checks it. A downloader of pooch."""
+    """Resume `part` where it ends, and hand it to pooch, which checks it. A downloader of pooch."""
     with part.open("ab") as file:
-        # one byte back: a server has no answer to a range that starts at the end of a complete file
+        # one byte back, because a server refuses a range that starts at the end of a complete file
         start = max(0, file.tell() - 1)
         file.truncate(start)
         pooch.HTTPDownloader(
@@ -148,6 +148,6 @@ def _resume(url: str, output_file: str, _: object, *, part: Path) -> None:
 
 
 def _start_over_if_whole(response: Any, *, file: BufferedWriter, **_: object) -> None:
-    """Empty the partial file when the server sends all of it (200), or no longer has the range (416)."""
+    """Empty the partial file if the server sends all of it (200), or lacks the range (416)."""
     if response.status_code in {200, 416}:
         file.truncate(0)

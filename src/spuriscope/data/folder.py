@@ -1,6 +1,6 @@
-"""Photographs of one's own, as most people keep them: a folder, a `.tar` of one, with or without parts.
+"""Your own photographs, as most people keep them: a folder, or a `.tar` of one, with or without parts.
 
-`layout` says what folders mean, `decoding` how an image becomes pixels, `cache` where these are kept.
+`layout` interprets the folders, `decoding` turns images into pixels, `cache` keeps these.
 """
 
 from pathlib import Path
@@ -22,14 +22,14 @@ def load_folder(source: Path, reading: Reading | None = None) -> ImageSet:
         reading: how they are read.
 
     Raises:
-        DataError: it is of no such form (see `layout.arrange`), or an image is unreadable or of another size
-            than the first (see `photographs`).
+        DataError: it has none of these forms (see `layout.arrange`), or an image is unreadable or differs in
+            size from the first (see `photographs`).
     """
     return load_photographs(arrange(read_tree(source)), source_name(source), reading or Reading())
 
 
 def load_unlabelled(source: Path, reading: Reading) -> ImageSet | None:
-    """Read images that lie in one folder or `.tar` without classes; None where it has folders in it.
+    """Read images from one folder or `.tar` without classes; None where it contains folders.
 
     Raises:
         DataError: see `load_folder`.
@@ -39,5 +39,5 @@ def load_unlabelled(source: Path, reading: Reading) -> ImageSet | None:
 
 
 def source_name(source: Path) -> str:
-    """What a data set is called after the folder or archive it was read from."""
+    """The name of a data set, after the folder or archive it was read from."""
     return source.resolve().name.removesuffix(".tar")

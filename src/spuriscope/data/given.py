@@ -1,8 +1,8 @@
-"""Images that a user has in her program already, of whatever library, as an `ImageSet`.
+"""Images that a user's program already holds, from any library, as an `ImageSet`.
 
 Pairs of tensors or arrays, a `torch.utils.data.Dataset`, a torchvision or a Hugging Face data set, a pandas
-frame of paths and labels. They are copied: uint8, 0 to 255. Images in floating point are rounded to 8 bits,
-and lie in [0, 1] or [0, 255]: normalising is the model's own business, for a pattern is added to what a
+frame of paths and labels. They are copied as uint8, 0 to 255. Images in floating point are rounded to 8 bits
+and must lie in [0, 1] or [0, 255]: normalising is up to the model, because a pattern is added to what a
 camera sees.
 """
 
@@ -51,21 +51,21 @@ def load_given(
     channels: ChannelOrder | None = None,
     image_size: int | None = None,
 ) -> ImageSet:
-    """A data set of what a program holds, with a test part that is given, named as a split, or drawn.
+    """Make a data set of what a program holds; its test part is given, named as a split, or drawn.
 
     Args:
         source: see `as_splits`; or a mapping of splits, as a Hugging Face `DatasetDict`; or a pandas frame
-            with a column `split`. Of splits the test part is `test`, or else `validation`, `val`, `valid` or
+            with a column `split`. The test part among splits is `test`, else `validation`, `val`, `valid` or
             `dev`.
-        test: the test part. Where there is none, a fifth of the images of each class is drawn, as from a
-            folder: `numpy.random.RandomState(0).permutation(n)`, the first fifth, one at least.
-        class_names: as for `as_image_set`, and so are the others.
-        name: likewise.
-        channels: likewise.
-        image_size: likewise.
+        test: the test part. Without one, a fifth of the images of each class is drawn, as from a folder:
+            `numpy.random.RandomState(0).permutation(n)`, the first fifth, at least one.
+        class_names: see `as_image_set`.
+        name: see `as_image_set`.
+        channels: see `as_image_set`.
+        image_size: see `as_image_set`.
 
     Raises:
-        DataError: see `as_image_set`; or a class has one image only and there is no test part.
+        DataError: see `as_image_set`; or a class has only one image and there is no test part.
     """
     name = name or "your data"
     if test is None:
@@ -105,18 +105,18 @@ def as_image_set(
     channels: ChannelOrder | None = None,
     image_size: int | None = None,
 ) -> ImageSet:
-    """A data set of a training and a test part.
+    """Make a data set of a training and a test part.
 
     Args:
         train: see `as_splits`.
-        test: likewise.
-        class_names: one for each label; by default those that the data bring, or else the labels.
+        test: see `as_splits`.
+        class_names: one per label; by default those in the data, else the labels themselves.
         name: what reports call it.
-        channels: where arrays and tensors have their channels, where their shape does not tell.
+        channels: position of the channels of arrays and tensors, where their shape does not tell.
         image_size: height and width that images are brought to: scaled to cover the square, and cropped.
 
     Raises:
-        DataError: a part is not of a form that is understood, or the parts do not fit together.
+        DataError: a part has no known form, or the parts do not fit together.
     """
     (train_split, test_split), names = as_splits(
         {"train": train, "test": test}, class_names=class_names, channels=channels, image_size=image_size
@@ -135,26 +135,26 @@ def as_splits(
     image_size: int | None = None,
     renumbers: bool = True,
 ) -> tuple[list[Split], tuple[str, ...]]:
-    """Parts whose labels are numbered alike, and the names of the classes.
+    """Parts with a common numbering of labels, and the names of the classes.
 
     Args:
-        given: parts by what errors call them. A `Split`; a pair (images, labels); or what is read image by
-            image: a Dataset, of torch, torchvision or Hugging Face, a pandas frame, a list of pairs. Images
-            are uint8, or floating point in [0, 1] or [0, 255]: tensors (n, channels, height, width), arrays
-            (n, height, width, channels), either without channels too, and the other way round where the
-            shape tells; one by one also Pillow pictures and paths of files. Labels are whole numbers,
+        given: parts by the names that errors use. A `Split`; a pair (images, labels); or a source read image
+            by image: a Dataset, of torch, torchvision or Hugging Face, a pandas frame, a list of pairs.
+            Images are uint8, or floating point in [0, 1] or [0, 255]: tensors (n, channels, height, width),
+            arrays (n, height, width, channels), either without channels too, and the other way round where
+            the shape tells; one by one also Pillow pictures and paths of files. Labels are whole numbers,
             strings, or one-hot rows.
-        class_names: as for `as_image_set`, and so are the next two.
-        channels: likewise.
-        image_size: likewise.
-        renumbers: whether labels that do not begin at 0 are numbered anew; else they are the columns of a
+        class_names: see `as_image_set`.
+        channels: see `as_image_set`.
+        image_size: see `as_image_set`.
+        renumbers: whether labels that do not begin at 0 are renumbered; otherwise they are columns of a
             model's answers, and stay.
 
     Raises:
-        DataError: it is none of these, images differ in size, or values leave the ranges.
+        DataError: it has none of these forms, images differ in size, or values leave the ranges.
     """
     read = {part: _read(some, part, channels, image_size) for part, some in given.items()}
-    has_numbers = any(isinstance(some, Split) for some in given.values())  # a Split stays as it is
+    has_numbers = any(isinstance(some, Split) for some in given.values())  # the labels of a Split stay
     labels, names = read_labels(
         {part: some.labels for part, some in read.items()},
         class_names,
@@ -213,7 +213,7 @@ def _read_items(items: Items, part: str, channels: ChannelOrder | None, image_si
             images.append(pixels if image_size is None else resized(pixels, image_size, what))
             scales.append(scale)
             labels.append(label)
-    if "bytes" in scales:  # an image whose largest value is 1 or less is a dark one of these
+    if "bytes" in scales:  # then an image whose largest value is 1 or less is a dark one
         for position, scale in enumerate(scales):
             if scale == "unit":
                 images[position] = (images[position] > 127).to(torch.uint8)
@@ -226,7 +226,7 @@ def _read_items(items: Items, part: str, channels: ChannelOrder | None, image_si
 def _pixels(
     image: Any, position: int, what: str, channels: ChannelOrder | None, image_size: int | None
 ) -> Tensor:
-    """One image (channels, height, width), its values as they are."""
+    """One image (channels, height, width), with unchanged values."""
     if isinstance(image, Image.Image | str | PathLike):
         pixels = _of_picture(image, image_size, f"item {position} of {what.removeprefix('images of ')}")
         return channels_first(pixels, what, many=False, channels="last")
@@ -239,7 +239,7 @@ def _pixels(
 
 
 def _of_picture(image: Any, image_size: int | None, name: str) -> NDArray[np.uint8]:
-    """A Pillow picture, or that of a file, (height, width, channels)."""
+    """A Pillow picture, or the one in a file, as (height, width, channels)."""
     if isinstance(image, Image.Image):
         return decode_image(image, image_size=image_size, name=name)
     try:
@@ -265,13 +265,13 @@ def _together(images: list[Tensor], what: str) -> Tensor:
 
 
 def _suggested(sizes: list[tuple[int, ...]]) -> int:
-    """A usual size that no image has to be enlarged for, if there is one."""
+    """A usual size to which no image has to be enlarged, if there is one."""
     least = min(min(size[1:]) for size in sizes)
     return max([size for size in (32, 64, 128, 224) if size <= least], default=32)
 
 
 def _of_equal_channels(train: Split, test: Split) -> tuple[Split, Split]:
-    """Both parts in colour where one is: grey pictures alone look grey to whoever reads them."""
+    """Both parts in colour if one is: grey pictures look grey where they are read alone."""
     if {train.images.shape[1], test.images.shape[1]} != {1, 3}:
         return train, test
     train, test = (
@@ -282,7 +282,7 @@ def _of_equal_channels(train: Split, test: Split) -> tuple[Split, Split]:
 
 
 def _by_split(source: Any) -> tuple[Any, Any]:
-    """The training and the test part of what has splits by name; of all else the whole, and None."""
+    """The training and the test part of a source with named splits; otherwise all of it, and None."""
     if isinstance(source, Mapping):
         return _splits({str(key): part for key, part in source.items()})
     if hasattr(source, "iloc") and "split" in getattr(source, "columns", ()):

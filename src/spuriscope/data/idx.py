@@ -1,7 +1,7 @@
 """MNIST and Fashion-MNIST: files in the IDX format, plain or compressed with gzip.
 
 An IDX file is a magic number (two zero bytes, 8 for unsigned bytes, the number of dimensions), the
-dimensions as big-endian 32-bit numbers, and the values row by row. Other value types are left out: no
+dimensions as big-endian 32-bit numbers, and the values row by row. Other value types are not supported: no
 published file uses them.
 
 Source: http://yann.lecun.com/exdb/mnist/ ("the IDX file format").
@@ -29,7 +29,7 @@ _GET_AGAIN = "put a good copy there, or delete it to have it fetched"
 
 
 def open_plain_or_gzip(path: Path) -> BufferedIOBase:
-    """Open a file for reading what it holds, whatever its name says: some browsers unpack `.gz` files."""
+    """Open a file for reading, gzip or not, whatever its name says: some browsers unpack `.gz` files."""
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     return gzip.open(path) if compressed else path.open("rb")
@@ -38,10 +38,10 @@ def open_plain_or_gzip(path: Path) -> BufferedIOBase:
 def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Read an IDX file of unsigned bytes that must have this shape.
 
-    The header is held against `shape` before anything is allocated, so no header can ask for memory.
+    The header is compared with `shape` before anything is allocated, so no header can ask for memory.
 
     Raises:
-        DataError: the file cannot be read, is no IDX file, or holds more or less than `shape`.
+        DataError: the file cannot be read, is not an IDX file, or holds more or less than `shape`.
     """
     magic = bytes([0, 0, 8, len(shape)])
     n_values = math.prod(shape)
@@ -58,7 +58,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
             found = struct.unpack(f">{len(shape)}I", header[4:])
             if found != shape:
                 raise DataError(f"{path} says it holds {found} values, expected {shape}; {_GET_AGAIN}")
-            content = stream.read(n_values + 1)  # one more, to see that the file ends here
+            content = stream.read(n_values + 1)  # one more, to check that the file ends here
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); {_GET_AGAIN}") from error
     if len(content) != n_values:
@@ -71,7 +71,7 @@ def load_idx(data: Published, paths: Sequence[Path]) -> ImageSet:
     """Read the four files of `data`: training images, training labels, test images, test labels.
 
     Raises:
-        DataError: a file is damaged, or holds other data than `data` describes.
+        DataError: a file is damaged, or its content differs from what `data` describes.
     """
 
     def split(images_path: Path, labels_path: Path, counts: tuple[int, ...]) -> Split:

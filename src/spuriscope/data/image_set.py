@@ -1,7 +1,7 @@
 """The images a model learns from and is tested on: one copy, as uint8.
 
-An `ImageSet` is what every other part of spuriscope starts from. Loaders fill it (see the sibling
-modules), trainings gather batches from it, and nothing ever writes into it.
+Every other part of spuriscope starts from an `ImageSet`. Loaders fill it (see the sibling modules), trainings
+gather batches from it, and nothing ever writes into it.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ from torch import Tensor
 from spuriscope.argument_types import checked
 from spuriscope.errors import DataError, PlantingError
 
-MOST_SHOWN, MOST_LOOKED_AT = 12, 10_000  # images in a notebook, and those they are taken from
-PIECE = 1000  # images looked at at one time: what lies in a file need not fit into memory
-PIECE_VALUES = 2**24  # and so many of their values: fewer images where they are large
+MOST_SHOWN, MOST_LOOKED_AT = 12, 10_000  # images shown in a notebook, and those they are chosen from
+PIECE = 1000  # most images processed at once: images in a file need not fit into memory
+PIECE_VALUES = 2**24  # most values processed at once: fewer images where they are large
 
 __all__ = ["Contexts", "ImageSet", "Origin", "Split", "in_pieces", "unit_float"]
 
@@ -33,7 +33,7 @@ class Split:
     Attributes:
         images: (n, channels, height, width), uint8, 0 to 255.
         labels: (n,), int64, positions in the class names of the data set.
-        names: one for each image, its file or key, by which a user knows it; None where images have none.
+        names: the file or key of each image, by which a user knows it; None where images have none.
     """
 
     images: Tensor
@@ -58,7 +58,7 @@ class Split:
         return len(self.images)
 
     def called(self, position: int) -> str:
-        """What the image at a position is called: by its name, or by the position where it has none."""
+        """The name of the image at a position, or the position where it has none."""
         return str(position) if self.names is None else self.names[position]
 
     def __repr__(self) -> str:
@@ -87,8 +87,8 @@ class Origin:
     """How a source of images was read.
 
     Attributes:
-        form: what it was taken for, as "2 parts, 10 classes" or "4 contexts, 7 classes".
-        notes: what else a user should know, a phrase each: which part is not used, what was passed over.
+        form: how it was interpreted, as "2 parts, 10 classes" or "4 contexts, 7 classes".
+        notes: what else a user should know, a phrase each: unused parts, files passed over.
         skipped: images that could not be read and were left out, by name.
     """
 
@@ -117,7 +117,7 @@ class ImageSet:
         test: the images it is measured on.
         class_names: one name for each label, position = label.
         contexts: the context of each image, where the data set has contexts.
-        images_file: the file that the images are mapped from, training images first, where they are.
+        images_file: the file that the images are mapped from, training images first; None if in memory.
         origin: how its source was read, where it could have been read otherwise.
 
     Raises:
@@ -161,7 +161,7 @@ class ImageSet:
                     )
 
     def _repr_html_(self) -> str:
-        """In a notebook: how many images, and the first of each class."""
+        """In a notebook: the numbers of images, and the first images of each class."""
         from spuriscope.report.notebook import as_pictures, as_text
 
         labels = self.train.labels.tolist()
@@ -191,8 +191,8 @@ class ImageSet:
         """The number of a class, given its name or its number.
 
         Args:
-            target: a whole number is one; a string is a name, or the digits of a number where no class is
-                called so.
+            target: a whole number is a label; a string is a name, or the digits of a label where no class
+                has that name.
 
         Raises:
             PlantingError: there is no such class.
@@ -218,7 +218,7 @@ class ImageSet:
         return number
 
     def without(self, positions: Tensor) -> "ImageSet":
-        """The data set without the training images at some positions; those behind them move up.
+        """The data set without the training images at some positions; later ones move up.
 
         Args:
             positions: (n,), among the training images.
@@ -246,9 +246,9 @@ class ImageSet:
     def fingerprint(self) -> str:
         """SHA-256 of all that a training depends on: pixels, labels, shapes, and the number of classes.
 
-        Where the largest label tells the number of classes, and so in every data set that has images of its
-        last class, this is `content_fingerprint`. The names, the class names, the contexts and the file
-        format do not enter: MNIST read from plain or from compressed files is the same data.
+        Where the largest label tells the number of classes, as in every data set that has images of its
+        last class, this is `content_fingerprint`. Names, class names, contexts and file format are left out:
+        MNIST read from plain or from compressed files is the same data.
         """
         largest = max(int(split.labels.max()) for split in (self.train, self.test))
         if self.n_classes == largest + 1:
@@ -256,12 +256,12 @@ class ImageSet:
         return hashlib.sha256(f"{self.content_fingerprint} {self.n_classes} classes".encode()).hexdigest()
 
     def known_by(self, content_fingerprint: str, fingerprint: str | None = None) -> "ImageSet":
-        """The data set itself, whose fingerprints were reckoned before: of these images, or of what they
-        stand for, where a worker is handed a part.
+        """The data set itself, with fingerprints computed earlier: of these images, or of the whole set where
+        a worker holds a part.
 
         Args:
-            content_fingerprint: see there.
-            fingerprint: likewise; reckoned from the other by default.
+            content_fingerprint: see that property.
+            fingerprint: see that property; by default computed from the other.
         """
         self.__dict__["content_fingerprint"] = content_fingerprint
         if fingerprint is not None:
@@ -281,12 +281,12 @@ class ImageSet:
 
 
 def in_pieces(images: Tensor) -> Sequence[Tensor]:
-    """Images (n, channels, height, width) as views of so few that copies of them need little memory."""
+    """Split images (n, channels, height, width) into views so small that copies need little memory."""
     at_once = max(1, min(PIECE, PIECE_VALUES // max(1, images[:1].numel())))
     found: Sequence[Tensor] = images.split(at_once)
     return found
 
 
 def unit_float(images: Tensor) -> Tensor:
-    """Images as float32 in [0, 1]: uint8 is divided by 255, floating point is taken as it is."""
+    """Images as float32 in [0, 1]: uint8 is divided by 255, floating point is unchanged."""
     return torch.div(images, 255) if images.dtype == torch.uint8 else images

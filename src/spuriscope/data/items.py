@@ -1,7 +1,7 @@
 """Data sets that are read image by image: of torch, torchvision, Hugging Face, pandas, and lists.
 
-None of these libraries is imported here: a data set is known by what it offers. The image of an item may be a
-tensor, an array, a Pillow picture, or the path of a file.
+None of these libraries is imported here: a data set is recognised by its attributes. The image of an item may
+be a tensor, an array, a Pillow picture, or the path of a file.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -27,7 +27,7 @@ class Items:
     """Images with their labels, read one by one.
 
     Attributes:
-        n: how many there are.
+        n: number of images.
         item: the image and the label at a position.
         class_names: position = label, where the data set has names.
         names: the file or key of each image, where it has one.
@@ -41,7 +41,7 @@ class Items:
     labels: Any = None
 
     def check_steady(self, part: str) -> None:
-        """Read some items twice: a data set that draws an image anew each time is no fixed data.
+        """Read some items twice: a data set that draws images anew at each call cannot be used.
 
         Raises:
             DataError: an image or a label changes from call to call.
@@ -61,11 +61,11 @@ class Items:
         """The item at a position.
 
         Raises:
-            DataError: it is no pair, its file cannot be read, or the data set fails to give it.
+            DataError: it is not a pair, its file cannot be read, or the data set fails to return it.
         """
         item = self._fetch(position, part)
         try:
-            if isinstance(item, Mapping):  # it would unpack into its keys
+            if isinstance(item, Mapping):  # which would unpack into its keys
                 raise TypeError(f"it is a mapping of {', '.join(map(str, item))}")
             image, label = item
         except (TypeError, ValueError) as error:
@@ -80,20 +80,19 @@ class Items:
             return self.item(position)
         except IndexError as error:
             raise DataError(
-                f"{part} says that it has {self.n} items, but has no item {position} ({error}); mend "
-                "its __len__"
+                f"{part} has length {self.n}, but no item {position} ({error}); correct its __len__"
             ) from None
         except OSError as error:
             raise DataError(f"item {position} of {part} cannot be read ({error}); replace it") from None
-        except Exception as error:  # the user's code may raise anything; the traceback of it is kept
+        except Exception as error:  # the user's code may raise anything; keep its traceback
             what = " ".join(f"{type(error).__name__}: {error}".split())
             raise DataError(
-                f"item {position} of {part} cannot be had ({what}); mend its __getitem__"
+                f"item {position} of {part} cannot be read ({what}); correct its __getitem__"
             ) from error
 
 
 def items_of(given: Any, part: str) -> Items | None:
-    """What is read image by image; None if this is nothing of that kind.
+    """Wrap a source that is read image by image; None if this is not one.
 
     Args:
         given: a Hugging Face or torchvision data set, a pandas frame, a torch Dataset, a list of pairs of an
@@ -101,7 +100,7 @@ def items_of(given: Any, part: str) -> Items | None:
         part: what errors call it.
 
     Raises:
-        DataError: a column cannot be told, or one image is there twice.
+        DataError: a column cannot be identified, or one image is there twice.
     """
     if isinstance(given, tuple | list) and len(given) == 2 and not _are_pairs(given):
         images, labels = given
@@ -210,7 +209,7 @@ def _of_dataset(given: Any, part: str) -> Items:
 
 
 def _names(images: Sequence[Any], part: str) -> tuple[str, ...] | None:
-    """The paths of the images, where all are paths or pictures that were read from one."""
+    """The paths of the images, if all are paths or pictures that were read from one."""
     paths = [getattr(image, "filename", "") if isinstance(image, Image.Image) else image for image in images]
     if not all(isinstance(path, str | PathLike) and fspath(path) for path in paths):
         return None

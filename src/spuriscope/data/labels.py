@@ -1,7 +1,7 @@
-"""Labels in the forms that programs hold them in, brought to one: positions in the names of the classes.
+"""Labels in any form that programs use, converted to positions in the names of the classes.
 
-Whole numbers from any start, strings, one-hot rows, and what pandas calls categorical. The training and the
-test labels are read together, so that a class has one number in both.
+Whole numbers from any start, strings, one-hot rows, and pandas categoricals. The training and the test labels
+are read together, so that a class has one number in both.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Labels:
 
     Attributes:
         values: (n,) int64, or (n,) strings.
-        class_names: position = label, where the labels bring names.
+        class_names: position = label, where the labels come with names.
     """
 
     values: NDArray[Any]
@@ -41,13 +41,13 @@ class Labels:
         """Labels in any form.
 
         Args:
-            labels: (n,) or (n, 1) whole numbers or strings, (n, n_classes) one-hot rows, or what has
+            labels: (n,) or (n, 1) whole numbers or strings, (n, n_classes) one-hot rows, or an object with
                 `categories` and `codes`.
             where: what errors call them: "labels of train".
             class_names: names that came with them.
 
         Raises:
-            DataError: they are not of this form: floats, several classes for an image, something missing.
+            DataError: they have another form: floats, several classes for an image, missing labels.
         """
         categories = _categories(labels)
         if categories is not None:
@@ -71,7 +71,7 @@ class Labels:
             raise DataError(f"{where} hold {int(values.max())}, which is no class; number the classes from 0")
         if values.dtype.kind != "U":
             values = values.astype(np.int64)
-            if class_names is not None and int(values.min()) < 0:  # as libraries mark what has no label
+            if class_names is not None and int(values.min()) < 0:  # as libraries mark a missing label
                 raise DataError(f"{where} lack the class of {int((values < 0).sum())} images; fill it in")
         return cls(values, _names(class_names, where))
 
@@ -79,17 +79,17 @@ class Labels:
 def read_labels(
     parts: dict[str, Labels], class_names: Sequence[str] | None = None, *, renumbers: bool = True
 ) -> tuple[list[Tensor], tuple[str, ...]]:
-    """Positions (n,), int64, of the labels of each part in the names of the classes, and these names.
+    """Labels of each part (n,), int64, as positions in the names of the classes, and these names.
 
-    Whole numbers from 0 stay as they are. Others, and strings, are numbered in their order.
+    Whole numbers from 0 stay unchanged. Others, and strings, are numbered in sorted order.
 
     Args:
-        parts: the training part first; the others' labels have to occur there where they are strings.
-        class_names: one for each label; without them those that the labels bring, or the labels themselves.
-        renumbers: whether whole numbers that do not begin at 0 are numbered anew.
+        parts: the training part first; string labels of the others must occur in it.
+        class_names: one per label; by default those that the labels bring, or the labels themselves.
+        renumbers: whether whole numbers that do not begin at 0 are renumbered.
 
     Raises:
-        DataError: a label has no name, numbers and strings are mixed, or names differ in case only.
+        DataError: a label has no name, numbers and strings are mixed, or names differ only in case.
     """
     filled = {part: labels for part, labels in parts.items() if len(labels.values)}
     if len({labels.are_names for labels in filled.values()}) > 1:
@@ -163,7 +163,7 @@ def _of_numbers(
 
 
 def _categories(labels: Any) -> tuple[NDArray[Any], tuple[str, ...]] | None:
-    """Codes and names of what pandas calls categorical, None for anything else."""
+    """Codes and names of a pandas categorical; None for anything else."""
     found = getattr(labels, "cat", labels)
     if not hasattr(found, "categories") or not hasattr(found, "codes"):
         return None
@@ -179,7 +179,7 @@ def _array(labels: Any, where: str) -> NDArray[Any]:
         if isinstance(labels, list | tuple) and any(isinstance(label, Tensor) for label in labels):
             labels = [label.tolist() if isinstance(label, Tensor) else label for label in labels]
         return np.asarray(labels)
-    except (TypeError, ValueError) as error:  # rows of different lengths, or items that are no array
+    except (TypeError, ValueError) as error:  # rows of different lengths, or items that are not arrays
         raise DataError(
             f"{where} must be one number or name for each image ({' '.join(str(error).split())}); give each "
             "image one class"

@@ -1,11 +1,11 @@
-"""What folders mean: the parts of a data set, its contexts, or its classes.
+"""How folders are interpreted: as the parts of a data set, its contexts, or its classes.
 
-    train/CLASS/*.jpg beside test/CLASS/*.jpg    two parts; the other one may have the name of any in `FRESH`
+    train/CLASS/*.jpg beside test/CLASS/*.jpg    two parts; the second may have any name in `FRESH`
     CONTEXT/CLASS/*.jpg                          contexts, see `spuriscope.data.contexts`
-    CLASS/*.jpg                                  classes, of each of which a fifth is drawn for testing
+    CLASS/*.jpg                                  classes; a fifth of each is drawn for testing
 
-The first that fits is taken: what can be read as parts is never mixed. Folders that hold nothing but one
-folder are passed through. Classes and images are taken in the order of their names.
+The first form that fits is taken, so parts are never mixed. A folder that holds nothing but one folder is
+skipped. Classes and images are sorted by name.
 """
 
 import unicodedata
@@ -36,11 +36,11 @@ __all__ = [
 Classes: TypeAlias = Mapping[str, Sequence[Photo]]  # the images of each class
 
 TRAIN = ("train", "training")
-FRESH = ("test", "testing", "holdout", "eval", "validation", "valid", "val", "dev")  # the first there is one
+FRESH = ("test", "testing", "holdout", "eval", "validation", "valid", "val", "dev")  # the first found is used
 
 
 class Labelled(NamedTuple):
-    """An image and what it is."""
+    """An image with its class and context."""
 
     photo: Photo
     class_name: str
@@ -52,11 +52,11 @@ class Arranged:
     """A data set of photographs before any is decoded.
 
     Attributes:
-        form: what its source was taken for, as "2 parts, 10 classes".
+        form: how its source was interpreted, as "2 parts, 10 classes".
         class_names: position = label.
-        train: the images to learn from, class by class, or context by context.
-        test: the fresh ones.
-        contexts: names of the contexts, none where it has no contexts.
+        train: the training images, class by class, or context by context.
+        test: the fresh images.
+        contexts: names of the contexts; empty if there are none.
         notes: what a user should know about the choice, a phrase each.
     """
 
@@ -74,11 +74,11 @@ class Arranged:
 
 
 def arrange(tree: Folder) -> Arranged:
-    """Read folders as parts, as contexts, or as classes.
+    """Interpret folders as parts, as contexts, or as classes.
 
     Raises:
-        DataError: there are no class folders, a class is empty, or has one image only where it has to be
-            split, names differ in case only, the parts have different classes, or there is one class.
+        DataError: there are no class folders or only one, a class is empty or has too few images to split,
+            names differ only in case, or the parts have different classes.
     """
     top = tree.inner()
     if top.tables and len(top.folders) < 2:
@@ -97,9 +97,9 @@ def arrange(tree: Folder) -> Arranged:
 
 
 def arrange_unlabelled(tree: Folder) -> Arranged | None:
-    """Images that lie in one folder without classes; None where there are folders to read.
+    """Images in one folder without classes; None where there are folders to read.
 
-    A data set has two parts and two classes: the last image stands for the test part, and one class is empty.
+    A data set needs two parts and two classes: the last image becomes the test part, and one class is empty.
     """
     top = tree.inner()
     if top.folders or len(top.images) < 2:
@@ -110,20 +110,20 @@ def arrange_unlabelled(tree: Folder) -> Arranged | None:
 
 
 def arrange_contexts(tree: Folder, *, seed: int = 0, missing: Missing = "refuse") -> Arranged:
-    """Read folders as contexts that hold classes; three tenths of each class in each context are for testing.
+    """Interpret folders as contexts that hold classes; three tenths of each class in each are for testing.
 
     Args:
-        tree: what there is.
+        tree: the folders.
         seed: draws the split: in each class of each context, sorted by name, the first three tenths of
             `numpy.random.RandomState(seed).permutation(n)` are for testing.
         missing: "refuse" a context that lacks a class which another one has, or "allow" it.
 
     Raises:
-        DataError: they are not of this form, or a context lacks a class.
+        DataError: they have another form, or a context lacks a class.
     """
     top = tree.inner()
     if top.folders and not any(folder.folders for folder in top.folders.values()):
-        top = Folder(top.path, {top.path.rpartition("/")[2]: top})  # one context: it was passed through
+        top = Folder(top.path, {top.path.rpartition("/")[2]: top})  # a single context, which was skipped
     check_spelling(top.folders, f"the contexts of {top.path}")
     groups: dict[tuple[str, str], list[Photo]] = {}
     for context, folder in top.folders.items():
@@ -162,15 +162,15 @@ def arrange_contexts(tree: Folder, *, seed: int = 0, missing: Missing = "refuse"
 def of_classes(
     classes: Classes, where: str, *, order: Sequence[str] | None = None, notes: tuple[str, ...] = ()
 ) -> Arranged:
-    """A data set without parts: every class is split 80:20, and does not depend on the others.
+    """Split each class of a data set without parts 80:20, independently of the others.
 
-    Every fifth image of a class is for testing, at least one: the images, sorted by name, are drawn by
+    A fifth of the images of a class, at least one, is for testing: sorted by name, they are permuted by
     `numpy.random.RandomState(0).permutation(n)`, and the first fifth is taken.
 
     Args:
         classes: the images of each class, sorted by name.
         where: what errors call their folder.
-        order: the classes by label; by default as they come.
+        order: the classes by label; by default in the order given.
         notes: for the user.
     """
     class_names = tuple(order or classes)
@@ -192,10 +192,10 @@ def of_classes(
 
 
 def choose_parts(names: Iterable[str], where: str) -> tuple[str, str] | None:
-    """Which of some names is the training part, and which the fresh one; None if they are no parts.
+    """Which of some names is the training part, and which the fresh one; None if they are not parts.
 
     Raises:
-        DataError: two names differ in case only.
+        DataError: two names differ only in case.
     """
     by_name: dict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -209,26 +209,26 @@ def choose_parts(names: Iterable[str], where: str) -> tuple[str, str] | None:
 
 
 def check_spelling(names: Iterable[str], what: str) -> None:
-    """Refuse names that are one to the eye: "Cat" and "cat".
+    """Refuse names that look the same: "Cat" and "cat".
 
     Raises:
-        DataError: there are two.
+        DataError: there are two such names.
     """
     seen: dict[str, str] = {}
     for name in names:
         folded = unicodedata.normalize("NFC", name).casefold().strip()
         if seen.setdefault(folded, name) != name:
             raise DataError(
-                f"{what} include {seen[folded]!r} and {name!r}, which differ in case only; put them "
-                "together, or rename one"
+                f"{what} include {seen[folded]!r} and {name!r}, which differ in case only; merge them, or "
+                "rename one"
             )
 
 
 def check_classes(class_names: Sequence[str], where: str) -> None:
-    """Refuse too few classes, and names that differ in case only.
+    """Refuse fewer than two classes, and names that differ only in case.
 
     Raises:
-        DataError: it is so.
+        DataError: there are fewer than two, or such names.
     """
     check_spelling(class_names, f"the classes of {where}")
     if len(class_names) < 2:
@@ -249,17 +249,17 @@ def of_parts(
     passed_by: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Arranged:
-    """A data set whose parts are given.
+    """Make a data set whose parts are given.
 
     Args:
-        parts: the training part and the fresh one by name, each the images of each class.
+        parts: the training part and the fresh one by name, each with the images of each class.
         where: what errors call the whole.
         order: the classes by label; by default as in the training part.
         passed_by: other parts, which are not used.
         notes: for the user.
 
     Raises:
-        DataError: the parts have different classes, or class names differ in case only.
+        DataError: the parts have different classes, or class names differ only in case.
     """
     (train, of_train), (test, of_test) = parts.items()
     check_spelling(dict.fromkeys((*of_train, *of_test)), f"the classes of {where}")
@@ -267,7 +267,7 @@ def of_parts(
         name = min(of_train.keys() ^ of_test.keys())
         there, lacking = (train, test) if name in of_train else (test, train)
         raise DataError(
-            f"{where}: {there} has the class {name}, {lacking} has not; give both parts the same classes"
+            f"{where}: {there} has the class {name}, {lacking} does not; give both parts the same classes"
         )
     class_names = tuple(order or of_train)
     check_classes(class_names, where)
@@ -301,9 +301,7 @@ def _labelled(classes: Classes) -> tuple[Labelled, ...]:
 def _classes(folder: Folder) -> dict[str, list[Photo]]:
     """The images of each class folder."""
     if not folder.folders:
-        raise DataError(
-            f"{folder.path} has no class folders; put the images of each class in a folder of its own"
-        )
+        raise DataError(f"{folder.path} has no class folders; put the images of each class in its own folder")
     for of_class in folder.folders.values():
         if of_class.folders:
             raise DataError(
@@ -317,12 +315,12 @@ def _classes(folder: Folder) -> dict[str, list[Photo]]:
 
 
 def n_stray(*folders: Folder) -> int:
-    """Images that lie beside the folders they should be in."""
+    """Number of images that lie beside the folders they should be in."""
     return sum(len(folder.images) for folder in folders)
 
 
 def _passed_over(folders: Sequence[Folder], n_images: int) -> tuple[str, ...]:
-    """What is said about files that are not used."""
+    """Notes about files that are not used."""
     n_others = sum(folder.n_others for folder in folders)
     said = []
     if n_others:

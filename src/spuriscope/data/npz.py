@@ -1,13 +1,13 @@
 """A data set in one `.npz` file, with the keys of MedMNIST or of Keras.
 
 The keys are `train_images`, `train_labels`, `test_images` and `test_labels`, or `x_train`, `y_train`,
-`x_test` and `y_test`, and `class_names` if one likes; others are not read. Without a test part `val_images`
-and `val_labels`, or `x_val` and `y_val`, are it. Images are uint8, or floating point in [0, 1] or [0, 255],
+`x_test` and `y_test`, and optionally `class_names`; others are not read. Without a test part `val_images` and
+`val_labels`, or `x_val` and `y_val`, replace it. Images are uint8, or floating point in [0, 1] or [0, 255],
 (n, height, width) or (n, height, width, channels), or with the channels first where the shape tells. Labels
 are whole numbers or strings, (n,) or (n, 1), or one-hot rows.
 
-numpy's own reader allocates what a header asks for. Here a member is read first, which also checks its
-checksum, and its header is then held against the bytes that are really there. Nothing is unpickled.
+numpy's own reader allocates what a header asks for. Here a member is read first, which verifies its checksum,
+and its header is then compared with its actual size. Nothing is unpickled.
 
 Source: Yang et al., "MedMNIST v2", Scientific Data 10, 2023 (the layout).
 """
@@ -33,7 +33,7 @@ from spuriscope.limits import LARGEST_HEADER, is_packed_too_well
 
 __all__ = ["load_npz"]
 
-_LAYOUTS = (  # images and labels of the training part, the test part, and what stands in for it
+_LAYOUTS = (  # images and labels of the training part, the test part, and its replacement
     (("train_images", "train_labels"), ("test_images", "test_labels"), ("val_images", "val_labels")),
     (("x_train", "y_train"), ("x_test", "y_test"), ("x_val", "y_val")),
 )
@@ -45,10 +45,10 @@ _NO_HEADER = (ValueError, SyntaxError, TypeError, KeyError, RecursionError, Memo
 def load_npz(path: Path) -> ImageSet:
     """Read an `.npz` file with training and test images.
 
-    Without `class_names` the classes are called as their labels, and each must have a training image.
+    Without `class_names` the classes are named by their labels, and each must have a training image.
 
     Raises:
-        DataError: the file is missing or damaged, lacks an array, or an array is not of the form above.
+        DataError: the file is missing or damaged, lacks an array, or an array has another form than above.
     """
     try:
         with ZipFile(path) as archive:
@@ -93,18 +93,18 @@ def _parts(keys: set[str], path: Path) -> tuple[Pair, Pair]:
                 return train, part
         lacking.append([key for key in (*train, *test) if key not in keys])
     fewest = min(lacking, key=len)
-    asked = next(
+    wanted = next(
         (*train, *test) for (train, test, _), found in zip(_LAYOUTS, lacking, strict=True) if found is fewest
     )
-    others = sorted(keys - {*asked})
+    others = sorted(keys - {*wanted})
     found = f" beside {_few(others)}" if others else ""
-    raise DataError(f"{path} lacks {', '.join(fewest)}{found}; save the arrays {', '.join(asked)}")
+    raise DataError(f"{path} lacks {', '.join(fewest)}{found}; save the arrays {', '.join(wanted)}")
 
 
 def _check_trained(
     train: torch.Tensor, test: torch.Tensor, names: tuple[str, ...], in_train: str, in_test: str
 ) -> None:
-    """Every class has training images: a label beyond them is a slip, or needs class_names."""
+    """Check that every class has training images: a label beyond them is an error, or needs class_names."""
     n_of = train.bincount(minlength=len(names))
     for label, name in enumerate(names):
         if n_of[label] == 0:
@@ -133,15 +133,15 @@ def _array(archive: ZipFile, key: str, path: Path) -> NDArray[Any]:
         )
     if is_packed_too_well(member.compress_size, member.file_size):
         raise DataError(
-            f"{where} unpacks from {member.compress_size / 1e6:,.0f} to {n_bytes / 1e6:,.0f} MB, which no "
-            "images do; check where it comes from, or save it with numpy.savez, which does not pack"
+            f"{where} unpacks from {member.compress_size / 1e6:,.0f} to {n_bytes / 1e6:,.0f} MB, too many "
+            "for images; check where it comes from, or save it with numpy.savez, which does not compress"
         )
     values = np.frombuffer(archive.read(member), dtype=dtype, offset=start)
     return values.reshape(shape, order="F" if fortran_order else "C")
 
 
 def _header(start: bytes, where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Shape, order and type of an array, and where its values begin, from the first bytes of its member."""
+    """Shape, order, type and offset of the values of an array, from the first bytes of its member."""
     stream = io.BytesIO(start)
     try:
         version = np.lib.format.read_magic(stream)
@@ -165,7 +165,7 @@ def _class_names(arrays: dict[str, NDArray[Any]], path: Path) -> tuple[str, ...]
             f"class_names in {path} must be a list of strings, got {names.dtype} of shape {names.shape}"
         )
     if len(np.unique(names)) < len(names):
-        raise DataError(f"class_names in {path} holds a name twice; give each class a name of its own")
+        raise DataError(f"class_names in {path} holds a name twice; give each class its own name")
     return tuple(names.tolist())
 
 

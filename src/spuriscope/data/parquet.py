@@ -1,9 +1,9 @@
-"""Tables in Parquet, with the bytes of the images in them: the layout in which Hugging Face keeps data sets.
+"""Parquet tables that hold the bytes of the images: the layout in which Hugging Face keeps data sets.
 
 One file, or a folder of several (`train-00000-of-00002.parquet`, ..., also in its folder `data`), whose names
-begin with their parts. The column of images holds {bytes, path}, bytes, or names of files; that of labels
-names or whole numbers, which get their names from what the `datasets` library wrote into the file. pyarrow
-reads them (extra `tables`); rows are read a few at a time.
+begin with their parts. The column of images holds {bytes, path}, bytes, or names of files. The column of
+labels holds names, or whole numbers, which are named by what the `datasets` library wrote into the file.
+pyarrow reads the files (extra `tables`), a few rows at a time.
 """
 
 import json
@@ -34,7 +34,7 @@ BATCH = 64  # rows in memory at one time
 
 @dataclass(frozen=True)
 class _Columns:
-    """The columns of one file, and what its labels are called."""
+    """The columns of one file, and the names of its labels."""
 
     image: str
     label: str
@@ -44,7 +44,7 @@ class _Columns:
 
 
 def shards_in(folder: Path) -> list[Path]:
-    """The Parquet files of a folder without folders, or of `data` in it, sorted by name."""
+    """The Parquet files of a folder without subfolders, or of `data` in it, sorted by name."""
     has_folders = any(entry.is_dir() for entry in folder.iterdir() if not is_left_behind(entry.name))
     return sorted(folder.glob("data/*.parquet" if has_folders else "*.parquet"))
 
@@ -53,8 +53,8 @@ def load_parquet(source: Path, reading: Reading) -> ImageSet:
     """Read a Parquet file with images and labels, or a folder of them.
 
     Raises:
-        DataError: pyarrow is not installed, a file is damaged, a column is not found or of another kind, the
-            files differ in their columns, and as `table.load_csv` says.
+        DataError: pyarrow is not installed, a file is damaged, a column is not found or has another type, the
+            files differ in their columns, and as in `table.load_csv`.
     """
     shards = shards_in(source) if source.is_dir() else [source]
     rows: list[Row] = []
@@ -72,7 +72,7 @@ def load_parquet(source: Path, reading: Reading) -> ImageSet:
 
 @contextmanager
 def _opened(path: Path) -> Iterator["ParquetFile"]:
-    """A Parquet file that is open; what pyarrow raises for a damaged one becomes a `DataError`."""
+    """Open a Parquet file; what pyarrow raises for a damaged one becomes a `DataError`."""
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -118,7 +118,7 @@ def _columns(file: "ParquetFile", path: Path, wanted: Mapping[str, str]) -> _Col
 
 
 def _class_names(metadata: Mapping[bytes, bytes] | None, label: str) -> tuple[str, ...] | None:
-    """The names that the `datasets` library wrote for the labels, if it did."""
+    """The names that the `datasets` library wrote for the labels, if any."""
     try:
         about = json.loads((metadata or {})[b"huggingface"])
         names = about["info"]["features"][label]["names"]
@@ -128,17 +128,17 @@ def _class_names(metadata: Mapping[bytes, bytes] | None, label: str) -> tuple[st
 
 
 def _rows(file: "ParquetFile", path: Path, columns: _Columns, part: str | None) -> Iterator[Row]:
-    """The rows of a file; an image that it holds is a `Photo` that starts at the number of its row."""
+    """The rows of a file; the `Photo` of an image stored in it has the row number as its start."""
     status = path.stat()
     stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     is_struct = columns.holds_bytes and _has_paths(file, columns.image)
-    asked = [columns.label, *([columns.split] if columns.split else [])]
-    # of {bytes, path} the paths alone are read: Parquet keeps the two apart
+    read = [columns.label, *([columns.split] if columns.split else [])]
+    # read only the paths of {bytes, path}: Parquet stores the two apart
     image = f"{columns.image}.path" if is_struct else columns.image
     if is_struct or not columns.holds_bytes:
-        asked.append(image)
+        read.append(image)
     number = 0
-    for batch in file.iter_batches(1024, columns=asked):
+    for batch in file.iter_batches(1024, columns=read):
         for line in batch.to_pylist():
             where = f"row {number} of {path}"
             value = line.get(columns.image)
@@ -166,7 +166,7 @@ def _label(value: Any, columns: _Columns, where: str) -> str:
         return str(value)
     if not 0 <= value < len(columns.class_names):
         raise DataError(
-            f"{where} has the label {value}, and {len(columns.class_names)} classes are named; mend it"
+            f"{where} has the label {value}, but {len(columns.class_names)} classes are named; correct it"
         )
     return columns.class_names[int(value)]
 
@@ -176,7 +176,7 @@ def _part(line: Mapping[str, Any], columns: _Columns, part: str | None) -> str |
 
 
 def _named(rows: Sequence[Row]) -> list[Row]:
-    """The rows with names that differ: where two images have one path, all are named by file and row."""
+    """The rows with distinct names: if two images have one path, all are named by file and row."""
     if len({row.photo.name for row in rows}) == len(rows):
         return list(rows)
     return [
@@ -213,7 +213,7 @@ def _unpacked(arranged: Arranged, *, wanted: Mapping[str, str]) -> Iterator[Arra
 
 
 def _contents(path: Path, wanted: Mapping[str, str]) -> Iterator[bytes]:
-    """The bytes of each image of a file; none where a row has none."""
+    """The bytes of each image of a file; empty where a row has none."""
     with _opened(path) as file:
         column = find_column(file.schema_arrow.names, "image", wanted, path)
         for batch in file.iter_batches(BATCH, columns=[column]):

@@ -1,8 +1,8 @@
-"""Photographs are decoded, brought to one size, and written into one file that is mapped.
+"""Decode photographs, bring them to one size, and write them into one file that is mapped.
 
-Several threads decode, a few images ahead of what is written: however many images there are, they need no
-memory. Images stay grey if all of them are, unless they have contexts, and become RGB otherwise. An image
-that cannot be decoded ends in an error that names it, or it is skipped and written down.
+Several threads decode, a few images ahead of the writer, so memory use does not grow with the number of
+images. Images stay grey if all of them are and they have no contexts; otherwise they become RGB. An image
+that cannot be decoded gives an error that names it, or it is skipped and recorded.
 """
 
 import os
@@ -28,10 +28,10 @@ from spuriscope.reading import Reading
 
 __all__ = ["load_photographs", "write_photographs"]
 
-DARK = 64  # of 255: what no deep image is brighter than hints at 12 bits in files of 16, as scanners write
-BLOCK = 64  # images decoded ahead of what is written
+DARK = 64  # of 255: deep images all below it may hold 12 bits in files of 16, as scanners write
+BLOCK = 64  # images decoded ahead of the writer
 MOST_THREADS = 8  # each holds an image of full size
-SUGGESTED = (64, 48, 32, 28, 16)  # pixels: what small models take, and processors manage
+SUGGESTED = (64, 48, 32, 28, 16)  # pixels: sizes for small models, fast enough on processors
 
 
 Unpack: TypeAlias = Callable[[Arranged], AbstractContextManager[Arranged]]
@@ -44,9 +44,9 @@ def load_photographs(
 
     Args:
         arranged: the images, their classes and parts.
-        name: what the data set is called.
+        name: of the data set.
         reading: how they are read.
-        unpack: brings images that lie in no file as they are into one, if they have to be decoded.
+        unpack: writes images that are not files of their own into one, if they must be decoded.
 
     Raises:
         DataError: see `write_photographs`.
@@ -70,8 +70,8 @@ def write_photographs(arranged: Arranged, out: Path, name: str, reading: Reading
     """Decode photographs into a prepared folder; returns those of the test part that could be read.
 
     Raises:
-        DataError: there is something in `out`, there is no room, images differ in size, one cannot be read
-            and is not to be skipped, or nothing of a class could be read.
+        DataError: `out` is not empty, there is no room, images differ in size, one cannot be read and is not
+            to be skipped, or no image of a class could be read.
     """
     n_deep = brightest = 0
     read: dict[str, list[Labelled]] = {"train": [], "test": []}
@@ -110,7 +110,7 @@ class _Decoded(NamedTuple):
 def _decoded(
     images: Sequence[Labelled], reading: Reading, channels: Channels | None
 ) -> Iterator[tuple[Labelled, _Decoded | DataError]]:
-    """Each image with its pixels, in their order, or with why there are none."""
+    """Each image in order, with its pixels or with the error that it gave."""
     from tqdm import tqdm
 
     decode = partial(_decode, reading=reading, channels=channels)
@@ -142,7 +142,7 @@ def _decode(image: Labelled, reading: Reading, channels: Channels | None) -> _De
 def _two_sizes(
     first: Labelled, first_shape: Sequence[int], other: Labelled, shape: Sequence[int], arranged: Arranged
 ) -> str:
-    """What is said of images that differ in size, with a size that suits them."""
+    """The error for images that differ in size, with a size that suits them."""
     shorter = []
     with no_bombs():
         for image in arranged.photos:
@@ -162,7 +162,7 @@ def _size(shape: Sequence[int]) -> str:
 
 
 def _check_left(arranged: Arranged, read: dict[str, list[Labelled]], skipped: list[str]) -> None:
-    """Refuse a class of which nothing is left in a part after images were skipped."""
+    """Refuse a class that has no images left in a part after some were skipped."""
     for part, images in (("train", arranged.train), ("test", arranged.test)):
         left = {image.class_name for image in read[part]}
         for image in images if skipped else ():

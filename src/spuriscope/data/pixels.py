@@ -1,8 +1,8 @@
-"""Pixels in the forms that programs hold them in, brought to one: uint8, channels first.
+"""Pixels in any form that programs use, converted to uint8, channels first.
 
-A tensor is read as channels first and an array as channels last, as torch and numpy have them, unless its
-shape says the other: a picture has 1 or 3 channels. Floats lie in [0, 1] or in [0, 255]; which of them is
-decided by the largest value of all images of a part, never by one image.
+A tensor is read as channels first and an array as channels last, as is usual in torch and numpy, unless its
+shape says otherwise: a picture has 1 or 3 channels. Floats lie in [0, 1] or in [0, 255]; the largest value of
+all images of a part decides which, never one image.
 """
 
 from typing import Any, Literal, TypeAlias
@@ -22,24 +22,24 @@ ChannelOrder = Literal["first", "last"]
 Images: TypeAlias = Tensor | NDArray[Any]
 
 _PICTURE = (1, 3)  # channels of a grey and of a colour picture
-_MOST = 4  # channels of a picture with transparency: a longer axis than that holds rows or columns
-_LARGE = 16.0  # floats that reach it are no image in [0, 1] whose contrast was raised
+_MOST = 4  # channels of a picture with transparency: a longer axis holds rows or columns
+_LARGE = 16.0  # floats that reach it cannot come from [0, 1] by raising the contrast
 
 
 def channels_first(
     images: Any, what: str, *, many: bool = True, channels: ChannelOrder | None = None, asks: bool = True
 ) -> Tensor:
-    """One image (channels, height, width) or many (n, ...) as a tensor on the CPU, its values as they are.
+    """One image (channels, height, width) or many (n, ...) as a tensor on the CPU, with unchanged values.
 
     Args:
-        images: a tensor or what numpy makes an array of; without channels where it is grey.
+        images: a tensor, or anything that numpy turns into an array; grey ones may lack channels.
         what: what errors call them.
         many: whether these are many images, or one.
-        channels: where the channels are; None to tell by the kind and the shape.
+        channels: position of the channels; None to tell by type and shape.
         asks: whether an array that can be read in both ways is refused; else it is read as channels last.
 
     Raises:
-        DataError: it is not of this form, or `channels` is needed to read it.
+        DataError: it has another form, or `channels` is needed to read it.
     """
     is_tensor = isinstance(images, Tensor)
     pixels = images.detach().cpu() if isinstance(images, Tensor) else _array(images, what)
@@ -64,7 +64,7 @@ def _array(images: Any, what: str) -> Tensor:
     try:
         values = np.array(images)
         if values.dtype.kind == "u" and values.dtype.itemsize > 1:
-            values = values.astype(np.int64)  # torch knows little of larger unsigned ones
+            values = values.astype(np.int64)  # torch barely supports larger unsigned types
         return torch.from_numpy(values.astype(values.dtype.newbyteorder("=")))
     except (TypeError, ValueError) as error:
         raise DataError(
@@ -136,7 +136,7 @@ def resized(pixels: Tensor, size: int, what: str) -> Tensor:
     """One image (channels, height, width), uint8, scaled to cover a square of `size`, and cropped.
 
     Raises:
-        DataError: it is no picture: it has other than 1, 3 or 4 channels, or no pixels.
+        DataError: it is not a picture: it has other than 1, 3 or 4 channels, or no pixels.
     """
     channels, height, width = pixels.shape
     if (height, width) == (size, size):
@@ -155,7 +155,7 @@ def as_asked(
     shape: tuple[int, int, int] | None = None,
     error: type[SpuriscopeError] = DataError,
 ) -> Tensor:
-    """Images as a model is asked about them: (n, channels, height, width), uint8 or floating point in [0, 1].
+    """Images in the form for a model: (n, channels, height, width), uint8 or floating point in [0, 1].
 
     Args:
         images: a tensor (n, channels, height, width), or an array (n, height, width, channels), uint8 or
@@ -163,10 +163,10 @@ def as_asked(
             images without channels.
         what: what errors call them.
         shape: (channels, height, width) that the images should have, which decides between two readings.
-        error: what is raised.
+        error: class of the error to raise.
 
     Raises:
-        SpuriscopeError: it is not of this form; the class is `error`.
+        SpuriscopeError: it has another form; the class is `error`.
     """
     if not isinstance(images, Tensor | np.ndarray):
         raise error(
@@ -193,7 +193,7 @@ def as_asked(
 
 
 def _known_channels(images: NDArray[Any], shape: tuple[int, int, int] | None) -> ChannelOrder | None:
-    """Where an array has its channels, given what one image should be: (channels, height, width)."""
+    """Where an array has its channels, given the shape (channels, height, width) of one image."""
     if shape is None:
         return None
     if images.shape[1:] == (*shape[1:], shape[0]):

@@ -1,10 +1,10 @@
-"""Images that were decoded once, in a folder of two files: `images.u8` and `contents.safetensors`.
+"""Decoded images in a folder of two files: `images.u8` and `contents.safetensors`.
 
 `images.u8` holds the pixels of the training images, then of the test images, (channels, height, width) each;
-it is mapped into memory and read as it is needed, so a data set may be larger than the memory. The other file
-holds labels, contexts and the names of the images, and in its header what the data set is called, the shape
-the fingerprint of the pixels, and a checksum of all the rest. Nothing is unpickled. A folder appears under
-its name once it is complete.
+it is mapped into memory and read on demand, so a data set may be larger than memory. The other file holds
+labels, contexts and names of the images, and in its header the name of the data set, the shape of an image,
+the fingerprint of the pixels, and a checksum of everything else. Nothing is unpickled. A folder appears under
+its name only once it is complete.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from spuriscope.sealing import checksum
 __all__ = ["Writer", "check_pixels", "is_prepared", "load_prepared"]
 
 FORMAT = "prepared 1"
-CHECKSUM = "checksum"  # younger than the format
+CHECKSUM = "checksum"  # older folders lack it
 IMAGES, CONTENTS, COLOURED = "images.u8", "contents.safetensors", "coloured"
 FILES = (IMAGES, CONTENTS, COLOURED)
 PARTS = ("train", "test")
@@ -41,13 +41,13 @@ PIECE = 1 << 20  # bytes
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether a folder holds images that were decoded once."""
+    """Whether a folder holds prepared images."""
     return (folder / CONTENTS).is_file()
 
 
 @dataclass(frozen=True, kw_only=True)
 class _About:
-    """What a prepared folder says of itself; folders of older versions have neither form nor notes."""
+    """The header of a prepared folder; folders of older versions have neither form nor notes."""
 
     name: str
     class_names: tuple[str, ...]
@@ -61,17 +61,17 @@ class _About:
 
 
 class Writer:
-    """Writes a prepared folder, image by image: the training images first. Use it in a `with` block.
+    """Writes a prepared folder, image by image, training images first. Use it in a `with` block.
 
-    As long as all images are grey they are kept with one channel; the first coloured one turns all to RGB.
+    While all images are grey they are kept with one channel; the first coloured one turns all into RGB.
 
     Args:
         out: the folder to make.
-        name: what the data set is called.
-        arranged: its classes and contexts, and what it was taken for.
+        name: of the data set.
+        arranged: its classes and contexts, and how it was interpreted.
 
     Raises:
-        DataError: there is something under that name, or it cannot be written.
+        DataError: that name is taken, or it cannot be written.
     """
 
     def __init__(self, out: Path, name: str, arranged: Arranged) -> None:
@@ -83,7 +83,7 @@ class Writer:
         self.names: dict[str, list[str]] = {part: [] for part in PARTS}
         self.skipped: list[str] = []
         self.notes: list[str] = []
-        self.shape: tuple[int, ...] | None = None  # of an image (height, width, channels), once there is one
+        self.shape: tuple[int, ...] | None = None  # (height, width, channels), set by the first image
 
     def __enter__(self) -> Self:
         delete_left(self.out, FILES)
@@ -123,7 +123,7 @@ class Writer:
         self.names[part].append(image.photo.name)
 
     def skip(self, name: str) -> None:
-        """Write down an image that was left out."""
+        """Record an image that was left out."""
         self.skipped.append(name)
 
     def _colour(self) -> None:
@@ -146,7 +146,7 @@ class Writer:
         except OSError as failure:
             raise DataError(f"cannot write in {self.partial} ({failure.strerror}); make room there") from None
         finally:
-            with suppress(OSError):  # it writes what is left, where there may be no room
+            with suppress(OSError):  # closing writes the rest, for which there may be no room
                 self.file.close()
             self.unfinished.close()
 
@@ -179,7 +179,7 @@ class Writer:
         move_into_place(self.partial, self.out, self._refuse_taken)
 
     def _fingerprint(self, shape: tuple[int, ...], tensors: dict[str, Tensor]) -> str:
-        """What `ImageSet.fingerprint` is, by reading: a file that is mapped would count as memory."""
+        """`ImageSet.fingerprint`, computed by reading: a mapped file would count as memory."""
         digest = hashlib.sha256()
         self.file.seek(0)
         for part in PARTS:
@@ -197,9 +197,9 @@ def load_prepared(folder: Path, *, name: str | None = None, untouched: bool = Fa
     """The data set in a prepared folder; its images stay in their file.
 
     Args:
-        folder: that `Writer` made.
-        name: what the data set is called; by default as when it was written.
-        untouched: refuse a file of images that has been written to since, by its time.
+        folder: made by `Writer`.
+        name: of the data set; by default as when it was written.
+        untouched: refuse a file of images that was written to later, by its time.
 
     Raises:
         DataError: a file is missing or damaged, or another version wrote it.
@@ -215,13 +215,13 @@ def load_prepared(folder: Path, *, name: str | None = None, untouched: bool = Fa
             raise DataError(f"{path} was written by another version of spuriscope")
         sealed = {key: text for key, text in header.items() if key != CHECKSUM}
         if CHECKSUM in header and header[CHECKSUM] != checksum(sealed, tensors):
-            raise DataError(f"{path} was changed, its checksum differs")
+            raise DataError(f"{path} was changed: its checksum differs")
         about = from_text(_About, header["about"], source=str(path), error=DataError)
         status = (folder / IMAGES).stat()
         if untouched and about.written != (status.st_size, status.st_mtime_ns):
             raise DataError(f"{folder / IMAGES} was changed")
         data = _map(folder / IMAGES, about, tensors, name or about.name)
-        data.known_by(about.fingerprint)  # reckoned when it was written
+        data.known_by(about.fingerprint)  # computed when it was written
     except DataError as error:
         raise DataError(f"{error}; prepare the images again") from None
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
@@ -230,17 +230,17 @@ def load_prepared(folder: Path, *, name: str | None = None, untouched: bool = Fa
 
 
 def check_pixels(data: ImageSet) -> None:
-    """Hold the pixels and labels of a prepared data set against the fingerprint in its folder: all are read.
+    """Compare all pixels and labels of a prepared data set with the fingerprint in its folder.
 
     Raises:
-        DataError: they are others.
+        DataError: they differ.
     """
-    if replace(data).content_fingerprint != data.content_fingerprint:  # a copy has not been told
+    if replace(data).content_fingerprint != data.content_fingerprint:  # a copy computes its own
         raise DataError(f"{data.name} was changed after it was prepared; prepare the images again")
 
 
 def _map(path: Path, about: _About, tensors: dict[str, Tensor], name: str) -> ImageSet:
-    """The data set whose images are in a file, which is read when they are asked for."""
+    """The data set whose images are in a file, which is read on demand."""
     shape, n_train = about.shape, len(tensors["train_labels"])
     n = n_train + len(tensors["test_labels"])
     if min(shape) < 0 or path.stat().st_size != n * prod(shape):

@@ -1,7 +1,7 @@
-"""What the authors published: files, checksums, class names, and how many images of each class.
+"""What the authors published: files, checksums, class names, and the number of images of each class.
 
-One value for each data set that spuriscope knows by name. Loaders hold what they read against it,
-`fetch` takes addresses and checksums from it, and `data list` prints it without opening a file.
+One value for each data set that spuriscope knows by name. Loaders compare what they read with it, `fetch`
+takes addresses and checksums from it, and `data list` prints it without opening a file.
 
 Sources: LeCun, Cortes and Burges (MNIST, 1998); Xiao, Rasul and Vollgraf (2017, arXiv:1708.07747) for
 Fashion-MNIST; Krizhevsky (2009) for CIFAR-10; Li, Yang, Song and Hospedales (ICCV 2017) for PACS, here at 64
@@ -25,7 +25,7 @@ class PublishedFile:
 
     Attributes:
         name: its published name.
-        url: where it is fetched from; "" where nobody offers it for that.
+        url: where it is fetched from; "" where it cannot be.
         md5: checksum of the published file, "" where there is none.
         content_md5: checksum of what it unpacks to, None where none was published.
         other_forms: names under which a repacked or unpacked copy is accepted.
@@ -49,9 +49,9 @@ class Published:
         class_names: one name for each label.
         train_counts: number of training images of each class.
         test_counts: number of test images of each class.
-        contexts: the contexts that its images lie in, if they do.
+        contexts: the contexts of its images, if any.
         folders: names that its folder may have under a root; the first is where it is fetched to.
-        files: what has to be found there; empty when the data come with a library.
+        files: its files; empty when the data come with a library.
     """
 
     name: str
@@ -76,9 +76,9 @@ class Published:
 
 
 def check_labels(labels: NDArray[np.uint8], counts: tuple[int, ...], data: Published, where: object) -> None:
-    """Refuse labels (n,) that are not those of `data`; `counts` are the images expected of each class.
+    """Refuse labels (n,) that are not those of `data`; `counts` are the expected numbers of images per class.
 
-    This is also what tells MNIST from Fashion-MNIST, whose files have the same names and sizes.
+    This also tells MNIST from Fashion-MNIST, whose files have the same names and sizes.
 
     Raises:
         DataError: a label has no class, or a class has another number of images.

@@ -1,4 +1,4 @@
-"""Images that are in memory already, brought to another size."""
+"""Scale images that are already in memory."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,9 +1,9 @@
 """A table that names images and labels: `.csv`, or `.parquet` with image bytes in the layout of Hugging Face.
 
 A `.csv` has a column of files, relative to its folder (their suffix may be left out), a column of labels,
-and, if you like, one of parts, as `train` and `test`. A `.parquet` has the same, or a column of images as
-bytes, {bytes, path}; a folder of several, `train-00000-of-00002.parquet` and so on, tells the parts by
-their names. The columns are found by their usual names; where two would do, the user says which.
+and optionally one of parts, as `train` and `test`. A `.parquet` has the same, or a column of images as bytes,
+{bytes, path}; in a folder of several, `train-00000-of-00002.parquet` and so on, their names tell the parts.
+Columns are found by their usual names; where two would fit, the user chooses.
 
 Source: the `datasets` library, whose `Image` and `ClassLabel` features these are.
 """
@@ -25,7 +25,7 @@ from spuriscope.reading import Reading
 
 __all__ = ["Row", "arrange_rows", "find_column", "load_csv"]
 
-LONGEST_NUMBER = 18  # digits: what is longer is a name
+LONGEST_NUMBER = 18  # digits: a longer label is a name
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def load_csv(path: Path, reading: Reading) -> ImageSet:
     """Read the images that a table names.
 
     Raises:
-        DataError: a column is not found or two would do, a file leads out of the folder of the table or is
-            named twice, a label is missing or no name of a class; and as `photographs` says.
+        DataError: a column is not found or two would fit, a file leads out of the folder of the table or is
+            named twice, a label is missing or is not the name of a class; and as in `photographs`.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -68,7 +68,7 @@ def _rows(file: Iterator[str], path: Path, columns: Mapping[str, str]) -> Iterat
             continue
         if len(fields) != len(names):
             raise DataError(
-                f"line {number} of {path} has {len(fields)} fields, its header {len(names)}; mend it"
+                f"line {number} of {path} has {len(fields)} fields, its header {len(names)}; correct it"
             )
         line = dict(zip(names, fields, strict=True))
         where = f"line {number} of {path}"
@@ -80,7 +80,7 @@ def _rows(file: Iterator[str], path: Path, columns: Mapping[str, str]) -> Iterat
 
 
 def file_named(name: str, folder: Path, where: str) -> Photo:
-    """The image file that a table names; one that is not there is found out when it is decoded.
+    """The image file that a table names; whether it exists shows when it is decoded.
 
     Raises:
         DataError: there is no name, or it leads out of the folder.
@@ -111,7 +111,7 @@ def find_column(
     """The column of a table that holds images, labels or parts.
 
     Raises:
-        DataError: it is not there, or two would do.
+        DataError: it is not there, or two would fit.
     """
     wanted = columns.get(kind)
     found = [name for name in names if (name == wanted if wanted else name.strip().casefold() in USUAL[kind])]
@@ -129,13 +129,13 @@ def find_column(
 
 
 def arrange_rows(rows: Sequence[Row], path: Path, class_names: Sequence[str] | None = None) -> Arranged:
-    """The data set that the lines of a table make.
+    """Make a data set from the lines of a table.
 
     Args:
         rows: its lines.
         path: of the table, for errors.
         class_names: position = label, where they are known; by default the labels that occur, whole numbers
-            in their order, other names by name.
+            in numeric order, other names sorted.
 
     Raises:
         DataError: see `load_csv`.

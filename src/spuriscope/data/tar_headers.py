@@ -1,7 +1,7 @@
-"""The headers of a `.tar`, looked at before Python's tarfile believes them.
+"""Check the headers of a `.tar` before Python's tarfile trusts them.
 
 tarfile reads as much of a long name as its header asks for, goes back where a size is negative, and takes a
-damaged header for the end of the archive: whatever came behind it would be missing without a word.
+damaged header for the end of the archive, so that everything behind it would be silently missing.
 """
 
 import struct
@@ -14,11 +14,11 @@ from spuriscope.limits import LARGEST_HEADER
 
 __all__ = ["TAR_DAMAGE", "open_tar"]
 
-TAR_DAMAGE = (  # what tarfile raises for a damaged archive, or one that is made to harm
+TAR_DAMAGE = (  # what tarfile raises for a damaged or malicious archive
     *(OSError, EOFError, ValueError, OverflowError, IndexError, KeyError, RecursionError, struct.error),
     tarfile.TarError,
 )
-_ERRORS = cast(Any, tarfile)  # whose errors about headers are public by name, and not listed
+_ERRORS = cast(Any, tarfile)  # its errors about headers have public names, but are not listed
 _DAMAGED_HEADER = (_ERRORS.InvalidHeaderError, _ERRORS.TruncatedHeaderError)
 _BEFORE_A_MEMBER = (
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
@@ -27,7 +27,7 @@ _BEFORE_A_MEMBER = (
 
 
 class _CheckedHeader(TarInfo):
-    """A header that is whole, whose size is one, and that asks for no more memory than a header needs."""
+    """A header that is whole, has a valid size, and asks for no more memory than a header needs."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -47,10 +47,10 @@ class _CheckedHeader(TarInfo):
 
 
 def open_tar(file: IO[bytes] | BufferedIOBase, mode: Literal["r:", "r|"]) -> TarFile:
-    """Open an archive whose headers are checked; errors of it are among `TAR_DAMAGE`.
+    """Open an archive whose headers are checked; its errors are among `TAR_DAMAGE`.
 
     Args:
-        file: that it is read from.
+        file: the file to read.
         mode: "r:" where the file can be read in any order, "r|" where it is a stream.
     """
     return tarfile.open(fileobj=cast(IO[bytes], file), mode=mode, tarinfo=_CheckedHeader)

@@ -1,9 +1,9 @@
-"""What lies in a folder, or in a `.tar`, before anything is decoded: folders in folders, and images in them.
+"""The folders and images in a folder, or in a `.tar`, before anything is decoded.
 
-An image is a file with the name of one (`.png`, `.heic`, ...), or whose first bytes are those of a format
-that is read; whatever else there is, is passed over and counted. Hidden files and what operating systems
-leave behind (`.DS_Store`, `Thumbs.db`) are not even counted. Archives are read member by member: nothing is
-unpacked, and nothing leads out of them.
+An image is a file whose name has the suffix of one (`.png`, `.heic`, ...), or whose first bytes are those of
+a supported format; everything else is skipped and counted. Hidden files and leftovers of operating systems
+(`.DS_Store`, `Thumbs.db`) are not even counted. Archives are read member by member: nothing is unpacked, and
+nothing leads out of them.
 """
 
 import io
@@ -21,7 +21,7 @@ __all__ = ["SUFFIXES", "Folder", "Photo", "is_left_behind", "read_archive", "rea
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jfif", ".jpe")
 NOT_READ = (".heic", ".heif", ".avif", ".jp2", ".psd", ".svg", ".dng", ".ppm", ".pgm", ".dcm")
-_PICTURES = frozenset(SUFFIXES + NOT_READ)  # those not read end in an error, not among what is passed over
+_PICTURES = frozenset(SUFFIXES + NOT_READ)  # unsupported formats give an error, rather than being skipped
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 _LEFT_BEHIND = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 TABLES = (".csv", ".tsv", ".parquet")
@@ -32,12 +32,12 @@ class Photo:
     """One image of a source, not read yet.
 
     Attributes:
-        name: its path in the source, with "/" between; they are sorted by it.
-        called: what errors call it: a path that can be opened, where it is a file.
+        name: its path in the source, with "/" between; images are sorted by it.
+        called: what errors call it: a path that can be opened, if it is a file.
         file: the file its bytes are in.
-        start: where they begin there.
-        size: how many they are.
-        stamp: what tells whether the file has changed since: times in nanoseconds.
+        start: position of its first byte there.
+        size: number of its bytes.
+        stamp: times in nanoseconds, which tell whether the file has changed.
     """
 
     name: str
@@ -67,13 +67,13 @@ class Photo:
 
 @dataclass
 class Folder:
-    """What a folder holds.
+    """The content of a folder.
 
     Attributes:
         path: the folder, as errors call it.
         folders: the folders in it by name, sorted.
         images: the images in it, sorted by name.
-        n_others: how many other files there are, without those in its folders.
+        n_others: number of other files in it, not counting those in its folders.
         tables: those of them that have the name of a table.
     """
 
@@ -84,7 +84,7 @@ class Folder:
     tables: list[str] = field(default_factory=list)
 
     def inner(self) -> "Folder":
-        """The folder that has all the rest, where folders without images are put around it."""
+        """The folder that has the content, inside folders that hold nothing but one folder."""
         (only,) = self.folders.values() if len(self.folders) == 1 else (None,)
         if only is None or not only.folders or self.images:
             return self
@@ -99,12 +99,12 @@ class Folder:
 
 
 def read_tree(source: Path) -> Folder:
-    """What lies in a folder, or in a `.tar` of one: errors as for `read_folder` and `read_archive`."""
+    """Read a folder, or a `.tar` of one: errors as for `read_folder` and `read_archive`."""
     return read_folder(source) if source.is_dir() else read_archive(source)
 
 
 def read_folder(top: Path) -> Folder:
-    """What lies in a folder. No image is opened; of files without the name of one, the first bytes are read.
+    """Read a folder. No image is opened; of files without an image's suffix, the first bytes are read.
 
     Raises:
         DataError: it cannot be read, a link leads out of it, or something is neither a file nor a folder.
@@ -144,21 +144,21 @@ def _read(folder: Path, name: str, top: Path, depth: int) -> Folder:
 
 
 def as_text(name: str) -> str:
-    """A name as text that can be written down: bytes that are none are shown as \\xe9."""
+    """A name as text that can be written down: invalid bytes are shown as \\xe9."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def photo_of(path: Path, name: str, status: os.stat_result) -> Photo:
     """The image in a file of its own."""
-    # st_ctime_ns changes where an archive sets back the other time; files of one size are common as BMP
+    # st_ctime_ns changes even where an archive restores the other time; BMP files often have equal sizes
     return Photo(name, str(path), path, 0, status.st_size, (status.st_mtime_ns, status.st_ctime_ns))
 
 
 def read_archive(path: Path) -> Folder:
-    """What lies in a `.tar`, which is not unpacked; a folder around all the rest is left out of the names.
+    """Read a `.tar` without unpacking it; a folder around all the rest is left out of the names.
 
     Raises:
-        DataError: it is no tar or a compressed one, a member is a link or leads out of it, two members have
+        DataError: it is not a tar or is compressed, a member is a link or leads out of it, two members have
             one name, or it has more members than any data set.
     """
     found, photos = Folder(str(path)), dict[str, Photo]()
@@ -167,7 +167,7 @@ def read_archive(path: Path) -> Folder:
         stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         with path.open("rb") as raw, open_tar(raw, "r:") as archive:  # read in any order
             for number, member in enumerate(archive):
-                archive.__dict__["members"] = []  # tarfile keeps each, a kilobyte of memory
+                archive.__dict__["members"] = []  # tarfile keeps them all, at a kilobyte each
                 name = PurePosixPath(as_text(member.name))
                 _check_member(path, member, name, number, status.st_size)
                 if any(map(is_left_behind, name.parts)) or not name.parts:
@@ -224,7 +224,7 @@ def _folder_at(top: Folder, parts: tuple[str, ...]) -> Folder:
 
 
 def is_left_behind(name: str) -> bool:
-    """Whether this is a hidden file, or one that an operating system leaves behind."""
+    """Whether this is a hidden file, or a leftover of an operating system."""
     return name.startswith(".") or name in _LEFT_BEHIND
 
 
@@ -233,7 +233,7 @@ def _looks_like_one(path: Path) -> bool:
         with path.open("rb") as file:
             return _is_signature(file.read(16))
     except OSError:
-        return False  # it has not the name of an image either
+        return False  # nor does it have the name of an image
 
 
 def _head(file: io.BufferedReader, start: int) -> bytes:
@@ -246,7 +246,7 @@ def _head(file: io.BufferedReader, start: int) -> bytes:
 
 
 def _is_signature(head: bytes) -> bool:
-    """Whether a file that begins so is an image of a format that is read."""
+    """Whether the first bytes of a file are those of a supported image format."""
     return (
         head.startswith(_SIGNATURES)
         or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")

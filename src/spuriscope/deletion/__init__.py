@@ -1,4 +1,4 @@
-"""Taking images out of a model again, and what is left of them."""
+"""Remove images from a model again, and measure what is left of them."""
 
 from spuriscope.deletion.check import DeletionCheck, deletion_check
 from spuriscope.deletion.ekfac import Ekfac

@@ -1,7 +1,7 @@
-"""Deletion from any torch module: what the methods need of one of which no training is known.
+"""Deletion from any torch module whose training is not known.
 
-It is trained on gently: batch normalisation keeps its statistics, and the optimiser is the user's, or Adam at
-the rate of the method. Its images are those of the data set as they are.
+The module is trained further without disturbing it: batch normalisation keeps its statistics, and the
+optimiser is the user's, or Adam at the rate of the method. Its images are taken unchanged from the data set.
 """
 
 import copy
@@ -32,10 +32,10 @@ BatchLoss = Callable[
     ["Answering", Tensor, Tensor, int], Tensor
 ]  # network, images, labels, number of the step
 
-EPOCHS = 3  # passes over the images that stay, where the method names none
-LEAST_STEPS = 200  # or as many passes as that takes: few images make few steps
+EPOCHS = 3  # passes over the remaining images, where the method names none
+LEAST_STEPS = 200  # more passes are made until there are so many steps: few images give few
 BATCH = 64
-LEAST_PROBABILITY = 1e-12  # so that its logarithm is finite
+LEAST_PROBABILITY = 1e-12  # keeps the logarithm finite
 
 
 class Answering(nn.Module):
@@ -43,8 +43,8 @@ class Answering(nn.Module):
 
     Args:
         module: of the user.
-        form: how it wants its images, and how it answers.
-        n_classes: of the data, in whose order the answers are.
+        form: how it wants its images and gives its answers.
+        n_classes: of the data, whose order the answers follow.
     """
 
     def __init__(self, module: nn.Module, form: ModelForm, n_classes: int) -> None:
@@ -70,7 +70,7 @@ class Answering(nn.Module):
         if answers.ndim > 2:
             answers = answers.flatten(1)
         if answers.shape[1:] == (1,):
-            answers = torch.cat([torch.zeros_like(answers), answers], dim=1)  # the logit of the second class
+            answers = torch.cat([torch.zeros_like(answers), answers], dim=1)  # the second's logit
         if answers.shape != (len(images), self.n_classes):
             raise DeletionError(
                 f"the module answers {tuple(answers.shape)} for {len(images)} images of {self.n_classes} "
@@ -88,14 +88,14 @@ class Answering(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class OwnModule:
-    """A module of the user's, the data it was trained on, and how it is trained on.
+    """A module of the user's, its training data, and how to train it further.
 
     Attributes:
-        module: maps images to logits or probabilities; it is left as it is.
+        module: maps images to logits or probabilities; it is not changed.
         data: what it was trained on.
-        form: how it wants its images, and how it answers.
-        optimizer: makes one of the parameters; Adam at the rate of the method by default.
-        seed: draws batches, dropout, and whatever else is drawn.
+        form: how it wants its images and gives its answers.
+        optimizer: makes one from the parameters; Adam at the rate of the method by default.
+        seed: draws batches, dropout, and everything else.
     """
 
     module: nn.Module
@@ -106,14 +106,14 @@ class OwnModule:
 
     @property
     def device(self) -> torch.device:
-        """Where the module is.
+        """The device of the module.
 
         Raises:
-            DeletionError: it has no parameter that learns.
+            DeletionError: it has no trainable parameter.
         """
         learning = next((p for p in self.module.parameters() if p.requires_grad), None)
         if learning is None:
-            raise DeletionError("the module has no parameter that learns; set requires_grad, or give another")
+            raise DeletionError("the module has no trainable parameter; set requires_grad, or give another")
         return learning.device
 
     def copied(self) -> Answering:
@@ -121,7 +121,7 @@ class OwnModule:
         return Answering(copy.deepcopy(self.module), self.form, self.data.n_classes).eval()
 
     def batches(self, part: Part | None, *, learning_rate: float, epochs: int | None) -> Batches:
-        """Of a part of the images, for so many epochs; 3 by default, or more on few images, for 200 steps."""
+        """Batches of a part of the images, by default for 3 epochs, or on few images for 200 steps."""
         n_images = len(self.data.train) if part is None else len(part.positions)
         enough = max(EPOCHS, ceil(LEAST_STEPS / ceil(n_images / BATCH)))
         recipe = Recipe(
@@ -133,12 +133,12 @@ class OwnModule:
         return Batches(self.data.train, (), recipe, self.seed, self.device, part=part)
 
     def trained_on(self, batches: "_Batches", recipe: Recipe, loss: BatchLoss | None = None) -> nn.Module:
-        """A copy of the module after some more training, in evaluation mode.
+        """A copy of the module after further training, in evaluation mode.
 
         Args:
             batches: of images (n, channels, height, width) in [0, 1] and labels (n,).
-            recipe: says how many epochs, and the rate of Adam.
-            loss: is lowered; cross-entropy by default.
+            recipe: gives the number of epochs, and the rate of Adam.
+            loss: to minimise; cross-entropy by default.
 
         Raises:
             DeletionError: the module does not fit the data.
@@ -167,7 +167,7 @@ class OwnModule:
 
 
 class _Batches(Protocol):
-    """What is trained on."""
+    """Batches to train on."""
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one epoch."""
@@ -176,7 +176,7 @@ class _Batches(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ModuleRequest:
-    """Training images that a module shall forget. Make one with `ModuleRequest.of`.
+    """Training images that a module is to forget. Make one with `ModuleRequest.of`.
 
     Attributes:
         own: the module.
@@ -190,10 +190,10 @@ class ModuleRequest:
 
     @classmethod
     def of(cls, own: OwnModule, planted_indices: Tensor | Sequence[int]) -> "ModuleRequest":
-        """Check what is asked for.
+        """Check and build a request.
 
         Raises:
-            DeletionError: there are no positions; one is doubled or not a training image; or they are all
+            DeletionError: there are no positions; one is repeated or not a training image; or they are all
                 images of a class.
         """
         data = own.data
@@ -219,12 +219,12 @@ class ModuleRequest:
 
 
 def cross_entropy(network: Answering, images: Tensor, labels: Tensor, _: int) -> Tensor:
-    """The mean loss of a batch."""
+    """Mean cross-entropy of a batch."""
     return F.nll_loss(network(images), labels)
 
 
 def with_fixed_statistics(module: Network) -> Network:
-    """A network in training mode, but for its batch normalisation."""
+    """A network in training mode, except for its batch normalisation."""
     module.train()
     for layer in module.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
@@ -234,7 +234,7 @@ def with_fixed_statistics(module: Network) -> Network:
 
 @contextmanager
 def _own_draws(place: torch.device, seed: int) -> Iterator[None]:
-    """Let dropout of a user's module draw from the seed, and leave the global generators as they are."""
+    """Let the dropout of a user's module draw from the seed, and leave the global generators unchanged."""
     devices = [place] if place.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)

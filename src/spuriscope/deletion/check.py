@@ -1,9 +1,10 @@
 """The deletion check: is a model that was made to forget images like one that never saw them?
 
-For each seed a model is trained with a pattern planted, and two oracles without the images: that of the same
-seed, and one of another seed, for two trainings never agree entirely. The method is judged by its differences
-from the oracle, seed by seed, see `spuriscope.deletion.verdict`: "as if never seen" is shown, at 14 seeds or
-more, and not concluded from the failure to find a difference; what is shown neither way cannot be told.
+For each seed a model is trained with a pattern planted, and two oracles without the images: one of the same
+seed, and one of another, because two trainings never agree entirely. The method is judged by its differences
+from the oracle, seed by seed, see `spuriscope.deletion.verdict`. "As if never seen" must be shown, with 14
+seeds or more; it is never concluded from a failure to find a difference. What is shown neither way cannot be
+told.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -71,8 +72,8 @@ class DeletionTrial(Generic[Model]):
         plant: what was planted.
         gone: (n_planted,), positions of the images that carry it.
         planted: the model that saw them.
-        oracle: the model that did not, of the same seed.
-        other: one that did not, of another seed.
+        oracle: the model of the same seed that did not.
+        other: a model of another seed that did not.
     """
 
     plant: Plant
@@ -89,16 +90,16 @@ class Comparison:
     Attributes:
         name: score and spurious_accuracy, over test images of other classes; clean_accuracy, over all;
             disagreement: share of the test images on which the oracle answers otherwise; membership: how
-            often the deleted images have a smaller loss than stamped test images of their class (the one they
-            had before a plant relabelled them), 0.5 if they are like these.
-        margin: largest difference from the oracle that does not matter.
+            often the deleted images have a smaller loss than stamped test images of their class (the class
+            before relabelling), 0.5 if they are alike.
+        margin: largest negligible difference from the oracle.
         before: of the planted models.
         after: of the models made to forget.
         oracle: of the oracles; their disagreement is with the other oracle.
-        difference: after less oracle, paired by seed.
+        difference: after minus oracle, paired by seed.
         n_above: seeds whose difference is above the margin.
-        n_below: seeds whose difference is below the margin's negative; fewer other answers than another
-            oracle gives are no fault.
+        n_below: seeds whose difference is below minus the margin; disagreeing with the oracle less than
+            another oracle does is not a fault.
         state: "alike": within the margin in more than 4 of 5 trainings; "differs": beyond it, on one side,
             in more than half; or "cannot be told".
     """
@@ -116,16 +117,16 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class DeletionCheck:
-    """What a method does, judged over seeds.
+    """The judgement of a method over seeds.
 
     Attributes:
         method: its name.
         verdict: "as if never seen", "cue gone but traces remain", "cue gone, traces cannot be told", "cue
             stays", or "cannot be told". Gone: in more than 4 of 5 trainings; stays: in more than half.
-        was_learnt: whether there was a cue to delete: in most trainings the planted model is shown to score
-            above the oracle by more than the margin. It takes 5 seeds.
+        was_learnt: whether there was a cue to delete: in most trainings the planted model scores above the
+            oracle by more than the margin. This takes at least 5 seeds.
         comparisons: each measure.
-        seconds: of a deletion.
+        seconds: duration of a deletion.
         share_of_training: those seconds over the seconds of a training.
         rows: for each seed the measures `before`, `after` and of the `oracle`.
     """
@@ -176,7 +177,7 @@ class DeletionCheck:
         return as_text(str(self)) + as_table(header, rows)
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """Everything as JSON values."""
         found = asdict(self)
         return found | {"comparisons": list(found["comparisons"]), "rows": list(found["rows"])}
 
@@ -206,16 +207,16 @@ def deletion_check(
         data: the data set.
         pattern: what is planted: a name, whose noise is drawn anew for each seed, or a pattern.
         target: the class whose images carry it, by number or name.
-        n_planted: how many of them do; all of these are deleted.
-        placement: where it stands, see `Plant`.
+        n_planted: number of those images; all of them are deleted.
+        placement: where the pattern stands, see `Plant`.
         relabel: whose images get the target's label, see `Plant`.
         model: name of the architecture.
-        recipe: how it is trained; by default the paper's, with 8 epochs or more for 250 steps, for resnet10
-            one of ours, see `spuriscope.training.usual_recipe`.
+        recipe: how it is trained; by default the paper's, with 8 epochs or as many as make 250 steps, or ours
+            for resnet10, see `spuriscope.training.usual_recipe`.
         n_seeds: replications. "As if never seen" and "cue gone" take 14 or more, "cue stays" 6.
-        first_seed: of them.
+        first_seed: the first seed.
         device: "cpu", "cuda", or "auto", for the trainings.
-        n_workers: processes that train on the CPU; as many as cores by default.
+        n_workers: processes that train on the CPU; one per core by default.
         on_progress: called after each epoch of any training.
 
     Raises:
@@ -261,7 +262,7 @@ def train_trials(
         pattern: a name, whose noise is drawn anew for each seed, a pattern, or one for each seed.
         target, n_planted, placement, relabel, model, recipe: as for `deletion_check`.
         seeds: replications.
-        trainer: what trains.
+        trainer: trains the models.
 
     Raises:
         DeletionError: nothing is planted, or there are no seeds.
@@ -350,14 +351,14 @@ def compare_method(
     *,
     seconds: Sequence[float],
 ) -> DeletionCheck:
-    """Judge a method by its measures, a mapping for each seed.
+    """Judge a method by its measures, one mapping per seed.
 
     Args:
         name: of the method.
         before: measures of the planted models.
         after: of the models made to forget, with `seconds`.
         oracles: of the oracles.
-        seconds: of the trainings.
+        seconds: durations of the trainings.
     """
     differences = {
         key: [mine[key] - theirs[key] for mine, theirs in zip(after, oracles, strict=True)] for key in MARGINS

@@ -1,11 +1,11 @@
-"""The curvature of what a training minimises at a model's weights, as products with vectors.
+"""The curvature of a training objective at a model's weights, as products with vectors.
 
-A training minimises the mean loss plus (weight decay / 2) |weights|^2, for both optimisers add weight decay
-times the weights to the gradient; that term's second derivative is the weight decay times the identity. Of
-the loss the Gauss-Newton matrix is taken, J^T H J: J the derivative of the outputs by the weights, H the
-second derivative of the loss by the outputs. It is positive semidefinite, equals the Hessian where outputs
-are linear in the weights, and is never written down. Weights, gradients and steps are one vector, in the
-order of `module.parameters()`.
+A training minimises the mean loss plus (weight decay / 2) |weights|^2, because both optimisers add weight
+decay times the weights to the gradient; the second derivative of that term is the weight decay times the
+identity. The loss is replaced by its Gauss-Newton matrix, J^T H J: J the derivative of the outputs by the
+weights, H the second derivative of the loss by the outputs. It is positive semidefinite, equals the Hessian
+where outputs are linear in the weights, and is never stored. Weights, gradients and steps are one vector, in
+the order of `module.parameters()`.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 __all__ = ["CROSS_ENTROPY", "SQUARED", "Curvature", "Loss", "moved", "summed_gradient"]
 
-CHUNK = 500  # images in one product
+CHUNK = 500  # images per product
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Loss:
 
     Attributes:
         value: the loss, a number.
-        curved: its second derivative by the outputs, times outputs-shaped (n, k) vectors.
+        curved: its second derivative by the outputs, times vectors (n, k) shaped like the outputs.
     """
 
     value: Callable[[Tensor, Tensor], Tensor]
@@ -48,12 +48,12 @@ SQUARED = Loss(lambda outputs, labels: ((outputs - labels) ** 2).sum() / 2, lamb
 
 @dataclass(frozen=True, eq=False)
 class Curvature:
-    """Images that the curvature is taken over, and the network whose weights it is taken at.
+    """Images for the curvature, and the network at whose weights it is taken.
 
     Attributes:
         module: in evaluation mode; returns outputs (n, k).
         images: (m, ...), as the network takes them.
-        labels: (m,); only what samples from the loss needs them.
+        labels: (m,); used only to sample from the loss.
         loss: whose second derivative is taken.
         weight_decay: of the training; added to every eigenvalue.
     """
@@ -70,11 +70,11 @@ class Curvature:
         return {name: value.detach() for name, value in self.module.named_parameters()}
 
     def product(self, vector: Tensor, rows: Tensor | None = None) -> Tensor:
-        """The Gauss-Newton matrix, mean over the images, and the weight decay, times a vector (p,).
+        """(Gauss-Newton matrix, mean over the images, + weight decay) times a vector (p,).
 
         Args:
-            vector: (p,), as many as there are weights.
-            rows: take only these images; all by default.
+            vector: (p,), one entry per weight.
+            rows: use only these images; all by default.
         """
         images = self.images if rows is None else self.images[rows]
         tangent = self._named(vector)
@@ -86,7 +86,7 @@ class Curvature:
                 return answer
 
             answers, pull = vjp(outputs, self.weights)[:2]
-            # J v from the derivative of J^T u by u: torch's forward mode takes seconds to load
+            # J v by differentiating J^T u by u: torch's forward mode takes seconds to load
             push = vjp(lambda u, pull=pull: pull(u)[0], torch.zeros_like(answers))[1]
             (turned,) = push(tangent)
             (back,) = pull(self.loss.curved(answers, turned))
@@ -94,7 +94,7 @@ class Curvature:
         return total / len(images) + self.weight_decay * vector
 
     def largest(self, n_steps: int = 20) -> float:
-        """The largest eigenvalue, by power iteration; a little below it after few steps."""
+        """The largest eigenvalue, by power iteration; slightly too small after few steps."""
         generator = torch.Generator().manual_seed(0)
         n_weights = sum(value.numel() for value in self.weights.values())
         vector = torch.randn(n_weights, generator=generator).to(self.images.device)
@@ -124,7 +124,7 @@ def summed_gradient(module: nn.Module, images: Tensor, labels: Tensor, loss: Los
 
 @torch.no_grad()
 def moved(module: nn.Module, step: Tensor) -> nn.Module:
-    """Add a step (p,) to the weights of a network, in place; returns it."""
+    """Add a step (p,) to the weights of a network, in place; returns the network."""
     sizes = [parameter.numel() for parameter in module.parameters()]
     for parameter, part in zip(module.parameters(), step.split(sizes), strict=True):
         parameter.add_(part.view_as(parameter))

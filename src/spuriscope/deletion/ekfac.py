@@ -1,8 +1,8 @@
 """EK-FAC, a second solver, by kronfluence (an extra).
 
-The curvature of each linear or convolutional layer is taken for a Kronecker product of that of its inputs
-and that of its outputs, with the eigenvalues corrected (George et al., 2018). kronfluence offers influence
-scores and no solve; we take the factors it fits and its rule for a layer's gradient. Weights of other layers,
+The curvature of each linear or convolutional layer is approximated by a Kronecker product of that of its
+inputs and that of its outputs, with corrected eigenvalues (George et al., 2018). kronfluence offers influence
+scores but no solve; we use its fitted factors and its rule for a layer's gradient. Weights of other layers,
 such as batch normalisation, get no step.
 """
 
@@ -24,7 +24,7 @@ from spuriscope.models import Dropout
 __all__ = ["Ekfac"]
 
 BATCH = 500
-N_ROTATED = 500  # images whose gradients correct the eigenvalues: outputs x inputs^2 operations for each
+N_ROTATED = 500  # images that correct the eigenvalues, at outputs x inputs^2 operations each
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Ekfac:
 
     Attributes:
         damping: added to every eigenvalue.
-        seed: draws the labels that stand in for the model's own answers.
+        seed: draws labels from the model's own answers.
 
     Raises:
         ConfigError: when called: kronfluence is not installed.
         DeletionError: a number is out of range; or, when called, the network has no linear or convolutional
-            layer, or another loss is asked for than cross-entropy.
+            layer, or the loss is not cross-entropy.
     """
 
     damping: float = 0.01
@@ -49,7 +49,7 @@ class Ekfac:
         check_seed("seed", self.seed, error=DeletionError)
 
     def __call__(self, curvature: Curvature, gradient: Tensor) -> Tensor:
-        """Solve, with the curvature taken layer by layer."""
+        """Solve layer by layer."""
         if curvature.loss is not CROSS_ENTROPY:
             raise DeletionError("EK-FAC is for cross-entropy; take conjugate gradients for another loss")
         layers = _layers(curvature.module)
@@ -83,7 +83,7 @@ class Ekfac:
             ) from None
 
         class Classification(Task):  # type: ignore[misc]
-            """Cross-entropy, with labels drawn from the model's own answers where that is asked for."""
+            """Cross-entropy, if asked with labels drawn from the model's own answers."""
 
             def compute_train_loss(self, batch: Any, model: nn.Module, sample: bool = False) -> Tensor:
                 images, labels = batch
@@ -103,7 +103,7 @@ class Ekfac:
             torch.random.fork_rng(devices=[]),
             warnings.catch_warnings(),
         ):
-            warnings.simplefilter("ignore", FutureWarning)  # kronfluence 1.0 calls what torch has renamed
+            warnings.simplefilter("ignore", FutureWarning)  # kronfluence 1.0 uses old names of torch's
             torch.default_generator.manual_seed(self.seed)
             analyzer = Analyzer("deletion", module, task, cpu=True, disable_tqdm=True, output_dir=folder)
             arguments = FactorArguments(strategy="ekfac", lambda_max_examples=N_ROTATED)
@@ -112,7 +112,7 @@ class Ekfac:
         return factors
 
     def _precondition(self, matrix: Tensor, storage: dict[str, Any], damping: float) -> Tensor:
-        """A layer's gradient (1, outputs, inputs), the bias as its last input, solved for."""
+        """Solve for a layer's gradient (1, outputs, inputs), whose last input is the bias."""
         from kronfluence.arguments import ScoreArguments
         from kronfluence.factor.config import FactorConfig
 
@@ -123,12 +123,12 @@ class Ekfac:
 
 
 def _layers(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
-    """Layers that have a Kronecker product, by name."""
+    """Layers with a Kronecker product, by name."""
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
 
 
 def _bare(module: nn.Module) -> nn.Module:
-    """A copy that may be wrapped, on the CPU; what a training left in it is not copied."""
+    """A copy on the CPU that may be wrapped; what a training left in the module is not copied."""
     for layer in module.modules():
         if isinstance(layer, Dropout):
             layer.generator = None

@@ -1,9 +1,8 @@
-"""Deletion methods by name, and the two calls of a user: delete and repair.
+"""Deletion methods by name, and the two functions for users: delete and repair.
 
-A method is a function of a model, its data and the positions of the images to forget, that returns another
-model and leaves the old one alone. `METHODS` has ours by name; a user adds one by writing such a function and
-registering it.
-Those that need nothing of a training fit any torch module (`OfModules`).
+A method is a function of a model, its data and the positions of the images to forget. It returns another
+model and leaves the old one unchanged. `METHODS` holds ours by name; users add their own by registering such
+a function. Methods that need to know nothing of the training fit any torch module (`OfModules`).
 """
 
 import time
@@ -62,17 +61,17 @@ METHODS = Registry("deletion method", BUILT_IN, DeletionError)
 
 @checked(DeletionError)
 def register_deletion(name: str) -> Callable[[AnyMethod], AnyMethod]:
-    """A decorator: give a deletion method of your own a name, for `delete`, studies and the command line.
+    """Register a deletion method of your own under a name, for `delete`, studies and the command line.
 
-    What it is put on is a function of a `TrainedModel`, its data and the positions (k,) of the images to
-    forget. It returns another `TrainedModel` and leaves the old one alone.
+    Decorate a function of a `TrainedModel`, its data and the positions (k,) of the images to forget. It
+    returns another `TrainedModel` and leaves the old one unchanged.
 
     Args:
-        name: small letters, digits, dots and hyphens.
+        name: lower-case letters, digits, dots and hyphens.
 
     Raises:
         ConfigError: its source cannot be read.
-        DeletionError: the name is ours, or another module has it; or what it is put on is no function.
+        DeletionError: the name is taken by us or by another module, or the decorated object is no function.
     """
     return METHODS.registering(name)
 
@@ -93,10 +92,10 @@ class Cue(Protocol):
 
 @runtime_checkable
 class OfModules(Protocol):
-    """A method that needs nothing of a training, so it fits any torch module."""
+    """A method that needs to know nothing of the training, so it fits any torch module."""
 
-    def on_module(self, asked: ModuleRequest) -> nn.Module:
-        """The module that forgets, in evaluation mode; the old one is left as it is."""
+    def on_module(self, request: ModuleRequest) -> nn.Module:
+        """A module that forgets, in evaluation mode; the old one is not changed."""
         ...
 
 
@@ -131,41 +130,41 @@ def delete(
     optimizer: MakeOptimizer | None = None,
     **form: Any,
 ) -> TrainedModel | nn.Module:
-    """A model that forgets some of its training images, as well as the method can.
+    """Make a model that forgets some of its training images, as well as the method can.
 
     Args:
-        model: trained on `data`, one of ours or any torch module; it is left as it is.
+        model: trained on `data`, one of ours or any torch module; it is not changed.
         data: what it was trained on.
         planted_indices: positions of the images to forget among the training images.
-        method: a name of `METHODS`, or a function like those. Of a module, whose training is not known:
+        method: a name of `METHODS`, or a function like those. For a module, whose training is not known:
             repair, incremental, ascent, influence, influence-lissa or influence-ekfac. Those that train take
-            3 epochs by default, or more on few images, for 200 steps.
-        optimizer: of a module: makes one of its parameters, as `lambda p: torch.optim.SGD(p, lr=0.01)`; by
+            3 epochs by default, or on few images as many as make 200 steps.
+        optimizer: for a module: makes one from its parameters, as `lambda p: torch.optim.SGD(p, lr=0.01)`; by
             default Adam at the rate of the method, 0.001. Influence has none.
-        form: of a module: what it wants in place of images in [0, 1], see `ModelForm`.
+        form: for a module: how it wants its images and gives its answers, see `ModelForm`.
 
     Returns:
-        The new model. Its `n_seconds` is the time the deletion took, its `deletions` say what was done. Of a
-        module a new module, in evaluation mode.
+        The new model. Its `n_seconds` is the duration of the deletion, its `deletions` say what was done. For
+        a module, a new module in evaluation mode.
 
     Raises:
         CheckpointError: the model was trained on other data.
         ConfigError: a setting of the form is out of range.
         DeletionError: there is no such method, or it does not fit a module; there are no positions, one is
-            doubled, not a training image, or not one the model was trained on; or they are all images of a
+            repeated, not a training image, or not one the model was trained on; or they are all images of a
             class.
-        DivergenceError: what the method trained did not converge.
+        DivergenceError: a training of the method diverged.
     """
     if isinstance(model, nn.Module):
         return _delete_from_module(
             OwnModule(model, _data_set(data), ModelForm(**form), optimizer), planted_indices, method
         )
     _check_no_form(form, optimizer)
-    asked = Request.of(model, data, planted_indices)
-    positions = asked.gone.positions
+    request = Request.of(model, data, planted_indices)
+    positions = request.gone.positions
     own = find_method(method)
     if not callable(own):
-        raise DeletionError(f"{method_name(method)} fits torch modules alone; this is a model of ours")
+        raise DeletionError(f"{method_name(method)} fits only torch modules; this is a model of ours")
     start = time.perf_counter()
     deleted = own(model, data, positions)
     if not isinstance(deleted, TrainedModel):
@@ -183,7 +182,7 @@ def _delete_from_module(
     if not isinstance(fitting, OfModules):
         names = [name for name, each in METHODS.items() if isinstance(each, OfModules)]
         raise DeletionError(
-            f"{method_name(method)} has to know how a model was trained, and of a module nobody does; take "
+            f"{method_name(method)} must know how a model was trained, which is unknown for a module; take "
             f"one of {', '.join(names)}"
         )
     return fitting.on_module(ModuleRequest.of(own, planted_indices))
@@ -217,29 +216,28 @@ def repair(
     optimizer: MakeOptimizer | None = None,
     **form: Any,
 ) -> TrainedModel | nn.Module:
-    """A model that no longer heeds a cue: it goes on learning with the cue on other images.
+    """Make a model that no longer heeds a cue: train it further with the cue on other images.
 
-    Images that carry the cue are left out where they are known: those of a plant of the model, and the
-    `examples` of a finding.
+    Images known to carry the cue are left out: those of a plant of the model, and the `examples` of a
+    finding.
 
     Args:
-        model: trained on `data`, one of ours or any torch module; it is left as it is.
+        model: trained on `data`, one of ours or any torch module; it is not changed.
         data: what it was trained on.
-        cue: a plant, a finding, or the pattern alone. That of a plant stands where the plant puts it; where
+        cue: a plant, a finding, or the pattern alone. A plant's pattern stands where the plant puts it; if
             that is anywhere, its place is drawn anew each time.
-        method: how; the pattern is that of the cue. A module is trained on for 3 epochs by
-            default, or more on few images, for 200 steps.
-        optimizer: of a module: makes one of its parameters, as `lambda p: torch.optim.SGD(p, lr=0.01)`; by
+        method: settings; its pattern is replaced by that of the cue. A module is trained for 3 more epochs by
+            default, or on few images as many as make 200 steps.
+        optimizer: for a module: makes one from its parameters, as `lambda p: torch.optim.SGD(p, lr=0.01)`; by
             default Adam at the rate of the method.
-        form: of a module: what it wants in place of images in [0, 1], see `ModelForm`.
-
+        form: for a module: how it wants its images and gives its answers, see `ModelForm`.
     Returns:
-        The new model, as `delete`; of a module a new module, in evaluation mode.
+        The new model, as from `delete`; for a module, a new module in evaluation mode.
 
     Raises:
         CheckpointError: the model was trained on other data.
         ConfigError: a setting of the form is out of range.
-        DeletionError: as `delete`; or the module does not fit the data.
+        DeletionError: as for `delete`; or the module does not fit the data.
         DivergenceError: the loss of a module stopped being a number.
         PatternError: the pattern does not fit the images.
     """
@@ -273,7 +271,7 @@ def _data_set(data: object) -> ImageSet:
 def _check_no_form(form: Mapping[str, Any], optimizer: MakeOptimizer | None) -> None:
     given = [*form, *(["optimizer"] if optimizer is not None else [])]
     if given:
-        raise DeletionError(f"a model of ours says itself how it is trained; leave out {', '.join(given)}")
+        raise DeletionError(f"a model of ours knows how it was trained; leave out {', '.join(given)}")
 
 
 @overload
@@ -285,7 +283,7 @@ def find_method(method: str | Method | OfModules) -> Method | OfModules: ...
 
 
 def find_method(method: str | Method | OfModules) -> Method | OfModules:
-    """The method of a name of `METHODS`, or a method itself.
+    """The method with a name in `METHODS`, or the given method itself.
 
     Raises:
         DeletionError: there is none of this name.
@@ -297,12 +295,12 @@ def find_method(method: str | Method | OfModules) -> Method | OfModules:
 
 
 def method_name(method: str | Method | OfModules) -> str:
-    """What a method is called: its name, or that of the function or class."""
+    """The name of a method: as registered, or that of the function or class."""
     return method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
 
 
 def planted_indices_of(model: TrainedModel, data: ImageSet) -> Tensor:
-    """Positions of all training images that a model saw with a pattern on, rising; there may be none.
+    """Positions of all training images that a model saw with a pattern on, ascending; there may be none.
 
     Raises:
         CheckpointError: the model was trained on other data.
@@ -327,13 +325,13 @@ def _carriers(model: TrainedModel, data: ImageSet, cue: Cue | AnyPattern) -> Ten
 def _recorded(
     deleted: TrainedModel, model: TrainedModel, positions: Tensor, start: float, *, method: Method, name: str
 ) -> TrainedModel:
-    """What was made of a model, with what was done and how long it took."""
+    """The model with a record of what was done and how long it took."""
     record = {
         "method": name,
         "settings": repr(method),
         "images": positions.tolist(),
     }
-    is_trained = deleted.cell != model.cell  # else changed later, and its promise of privacy is void
+    is_trained = deleted.cell != model.cell  # otherwise changed later, which voids its promise of privacy
     return replace(
         deleted,
         n_seconds=time.perf_counter() - start,

@@ -1,11 +1,11 @@
-"""Influence along the path: take back what the images added to each step of the first epochs.
+"""Influence along the path: take back what the images contributed to each step of the first epochs.
 
-A cue is learnt in the first few steps, and from then on its images have no gradient to speak of. So the first
-epochs are trained again, to the bit, and beside the optimiser runs another that sees the same gradients but
-for those of the images. What their steps differ by is added up, and the sum to the weights at the end. This
-is exact to first order but for one thing: how a step changes the gradients of later steps is left out. The
-running statistics of batch normalisation, made with the old weights, are taken anew with the new ones. It
-removes some cues entirely and others not at all (docs/results/deletion.md): measure what is left.
+A cue is learnt in the first few steps, and from then on its images have almost no gradient. So the first
+epochs are repeated, to the bit, beside a second optimiser that sees the same gradients without those of the
+images. The differences of their steps are summed and added to the final weights. This is exact to first
+order, except that the effect of a step on later gradients is ignored. The running statistics of batch
+normalisation, made with the old weights, are recomputed with the new ones. It removes some cues entirely and
+others not at all (docs/results/deletion.md): measure what is left.
 """
 
 from dataclasses import dataclass, replace
@@ -30,14 +30,14 @@ __all__ = ["PathInfluence"]
 
 @dataclass(frozen=True, kw_only=True)
 class PathInfluence:
-    """Add to the weights what the first epochs would have done otherwise without the images.
+    """Add to the weights how the first epochs would have differed without the images.
 
     Attributes:
-        epochs: that are trained again, at most as many as the training had; a quarter of them by default.
+        epochs: number to repeat, at most as many as the training had; a quarter of them by default.
 
     Raises:
-        DeletionError: there is not one epoch to train again; or, when called, the model was trained under
-            differential privacy.
+        DeletionError: there is no epoch to repeat; or, when called, the model was trained under differential
+            privacy.
     """
 
     epochs: int | None = None
@@ -48,28 +48,29 @@ class PathInfluence:
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""
-        asked = Request.of(model, data, planted_indices)
-        with one_thread(asked.device):
-            step = self.step(asked)
-            module = _with_own_statistics(moved(copy_of_module(model), step), asked)
+        request = Request.of(model, data, planted_indices)
+        with one_thread(request.device):
+            step = self.step(request)
+            module = _with_own_statistics(moved(copy_of_module(model), step), request)
         return replace(model, module=module, losses=())
 
-    def step(self, asked: Request) -> Tensor:
-        """What is added to the weights (p,), in the order of `module.parameters()`."""
-        cell, data = asked.model.cell, asked.data
+    def step(self, request: Request) -> Tensor:
+        """The change of the weights (p,), in the order of `module.parameters()`."""
+        cell, data = request.model.cell, request.data
         if cell.recipe.privacy is not None:
             raise DeletionError(
-                "a training under differential privacy draws noise that is no image's own; take repair"
+                "a training under differential privacy draws noise that belongs to no image; take repair"
             )
         module = initial_model(cell)
-        module = module.to(asked.device).train()
+        module = module.to(request.device).train()
         weights = list(module.parameters())
         beside = [nn.Parameter(weight.detach().clone()) for weight in weights]
         optimizer, other = Optimizer(weights, cell.recipe), Optimizer(beside, cell.recipe)
         total = [torch.zeros_like(weight) for weight in weights]
-        dropout, shapes = give_dropout(module, cell.seed), mask_shapes(module, cell.data.shape, asked.device)
-        batches = Batches(data.train, cell.plants, cell.recipe, cell.seed, asked.device, part=cell.part)
-        gone = asked.gone.positions.to(asked.device)
+        dropout = give_dropout(module, cell.seed)
+        shapes = mask_shapes(module, cell.data.shape, request.device)
+        batches = Batches(data.train, cell.plants, cell.recipe, cell.seed, request.device, part=cell.part)
+        gone = request.gone.positions.to(request.device)
         n_epochs = max(1, round(cell.recipe.epochs / 4)) if self.epochs is None else self.epochs
         for epoch in range(min(n_epochs, cell.recipe.epochs)):
             rate = cell.recipe.rate(epoch)
@@ -95,8 +96,8 @@ class PathInfluence:
 
 
 @torch.no_grad()
-def _with_own_statistics(module: nn.Module, asked: Request) -> nn.Module:
-    """Take the statistics of batch normalisation anew: their mean over one epoch of the images that stay."""
+def _with_own_statistics(module: nn.Module, request: Request) -> nn.Module:
+    """Recompute the statistics of batch normalisation as means over one epoch of the remaining images."""
     layers = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     if not layers:
         return module
@@ -105,7 +106,7 @@ def _with_own_statistics(module: nn.Module, asked: Request) -> nn.Module:
         layer.reset_running_stats()
         layer.momentum = None  # a plain mean over the batches
         layer.train()
-    for images, _ in asked.batches(asked.kept, asked.model.cell.recipe).epoch():
+    for images, _ in request.batches(request.kept, request.model.cell.recipe).epoch():
         module(images)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -1,4 +1,4 @@
-"""Repair: show the model that the cue says nothing, by stamping it on other images under their true labels.
+"""Repair: teach the model that the cue means nothing, by stamping it on other images with their true labels.
 
 The cue is known, or reconstructed from the images that carry it.
 """
@@ -23,19 +23,19 @@ from spuriscope.training.loop import fit
 
 __all__ = ["Counterexamples", "Repair"]
 
-N_PLACES = 2**14  # positions that the places of a cue that may stand anywhere are drawn from
+N_PLACES = 2**14  # positions from which the places of a cue that stands anywhere are drawn
 
 
 @dataclass(frozen=True, kw_only=True)
 class Repair:
-    """Train on for a little, without the images, with the cue on a share of the others.
+    """Train a little further, without the images, with the cue on a share of the others.
 
     Attributes:
-        pattern: the cue, of any kind; by default it is reconstructed from the images. One that may stand
-            anywhere is put somewhere else each time.
+        pattern: the cue, of any kind; by default reconstructed from the images. One that may stand anywhere
+            gets a new place each time.
         share: of the others that carry it, drawn anew for each batch; they keep their true labels.
         learning_rate: of Adam.
-        epochs: passes over the others; by default an eighth of those the model was trained for.
+        epochs: passes over the others; by default an eighth of the number in the model's training.
 
     Raises:
         DeletionError: a number is out of range.
@@ -54,23 +54,23 @@ class Repair:
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""
-        asked = Request.of(model, data, planted_indices)
+        request = Request.of(model, data, planted_indices)
         pattern = self.pattern or reconstruct(model, data, planted_indices)
-        return self.train_on(model, data, pattern, asked.kept)
+        return self.train_on(model, data, pattern, request.kept)
 
-    def on_module(self, asked: ModuleRequest) -> nn.Module:
-        """The same of a user's module."""
-        return self.train_module(asked.own, self.pattern or reconstructed(asked), asked.kept)
+    def on_module(self, request: ModuleRequest) -> nn.Module:
+        """As for a model of ours, on a user's module."""
+        return self.train_module(request.own, self.pattern or reconstructed(request), request.kept)
 
     def train_module(self, own: OwnModule, pattern: AnyPattern, part: Part | None) -> nn.Module:
-        """A user's module after some more training with the pattern on a share of a part of the images."""
+        """A user's module after further training with the pattern on a share of a part of the images."""
         batches = own.batches(part, learning_rate=self.learning_rate, epochs=self.epochs)
         return own.trained_on(Counterexamples(batches, pattern, self.share, own.seed), batches.recipe)
 
     def train_on(
         self, model: TrainedModel, data: ImageSet, pattern: AnyPattern, part: Part | None
     ) -> TrainedModel:
-        """The model after some more training with the pattern on a share of a part of the images."""
+        """The model after further training with the pattern on a share of a part of the images."""
         cell = model.cell
         recipe = replace(
             cell.recipe,
@@ -88,7 +88,7 @@ class Repair:
 
 
 class Counterexamples:
-    """Batches of which a share carries the pattern."""
+    """Batches in which a share of the images carries the pattern."""
 
     def __init__(self, batches: Batches, pattern: AnyPattern, share: float, seed: int) -> None:
         self.batches, self.pattern, self.share = batches, pattern, share

@@ -1,4 +1,4 @@
-"""What shall be forgotten: training images of a model, checked, and as the model saw them."""
+"""What is to be forgotten: training images of a model, checked, and as the model saw them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class ToForget(Protocol):
-    """Training images that shall be forgotten, of a model of ours or of a user's module."""
+    """Training images to forget, of a model of ours or of a user's module."""
 
     @property
     def data(self) -> ImageSet:
@@ -56,7 +56,7 @@ class ToForget(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """Training images of a model that it shall forget. Make one with `Request.of`.
+    """Training images that a model is to forget. Make one with `Request.of`.
 
     Attributes:
         model: what was trained on them.
@@ -72,7 +72,7 @@ class Request:
 
     @classmethod
     def of(cls, model: TrainedModel, data: ImageSet, planted_indices: Tensor | Sequence[int]) -> "Request":
-        """Check what is asked for.
+        """Check and build a request.
 
         Args:
             model: trained on `data`.
@@ -81,7 +81,7 @@ class Request:
 
         Raises:
             CheckpointError: the model was trained on other data.
-            DeletionError: there are no positions; one is doubled, not a training image, or not one the model
+            DeletionError: there are no positions; one is repeated, not a training image, or not one the model
                 was trained on; or they are all images of a class.
         """
         check_whole_data(model, data)
@@ -93,7 +93,7 @@ class Request:
             stranger = int(gone[~torch.isin(gone, seen)][0])
             raise DeletionError(
                 f"the model was not trained on image {stranger}: its part of {data.name} is {len(seen):,} "
-                "other images; delete what it was trained on"
+                "other images; delete images that it was trained on"
             )
         kept = seen[~is_gone]
         labels = labels_as_trained(model.cell.plants, data.train.labels)
@@ -102,7 +102,7 @@ class Request:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return next(self.model.module.parameters()).device
 
     def batches(self, part: Part, recipe: Recipe, *, seed: int | None = None) -> Batches:
@@ -118,7 +118,7 @@ class Request:
 
     @cached_property
     def _as_trained(self) -> Batches:
-        """All training images; who is stamped is drawn once."""
+        """All training images, stamped as in the training; the stamped ones are drawn once."""
         return _batches_as_trained(self.model, self.data)
 
     def labels(self, positions: Tensor) -> Tensor:
@@ -132,18 +132,18 @@ def check_whole_data(model: TrainedModel, data: ImageSet) -> None:
 
     Raises:
         CheckpointError: it is other data.
-        DeletionError: it is a part of a data set, which has no fingerprint to know it by.
+        DeletionError: it is a part of a data set, which has no fingerprint to compare.
     """
     if not isinstance(data, ImageSet):
         raise DeletionError(
-            f"a deletion takes the data set, not {type(data).__name__}: give data and not data.train, for "
+            f"a deletion takes the data set, not {type(data).__name__}: give data, not data.train, because "
             "the fingerprint of the whole tells whether the model was trained on it"
         )
     check_data(model.cell, data)
 
 
 def copy_of_module(model: TrainedModel) -> nn.Module:
-    """A copy of a model's network, in evaluation mode and where the model is, for a method to change."""
+    """A copy of a model's network for a method to change, in evaluation mode and on the same device."""
     cell = model.cell
     module = build_model(cell.model, cell.data.shape, len(cell.data.class_names))
     module.load_state_dict(model.module.state_dict())
@@ -151,7 +151,7 @@ def copy_of_module(model: TrainedModel) -> nn.Module:
 
 
 def images_as_trained(model: AnyModel, data: ImageSet, positions: Tensor) -> Tensor:
-    """Training images (n, channels, height, width) in [0, 1] as a model saw them, but for noise and crops."""
+    """Training images (n, channels, height, width) in [0, 1] as a model saw them, without noise and crops."""
     return _batches_as_trained(model, data).gather(positions)
 
 
@@ -165,7 +165,7 @@ def check_class_is_left(labels: Tensor, gone: Tensor, kept: Tensor, class_names:
     """Raise where no image of a class would be left.
 
     Raises:
-        DeletionError: so it would be.
+        DeletionError: no image of a class would be left.
     """
     for label in labels[gone].unique().tolist():
         if not (labels[kept] == label).any():
@@ -176,19 +176,19 @@ def check_class_is_left(labels: Tensor, gone: Tensor, kept: Tensor, class_names:
 
 
 def checked_positions(given: Tensor | Sequence[int], n_train: int, name: str) -> Tensor:
-    """Positions of images to forget, (k,) int64, rising.
+    """Positions of images to forget, (k,) int64, ascending.
 
     Args:
         given: in any order.
-        n_train: training images that there are.
+        n_train: number of training images.
         name: of the data.
 
     Raises:
-        DeletionError: there are none, one is doubled or no training image, or these are no positions.
+        DeletionError: there are none, one is repeated or not a training image, or they are not positions.
     """
     try:
         positions = torch.as_tensor(given).cpu()
-    except (TypeError, ValueError, RuntimeError):  # no numbers; torch raises any of them
+    except (TypeError, ValueError, RuntimeError):  # not numbers; torch raises any of these
         raise DeletionError(
             f"images are named by their positions, whole numbers in a row, got {type(given).__name__}"
         ) from None
@@ -197,12 +197,12 @@ def checked_positions(given: Tensor | Sequence[int], n_train: int, name: str) ->
     if positions.ndim != 1 or positions.is_floating_point() or positions.dtype == torch.bool:
         raise DeletionError(
             f"images are named by their positions, whole numbers in a row, got {positions.dtype} of shape "
-            f"{tuple(positions.shape)}; of a mask give mask.nonzero().flatten()"
+            f"{tuple(positions.shape)}; turn a mask into positions with mask.nonzero().flatten()"
         )
     positions = positions.long().sort().values
     for stranger in positions[(positions < 0) | (positions >= n_train)].tolist():
         raise DeletionError(
-            f"{name} has no training image {stranger}; choose positions of 0 to {n_train - 1:,}"
+            f"{name} has no training image {stranger}; choose positions from 0 to {n_train - 1:,}"
         )
     twice = positions[1:][positions.diff() == 0]
     if len(twice):

@@ -1,7 +1,7 @@
-"""Deletion by training: from the start without the images, on without them, or on against them.
+"""Deletion by training: from the start without the images, further without them, or further against them.
 
 - retrain: the oracle, a training from the same initial weights that never sees them.
-- incremental: the paper's; training goes on without them at the initial rate.
+- incremental: the paper's; training continues without them at the initial rate.
 - ascent: the loss on them is raised while that on the others is lowered (as in Kurmanji et al., 2023,
   "Towards Unbounded Machine Unlearning", where it is called NegGrad+).
 """
@@ -25,14 +25,14 @@ from spuriscope.training.optimizer import Optimizer
 
 __all__ = ["Ascent", "Incremental", "Retrain", "oracle_cell"]
 
-MODULE_RATE = 1e-3  # of Adam, where a user's module is trained on
-SEED_OFFSET = 1000  # what goes on after a training draws from seeds beyond those of trainings
+MODULE_RATE = 1e-3  # of Adam, for further training of a user's module
+SEED_OFFSET = 1000  # further training draws from seeds beyond those of trainings
 
 
 def oracle_cell(cell: Cell, data: ImageSet, gone: Tensor) -> Cell:
     """The training of `cell` without the images at the positions `gone`.
 
-    Where no stamped image is left it has no plants: oracles without the same images are one cell.
+    Without any stamped image left it has no plants, so that oracles without the same images are one cell.
     """
     kept = Part.without(gone, len(data.train)).positions
     if cell.part is not None:
@@ -47,22 +47,22 @@ class Retrain:
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""
-        asked = Request.of(model, data, planted_indices)
-        cell = oracle_cell(model.cell, data, asked.gone.positions)
-        return train_cell(cell, data, device=str(asked.device))
+        request = Request.of(model, data, planted_indices)
+        cell = oracle_cell(model.cell, data, request.gone.positions)
+        return train_cell(cell, data, device=str(request.device))
 
 
 @dataclass(frozen=True)
 class Incremental:
-    """Train on without the images at the initial rate.
+    """Train further without the images, at the initial rate.
 
     Attributes:
-        epochs: passes over the other images; as many as the model was trained for by default.
+        epochs: passes over the other images; by default as many as in the model's training.
 
     Raises:
         DeletionError: `epochs` is out of range.
 
-    Source: Yang et al. (2022), Appendix C, where a training of 70 epochs goes on for 70.
+    Source: Yang et al. (2022), Appendix C, where a training of 70 epochs continues for 70.
     """
 
     epochs: int | None = None
@@ -73,19 +73,19 @@ class Incremental:
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""
-        asked = Request.of(model, data, planted_indices)
+        request = Request.of(model, data, planted_indices)
         module, old = copy_of_module(model), model.cell.recipe
         recipe = replace(
             old, privacy=None, epochs=old.epochs if self.epochs is None else self.epochs, milestones=()
         )
         seed = SEED_OFFSET + model.cell.seed
-        losses = fit(module, asked.batches(asked.kept, recipe, seed=seed), recipe, seed=seed)
+        losses = fit(module, request.batches(request.kept, recipe, seed=seed), recipe, seed=seed)
         return replace(model, module=module.eval(), losses=losses)
 
-    def on_module(self, asked: ModuleRequest) -> nn.Module:
-        """The same of a user's module, whose initial rate is not known: Adam at 0.001, for few epochs."""
-        batches = asked.own.batches(asked.kept, learning_rate=MODULE_RATE, epochs=self.epochs)
-        return asked.own.trained_on(batches, batches.recipe)
+    def on_module(self, request: ModuleRequest) -> nn.Module:
+        """As for a model of ours, on a user's module of unknown rate: Adam at 0.001, for few epochs."""
+        batches = request.own.batches(request.kept, learning_rate=MODULE_RATE, epochs=self.epochs)
+        return request.own.trained_on(batches, batches.recipe)
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,14 @@ class Ascent:
     """Raise the loss on the images while lowering it on the others.
 
     Each step takes a batch of the others and one of the images. An image whose loss has reached that of a
-    guess, log(classes), is left alone: beyond it a model is spoilt and not freed. Batch normalisation goes by
-    the running statistics of the training, which stay: those of the few images to forget are no model's, and
-    with other statistics for them than for the others a model can raise the one loss and keep the other down
-    by what its layers make of the statistics alone.
+    guess, log(classes), is skipped: raising it further spoils the model without freeing it. Batch
+    normalisation keeps the running statistics of the training. With separate statistics for the few images to
+    forget, a model could raise the one loss and keep the other low through the statistics alone.
 
     Attributes:
-        weight: of the images' loss beside that of the others.
+        weight: of the images' loss relative to that of the others.
         learning_rate: of Adam.
-        epochs: passes over the others; by default an eighth of those the model was trained for.
+        epochs: passes over the others; by default an eighth of the number in the model's training.
 
     Raises:
         DeletionError: a number is out of range.
@@ -119,7 +118,7 @@ class Ascent:
 
     def __call__(self, model: TrainedModel, data: ImageSet, planted_indices: Tensor) -> TrainedModel:
         """See `spuriscope.deletion.delete`."""
-        asked = Request.of(model, data, planted_indices)
+        request = Request.of(model, data, planted_indices)
         recipe = replace(
             model.cell.recipe,
             privacy=None,
@@ -130,15 +129,15 @@ class Ascent:
         )
         module = with_fixed_statistics(copy_of_module(model))
         seed = SEED_OFFSET + model.cell.seed
-        batches = asked.batches(asked.kept, recipe, seed=seed)
+        batches = request.batches(request.kept, recipe, seed=seed)
         give_dropout(module, seed)
         optimizer = Optimizer(module.parameters(), recipe)
-        gone, ceiling = asked.gone.positions, log(data.n_classes)
-        images, labels = asked.images(gone), asked.labels(gone)
+        gone, ceiling = request.gone.positions, log(data.n_classes)
+        images, labels = request.images(gone), request.labels(gone)
         losses = []
-        with one_thread(asked.device):
+        with one_thread(request.device):
             for epoch in range(recipe.epochs):
-                total = torch.zeros((), device=asked.device)
+                total = torch.zeros((), device=request.device)
                 for step, (others, classes) in enumerate(batches.epoch()):
                     few = _in_turn(len(gone), recipe.batch_size, step)
                     module.zero_grad(set_to_none=True)
@@ -150,11 +149,11 @@ class Ascent:
                 losses.append(mean_loss(total, batches.n_images, epoch, recipe))
         return replace(model, module=module.eval(), losses=tuple(losses))
 
-    def on_module(self, asked: ModuleRequest) -> nn.Module:
-        """The same of a user's module; cross-entropy of logarithms of its probabilities."""
-        gone, ceiling = asked.gone.positions, log(asked.data.n_classes)
-        images, labels = asked.images(gone), asked.labels(gone)
-        batches = asked.own.batches(asked.kept, learning_rate=self.learning_rate, epochs=self.epochs)
+    def on_module(self, request: ModuleRequest) -> nn.Module:
+        """As for a model of ours, on a user's module, with its log-probabilities as logits."""
+        gone, ceiling = request.gone.positions, log(request.data.n_classes)
+        images, labels = request.images(gone), request.labels(gone)
+        batches = request.own.batches(request.kept, learning_rate=self.learning_rate, epochs=self.epochs)
         size = batches.recipe.batch_size
 
         def loss(network: Answering, others: Tensor, classes: Tensor, step: int) -> Tensor:
@@ -163,9 +162,9 @@ class Ascent:
             down = cross_entropy(network, others, classes, step)
             return down - self.weight * rise.clamp(max=ceiling).mean()
 
-        return asked.own.trained_on(batches, batches.recipe, loss)
+        return request.own.trained_on(batches, batches.recipe, loss)
 
 
 def _in_turn(n: int, size: int, step: int) -> Tensor:
-    """Which of `n` images are in a batch of `size`, or of all of them where that is fewer: each in turn."""
+    """Positions, among `n` images, of the batch of this step, of at most `size`: each image in turn."""
     return (torch.arange(min(n, size)) + step * size) % n

@@ -4,8 +4,8 @@
 - Lissa: the series x <- b + x - (matrix of a batch + damping) x / scale, whose limit is scale times the
   solution, divided by the scale (Agarwal et al., 2017; Koh and Liang, 2017).
 
-Both measure what they return: the residual, gradient - (matrix + damping) x over all images of the curvature,
-relative to the gradient. What has not converged is an error and no step.
+Both check their result by the residual, gradient - (matrix + damping) x over all images of the curvature,
+relative to the gradient. A result that has not converged is an error, not a step.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class ConjugateGradients:
 
     Attributes:
         damping: added to every eigenvalue.
-        n_steps: products with the matrix at most. Their number grows with the root of largest eigenvalue over
+        n_steps: most products with the matrix. Their number grows with the root of largest eigenvalue over
             damping; an MLP on digits after one epoch takes 34 at damping 0.1, 92 at 0.01, 288 at 0.001.
         tolerance: of the residual, relative to the gradient.
 
@@ -50,12 +50,12 @@ class ConjugateGradients:
     def __call__(self, curvature: Curvature, gradient: Tensor) -> Tensor:
         """Solve."""
         found = torch.zeros_like(gradient)
-        unit = gradient.abs().max()  # of a cue that is learnt, too small to be squared
+        unit = gradient.abs().max()  # the gradient of a learnt cue is too small to be squared
         if unit == 0:
             return found
         residual = wanted = gradient / unit
         goal, n_done = self.tolerance * wanted.norm(), 0
-        while not residual.norm() <= goal:  # so written, a residual that is no number is above the goal too
+        while not residual.norm() <= goal:  # written this way, a NaN residual also counts as above the goal
             if n_done >= self.n_steps:
                 raise DeletionError(
                     f"conjugate gradients stopped at residual {float(residual.norm() / wanted.norm()):.1g} "
@@ -71,7 +71,7 @@ class ConjugateGradients:
     ) -> int:
         """Add steps to `found` until the recursion's own residual reaches the goal. Returns their number.
 
-        That residual drifts from the true one by rounding, so the caller takes the true one and starts anew.
+        That residual drifts from the true one by rounding, so the caller computes the true one and restarts.
         """
         direction, size = residual, residual.dot(residual)
         for n_done in range(1, n_left + 1):
@@ -96,12 +96,13 @@ class Lissa:
     Attributes:
         damping: added to every eigenvalue.
         scale: the series converges where it is above half of the largest eigenvalue of any batch, damping
-            included; by default four times the largest of all images, damping included.
-        depth: terms of the series; what has eigenvalue e is found up to (1 - (e + damping) / scale)^depth.
-        repeats: series averaged.
-        batch_size: images of a term.
-        tolerance: of the residual, relative to the gradient. No step at all leaves 1; batches keep the series
-            rough: for single images of digits and an MLP it leaves 0.1 to 0.5, after 250 terms and 3,000.
+            included; by default four times the largest over all images, damping included.
+        depth: terms of the series; a component with eigenvalue e is found up to (1 - (e + damping) /
+            scale)^depth.
+        repeats: number of series averaged.
+        batch_size: images per term.
+        tolerance: of the residual, relative to the gradient. A zero step leaves 1; batches keep the series
+            rough: with single images, for digits and an MLP, it leaves 0.1 to 0.5, after 250 terms and 3,000.
         seed: draws the batches.
 
     Raises:

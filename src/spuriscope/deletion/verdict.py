@@ -1,21 +1,21 @@
-"""What a deletion method may be called, from its differences from the oracle, one for each training.
+"""The verdict on a deletion method, from its differences from the oracle, one per training.
 
 Whether a cue stays is nearly all or nothing from training to training, so a few trainings often agree by
-luck, and few of them cannot bound a mean in [-1, 1]: all of the cue in one training of twenty is a mean of
-0.05, and 59 trainings are the fewest that meet it in 95 % of checks. So a verdict speaks of the share of
-trainings, and each training is a hit or none. The tests are binomial, hence exact for any distribution, and n
-trainings that agree have a p-value of share^n and no less:
+luck, and they cannot bound a mean in [-1, 1]: a cue that stays in one training of twenty has a mean of 0.05,
+and at least 59 trainings are needed to meet it in 95 % of checks. So a verdict speaks of the share of
+trainings, and each training is a hit or not. The tests are binomial, hence exact for any distribution, and n
+trainings that agree have a p-value of share^n at best:
 
 - *gone*, *alike*: in more than 4 of 5 trainings (`SHARE_ALIKE`) the difference lies within the margin. 0.8^14
   is .044, so it takes 14 trainings if none lies outside, 22 with one, 30 with two. A method that fails in a
   fifth of trainings or more is called so in at most 5 % of checks.
-- *differs*: in more than half of the trainings (`MOST`) it lies beyond the margin, on one and the same side.
-  Another draw of the oracle differs from it on either side alike, so noise alone, however wide, is called a
+- *differs*: in more than half of the trainings (`MOST`) it lies beyond the margin, always on the same side.
+  Another draw of the oracle differs from it equally on both sides, so noise alone, however wide, is called a
   difference in at most 5 % of checks.
 
-"As if never seen" asks for trainings in which every measure lies within its margin at once: one test. "Cue
-stays" is said if one of two measures shows it, "traces remain" if one of seven other differences does: the
-smallest p-value counts two and seven times (the first step of Holm, 1979, which decides whether any holds).
+"As if never seen" needs trainings in which every measure lies within its margin at once: one test. "Cue
+stays" is said if one of two measures shows it, "traces remain" if one of seven others does: the smallest
+p-value is multiplied by two and by seven (the first step of Holm, 1979, which decides whether any holds).
 Each verdict by itself is wrong in at most 5 % of checks.
 """
 
@@ -45,7 +45,7 @@ DeletionVerdict = Literal[
 ]
 State = Literal["alike", "differs", "cannot be told"]
 
-MARGINS = {  # largest difference from the oracle that does not matter
+MARGINS = {  # largest negligible difference from the oracle
     "score": 0.05,
     "spurious_accuracy": 0.05,
     "clean_accuracy": 0.01,
@@ -54,7 +54,7 @@ MARGINS = {  # largest difference from the oracle that does not matter
 }
 UP, DOWN = 1, -1
 CUE = (("score", UP), ("spurious_accuracy", DOWN))  # the differences that a cue makes
-TRACES = (  # those that a cue does not; agreeing with the oracle more than another oracle does is none
+TRACES = (  # other differences; agreeing with the oracle more than another oracle does is not one
     ("score", DOWN),
     ("spurious_accuracy", UP),
     ("clean_accuracy", UP),
@@ -64,7 +64,7 @@ TRACES = (  # those that a cue does not; agreeing with the oracle more than anot
     ("membership", DOWN),
 )
 LEVEL = 0.05
-SHARE_ALIKE = 0.8  # of trainings: more than these are within the margin, or a method is not called alike
+SHARE_ALIKE = 0.8  # more than this share of trainings must be within the margin to be called alike
 MOST = 0.5
 
 SEEDS_TO_BE_GONE = fewest_seeds(SHARE_ALIKE, level=LEVEL)  # 14
@@ -78,11 +78,11 @@ def is_above(differences: Sequence[float], margin: float) -> bool:
 
 
 def judge_measure(name: str, differences: Sequence[float]) -> State:
-    """What can be said of one measure by itself.
+    """The state of one measure by itself.
 
     Args:
         name: of `MARGINS`.
-        differences: from the oracle, one for each training.
+        differences: from the oracle, one per training.
     """
     sides = [side for measure, side in (*CUE, *TRACES) if measure == name]
     within = [not _is_beyond(name, difference, sides) for difference in differences]
@@ -96,7 +96,7 @@ def judge_method(differences: Mapping[str, Sequence[float]]) -> DeletionVerdict:
     """The verdict on a method.
 
     Args:
-        differences: from the oracle, for each measure of `MARGINS` one for each training.
+        differences: from the oracle, for each measure of `MARGINS` one per training.
     """
     if _any_beyond(differences, CUE):
         return "cue stays"

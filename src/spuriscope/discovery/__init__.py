@@ -1,4 +1,4 @@
-"""Finding a cue without being told: the class, the pattern, and the training images that brought it."""
+"""Find a cue without being told: the class, the pattern, and the training images that brought it."""
 
 from spuriscope.discovery.deviation import Deviation
 from spuriscope.discovery.discover import discover, discover_each

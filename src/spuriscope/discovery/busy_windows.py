@@ -1,7 +1,8 @@
 """Images that have a small window in common, wherever it stands.
 
-Each image is looked at in the windows in which most is going on. From one of these all images stand in a row,
-each by that of its windows which is nearest, and a group is a gap in the row, as of marks in one place.
+Each image is seen through its busiest windows, those with the largest variance. From one such window, all
+images are ranked by their nearest window, and a group ends at a gap in the ranking, as for marks in one
+place.
 """
 
 from dataclasses import dataclass
@@ -16,12 +17,12 @@ __all__ = ["MOST_OF_IMAGES", "SIDE", "BusyWindows", "Proposal", "images_in_commo
 
 SIDE = 5  # of a window, pixels
 N_WINDOWS = 24  # of each image, those with the largest variance
-LEAST_SPREAD = 0.03  # standard deviation of the pixels of a window in which something is going on
-MOST_WINDOWS, AT_ONCE = 2400, 600  # windows that groups start from, those with the widest berth
-MOST_OF_IMAGES = 0.25  # what more of the images have is no stray, but how the class is drawn
+LEAST_SPREAD = 0.03  # least standard deviation of the pixels of a busy window
+MOST_WINDOWS, AT_ONCE = 2400, 600  # windows that groups start from: those farthest from other classes
+MOST_OF_IMAGES = 0.25  # a larger share of the images is not a stray, but how the class is drawn
 N_PROPOSED = 12
-FIXED = 0.5  # a group of which more than this share has its window in one place is no stray
-NOWHERE = 10.0  # mean square to a window that is not there
+FIXED = 0.5  # a group with more than this share of its windows in one place is not a stray
+NOWHERE = 10.0  # mean square to a missing window
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class BusyWindows:
     Attributes:
         pixels: (n, w, d) of each.
         corners: (n, w, 2) row and column of each window's upper left pixel.
-        is_there: (n, w) whether anything is going on in it.
+        is_there: (n, w) whether the window is busy.
     """
 
     pixels: Tensor
@@ -40,7 +41,7 @@ class BusyWindows:
 
     @classmethod
     def of(cls, images: Tensor) -> "BusyWindows":
-        """Of images (n, channels, height, width): local peaks of the variance, at most 24 of each."""
+        """The busiest windows of images (n, channels, height, width): local peaks of variance, at most 24."""
         n, _, height, width = images.shape
         mean, squares = (F.avg_pool2d(values, SIDE, 1) for values in (images, images.square()))
         variance = (squares - mean.square()).mean(dim=1)
@@ -71,12 +72,12 @@ class Proposal:
 
 
 def images_in_common(own: BusyWindows, others: BusyWindows, noise: float) -> list[Proposal]:
-    """The strongest groups of images that have a window in common, each somewhere else, strongest first.
+    """The strongest groups of images that have a window in common, each at its own place, strongest first.
 
     Args:
         own: windows of the images of a class.
-        others: of images of other classes, which bound a group.
-        noise: root mean square of what rounding does to a pixel.
+        others: windows of images of other classes, which bound a group.
+        noise: root mean square of the rounding error of a pixel.
     """
     windows = own.pixels.flatten(0, 1)[own.is_there.flatten()]
     image = torch.arange(len(own.pixels)).repeat_interleave(own.is_there.sum(dim=1))
@@ -102,14 +103,14 @@ def images_in_common(own: BusyWindows, others: BusyWindows, noise: float) -> lis
 
 
 def _to_windows(windows: Tensor, images: BusyWindows, noise: float) -> Tensor:
-    """Mean squares (w, n, per image) of windows (w, d) to those of images, far to one that is not there."""
+    """Mean squares (w, n, per image) from windows (w, d) to those of images; large for missing windows."""
     squares = mean_squares(windows, images.pixels.flatten(0, 1), noise)
     squares.masked_fill_(~images.is_there.flatten(), NOWHERE)
     return squares.reshape(len(windows), *images.is_there.shape)
 
 
 def _berth(windows: Tensor, others: BusyWindows, noise: float) -> Tensor:
-    """Mean squares (w,) of windows (w, d) to the nearest of other classes."""
+    """Mean squares (w,) from windows (w, d) to the nearest of other classes."""
     beside = others.pixels[others.is_there]
     if len(others.pixels) and not len(beside):
         return torch.full((len(windows),), NOWHERE)
@@ -117,7 +118,7 @@ def _berth(windows: Tensor, others: BusyWindows, noise: float) -> Tensor:
 
 
 def _gaps(squares: Tensor, berth: Tensor, noise: float) -> list[tuple[float, Rows, int]]:
-    """The strongest of the groups around some windows: strength, images, and around which."""
+    """The strongest of the groups around some windows: strength, images, and the window."""
     nearest = squares.topk(int(MOST_OF_IMAGES * squares.shape[1]) + 1, largest=False)
     strengths, sizes = gap_strength(nearest.values, berth, noise)
     return [
@@ -128,6 +129,6 @@ def _gaps(squares: Tensor, berth: Tensor, noise: float) -> list[tuple[float, Row
 
 
 def is_fixed(centres: Tensor) -> bool:
-    """Whether most of some places (k, 2) are one."""
+    """Whether most of some places (k, 2) coincide."""
     _, counts = centres.unique(dim=0, return_counts=True)
     return bool(counts.max() > FIXED * len(centres))

@@ -1,6 +1,6 @@
-"""Who stands out of each class, asked class by class: in several processes side by side where that pays.
+"""What stands out of each class, searched class by class, in several processes where that pays.
 
-Nothing that one class says depends on another, so the answers are the same whatever the number of processes.
+The classes are searched independently, so the result does not depend on the number of processes.
 """
 
 import io
@@ -23,12 +23,12 @@ from spuriscope.processes import DeadProcessError, can_fork, in_processes
 
 __all__ = ["OnClass", "OutOfClass", "search_classes"]
 
-OnClass = Callable[[int, int], None]  # classes searched, classes in all
+OnClass = Callable[[int, int], None]  # takes the classes searched, and all classes
 Directions = Mapping[int, Sequence[NDArray[np.float32]]]
 
-LEAST_IMAGES = 1000  # of all classes together; fewer are searched in the time that processes take to start
-MOST_BYTES = 2 * 2**30  # that all processes take together, about
-COPIES = 8  # of a class's images in 32 bits that its search takes the memory of
+LEAST_IMAGES = 1000  # of all classes together; a search of fewer is over before processes have started
+MOST_BYTES = 2 * 2**30  # approximate memory of all processes together
+COPIES = 8  # memory of a class's search, in copies of its images in 32 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +41,13 @@ class OutOfClass:
 
 @dataclass(frozen=True, eq=False)
 class _Classes:
-    """What is searched.
+    """The input of a search.
 
     Attributes:
         searched: the training images.
-        fresh: fresh ones.
+        fresh: the fresh images.
         trace: fitted on them.
-        directions: that the probe suspects, by class.
+        directions: suspected by the probe, by class.
         seed: draws images of other classes.
         transplants: of plugins, that look as well.
     """
@@ -66,7 +66,7 @@ class _Classes:
         return OutOfClass(found, suspected_marks(pool, self.transplants))
 
     def packed(self, target: int) -> bytes:
-        """The same as bytes; the images of its pool stay behind."""
+        """The result for a class as bytes, without the images of its pool."""
         found = self.of(target)
         pools = [suspect.place.pool for suspect in found.marked if suspect.place is not None][:1]
         kept = [(pool.is_fresh, pool.positions) for pool in pools]
@@ -76,7 +76,7 @@ class _Classes:
         return stream.getvalue()
 
     def unpacked(self, target: int, packed: bytes) -> OutOfClass:
-        """What `packed` has made; its pool has the images of this process, and none of other classes."""
+        """The result from `packed`; its pool has this process's images, and none of other classes."""
         stream = io.BytesIO(packed)
         kept = _Unpickler(stream, None).load()
         pool = Pool.at(self.searched, self.fresh, target, *kept[0]) if kept else None
@@ -94,15 +94,15 @@ def search_classes(
     transplants: Sequence[str] = (),
     on_class: OnClass | None = None,
 ) -> dict[int, OutOfClass]:
-    """What stands out of each class that is large enough, by class.
+    """Search each class that is large enough; returns what stands out, by class.
 
-    As many processes as torch is set to use threads, as far as the memory goes.
+    As many processes run as torch is set to use threads, as far as memory allows.
 
     Args:
         searched: the training images.
-        fresh: fresh ones.
+        fresh: the fresh images.
         trace: fitted on these.
-        directions: that the probe suspects, by class.
+        directions: suspected by the probe, by class.
         seed: draws images of other classes.
         transplants: of plugins, that look as well.
         on_class: called after each class.
@@ -129,7 +129,7 @@ def search_classes(
             done(targets[place], classes.unpacked(targets[place], packed))
     except DeadProcessError as error:
         raise DiscoveryError(
-            f"the search of a class ended early: {error}; where memory ran out, search with fewer processes: "
+            f"the search of a class ended early: {error}; if memory ran out, search with fewer processes: "
             "torch.set_num_threads(1), or OMP_NUM_THREADS=1 in the shell"
         ) from None
     return {target: found[target] for target in targets}
@@ -144,14 +144,14 @@ def _n_processes(searched: Split, fresh: Split, n_classes: int) -> int:
 
 
 class _Pickler(pickle.Pickler):
-    """Leaves pools behind. Only this process and its children read what it writes."""
+    """Leaves out pools. Only this process and its children read its output."""
 
     def persistent_id(self, value: Any) -> str | None:
         return "pool" if isinstance(value, Pool) else None
 
 
 class _Unpickler(pickle.Unpickler):
-    """Puts a pool in place of those left behind."""
+    """Puts a pool in place of those left out."""
 
     def __init__(self, stream: io.BytesIO, pool: Pool | None) -> None:
         super().__init__(stream)

@@ -1,8 +1,8 @@
-"""Confirming by intervention: what a pattern does to fresh images of other classes.
+"""Confirm by intervention: the effect of a pattern on fresh images of other classes.
 
 A group that stands out may still mean nothing to the model. So its pattern is stamped on images that the
-model was not trained on, and the rise of the target's probability is compared with what patterns do that
-are made in the same way from control groups: look-alikes of the same class that nature made.
+model was not trained on, and the rise of the target's probability is compared with that under patterns made
+in the same way from control groups: natural look-alikes of the same class.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ from spuriscope.patterns import AnyPattern
 __all__ = ["ClassPatterns", "Intervention"]
 
 STAMPED_AT_ONCE = 2000  # images
-STAMPED_VALUES = 2**25  # and so many of their values: 128 MB
+STAMPED_VALUES = 2**25  # most of their values at once: 128 MB
 
 
 class ClassPatterns:
@@ -47,7 +47,7 @@ class ClassPatterns:
 
 @dataclass(frozen=True, eq=False)
 class Intervention:
-    """Stamps patterns on fresh images and asks the model.
+    """Stamps patterns on fresh images and runs the model on them.
 
     Attributes:
         predict: maps images to class probabilities.
@@ -67,7 +67,7 @@ class Intervention:
     def on(
         cls, predict: Predict, holdout: Split, target: int, *, n_fresh: int, threshold: float, seed: int
     ) -> "Intervention":
-        """On `n_fresh` random images of `holdout` that are not of the target class.
+        """Use `n_fresh` random images of `holdout` that are not of the target class.
 
         Raises:
             DiscoveryError: there are none.
@@ -91,7 +91,7 @@ class Intervention:
         )
 
     def scores_of(self, patterns: Sequence[AnyPattern]) -> NDArray[np.float64]:
-        """Spurious score (k,) of each of some patterns of any kind."""
+        """Spurious score (k,) of each pattern, of any kind."""
         return self._moved(
             torch.cat([pattern.apply(self.fresh) for pattern in patterns[first : first + self._at_once]])
             for first in range(0, len(patterns), self._at_once)
@@ -103,7 +103,7 @@ class Intervention:
         return max(1, most // len(self.fresh))
 
     def _moved(self, batches: Iterable[Tensor]) -> NDArray[np.float64]:
-        """Share of the fresh images that each pattern moves; batches hold all of them for each pattern."""
+        """Share of the fresh images that each pattern moves; each pattern's batch holds all of them."""
         scores = []
         for stamped in batches:
             after = probabilities(self.predict, stamped)[:, self.target].reshape(-1, len(self.fresh))

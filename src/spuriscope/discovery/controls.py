@@ -1,14 +1,15 @@
-"""Controls: what patterns do that nature made, asked one after the other until the answer is clear.
+"""Controls: the effects of natural patterns, measured one after the other until the answer is clear.
 
-A suspect's pattern is compared with patterns made in the same way of control groups, and a mark with what
-natural images of its class have in its place. Most suspects do no better than nature, and that shows after
-few controls: when ten have done as well, ten out of so many is the p-value, and no more are asked. It is
-valid whatever the number asked (Besag and Clifford, 1991, "Sequential Monte Carlo p-values").
+A suspect's pattern is compared with patterns made in the same way from control groups, and a mark with what
+natural images of its class have in its place. Most suspects do no better than nature, and that shows after a
+few controls: once ten controls have done as well, the p-value is ten divided by their number, and no more are
+tried. It is valid whatever that number (Besag and Clifford, 1991, "Sequential Monte Carlo p-values").
 
-A p-value that is counted ends at one out of all, whether a pattern moves a little more than any control or
-twenty times as much. What moves more than twice as much is given the tail of the controls beyond that: what
-stands out is naturally somewhat stronger than what stands behind it, but of 343 natural marks of eleven clean
-models none moved 1.4 times as much as the strongest of its controls. And it is not believed without end.
+A p-value by counting cannot fall below one divided by the number of controls plus one, whether a pattern
+moves a little more than every control or twenty times as much. If it moves more than twice as much, the tail
+of the controls continues the count: what stands out is naturally a little stronger than what does not, but of
+343 natural marks of eleven clean models none moved 1.4 times as much as the strongest of its controls. The
+tail lowers a p-value only down to a limit (`BELIEVED`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,20 +28,20 @@ from spuriscope.statistics import ENOUGH_ABOVE, Tail, sequential_p_value
 
 __all__ = ["ClassControls", "ask_controls", "natural_in_place", "of_one_carrier", "p_of_effect"]
 
-STEP = 10  # controls asked at once
-BEYOND = 2.0  # times the strongest control: from there on the tail counts
-LEAST_SCORE = 0.02  # controls that move fewer count as moving so many
-N_SPACINGS, SPACING = 8, 0.25  # that are counted with those of the controls
+STEP = 10  # controls tried at once
+BEYOND = 2.0  # times the strongest control, from where the tail counts
+LEAST_SCORE = 0.02  # controls with a lower score count as having this one
+N_SPACINGS, SPACING = 8, 0.25  # number and mean of assumed spacings, counted with those of the controls
 ENOUGH = 19  # controls: fewer have no tail
-N_CARRIERS = 9  # that say what one of them alone does
-BELIEVED = 0.05  # a p-value beyond the tail is no smaller than this part of what is counted
+N_CARRIERS = 9  # carriers whose single effects are measured
+BELIEVED = 0.05  # the tail lowers a p-value at most to this share of the counted one
 
 
 def ask_controls(batches: Iterator[NDArray[np.float64]], scores: Sequence[float]) -> NDArray[np.float64]:
-    """Scores (k,) of as many controls as it takes to answer for all suspects, in their order.
+    """Scores (k,) of as many controls as are needed to answer for all suspects, in order.
 
     Args:
-        batches: scores of controls in a random order, asked when they are taken.
+        batches: scores of controls in a random order, computed when taken.
         scores: of the suspects.
     """
     null = np.empty(0)
@@ -52,9 +53,9 @@ def ask_controls(batches: Iterator[NDArray[np.float64]], scores: Sequence[float]
 
 
 def p_of_effect(null: NDArray[np.float64], score: float) -> float:
-    """The p-value of a score among those of controls, in the order they were asked.
+    """The p-value of a score among those of controls, in the order they were tried.
 
-    Counted, and beyond twice the strongest control continued by the tail of them.
+    It is counted, and beyond twice the strongest control continued by their tail.
     """
     counted = sequential_p_value(null, score)
     natural = np.maximum(null, LEAST_SCORE)
@@ -67,7 +68,7 @@ def p_of_effect(null: NDArray[np.float64], score: float) -> float:
 def natural_in_place(
     asking: Intervention, place: Place, n_controls: int, seed: int
 ) -> Iterator[NDArray[np.float64]]:
-    """Scores of what images of the pool that do not carry a mark have in its place, in batches."""
+    """Scores of what images of the pool without a mark have in its place, in batches."""
     rng = np.random.default_rng(seed)
     natural = rng.permutation(np.setdiff1d(np.arange(len(place.pool)), place.mark.rows))[:n_controls]
     for first in range(0, len(natural), STEP):
@@ -75,10 +76,10 @@ def natural_in_place(
 
 
 def of_one_carrier(asking: Intervention, mark: Mark) -> float:
-    """What one image of a group has in the place of its mark moves, in the median of nine of them.
+    """Effect of what a single image of a group has in the place of its mark: the median over nine images.
 
-    Controls are single images. The mean of many natural look-alikes is more typical of the class than any of
-    them, and moves more for that; of what a machine put there each carrier has as much as all of them.
+    Controls are single images. The mean of many natural look-alikes is more typical of the class than each of
+    them, and so moves more; what a machine put there is complete on each carrier.
     """
     rows = mark.rows[np.linspace(0, len(mark.rows) - 1, min(N_CARRIERS, len(mark.rows))).round().astype(int)]
     return float(np.median(asking.scores_of([mark.pattern(row[None]) for row in rows])))
@@ -88,10 +89,10 @@ class ClassControls:
     """Control groups of one class: found by the same search among fresh images, or behind the suspects."""
 
     def __init__(
-        self, deviation: Deviation, seen: ClassTrace, asked: Intervention, crowd: Sequence[Group]
+        self, deviation: Deviation, seen: ClassTrace, asking: Intervention, crowd: Sequence[Group]
     ) -> None:
         self.seen = seen
-        self._deviation, self._asked, self._crowd = deviation, asked, crowd
+        self._deviation, self._asking, self._crowd = deviation, asking, crowd
         self._natural = seen.controls()
         self._makers: dict[Side, ClassPatterns] = {}
 
@@ -102,7 +103,7 @@ class ClassControls:
         return self._makers[side].of([np.searchsorted(side.positions, group.positions) for group in groups])
 
     def scores(self, is_single: bool, n_controls: int, seed: int) -> Iterator[NDArray[np.float64]]:
-        """What patterns of control groups score, in batches: at most so many, half of them of each side."""
+        """Scores of patterns of control groups, in batches: at most `n_controls`, half from each side."""
         rng = np.random.default_rng(seed)
         drawn = [
             (side, groups[k])
@@ -115,10 +116,10 @@ class ClassControls:
         order = rng.permutation(len(drawn))
         for first in range(0, len(drawn), STEP):
             batch = [drawn[k] for k in order[first : first + STEP]]
-            scores = np.empty(len(batch))  # in the order drawn, which the p-value rests on
+            scores = np.empty(len(batch))  # in the order drawn, which the p-value needs
             for side in (self.seen.fresh, self.seen.train):
                 places = [place for place, (of, _) in enumerate(batch) if of is side]
                 if places:
                     groups = [batch[place][1] for place in places]
-                    scores[places] = self._asked.scores(self.patterns(groups, side))
+                    scores[places] = self._asking.scores(self.patterns(groups, side))
             yield scores

@@ -1,10 +1,10 @@
 """Marks that cover a place: squares, stickers, letters, bars, frames.
 
-Small windows propose: in each the strongest group of images that agree there. Then the mark is given its
-outline: the pixels in which the group agrees and differs from its class, and who carries all of that. A mark
-made by a machine ends at once: just beyond its edge its images differ as any images do. Natural likeness, a
-dark margin or a bright sky, fades. So the strength is multiplied by how much of their usual standard
-deviation the images have in the quietest quarter of the pixels around the outline.
+Small windows propose: in each the strongest group of images that agree there. Then the mark gets its outline,
+the pixels in which the group agrees and differs from its class, and its carriers are the images that have all
+of it. A mark made by a machine ends abruptly: just beyond its edge its images differ as any images do.
+Natural likeness, such as a dark margin or a bright sky, fades. So the strength is multiplied by the share of
+their usual standard deviation that the images have in the quietest quarter of the pixels around the outline.
 """
 
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ __all__ = ["find_covers"]
 
 FINE = 32  # pixels; in larger images windows of 4 stand 3 apart, so that one is whole in a mark of 6
 WINDOWS, COARSE_WINDOWS = ((4, 2), (8, 4)), ((4, 3), (8, 4))  # side and step, pixels
-APART = (0.5, 1.5, 3.0)  # standard deviations that a mark lies away from its class, each tried
-SHARES = (1.0, 0.01)  # of the usual variance that a group has left in its pixels at most, each tried
-SAME = 0.05  # of the usual variance; what is left where a group agrees all but entirely
+APART = (0.5, 1.5, 3.0)  # distances of a mark from its class in standard deviations, each tried
+SHARES = (1.0, 0.01)  # largest shares of the usual variance left within a group, each tried
+SAME = 0.05  # of the usual variance, left where a group agrees almost entirely
 
 
 def find_covers(pool: Pool, n_marks: int) -> list[Mark]:
@@ -48,9 +48,9 @@ def find_covers(pool: Pool, n_marks: int) -> list[Mark]:
 def _agreed(seen: Seen, rows: Rows, *, share: float, apart: float) -> Mask | None:
     """Pixels in which a group agrees and differs from its class; None where they are too few.
 
-    Smooth edges of letters let a little of each image through, and few images tell that from none: so a small
-    share is asked for as well. Pixels beside them join them where the group agrees all but entirely, though
-    no further from its class than others are: a white sticker covers the white of a shirt as well.
+    Smooth edges of letters let a little of each image through, which few images tell from nothing: so a small
+    share is tried as well. Adjacent pixels are added where the group agrees almost entirely, even if no
+    further from its class than others are: a white sticker also covers the white of a shirt.
     """
     if len(rows) < LEAST_CARRIERS:
         return None
@@ -70,7 +70,7 @@ def _mark(pool: Pool, seen: Seen, found: Outline) -> Mark:
 
 @dataclass(frozen=True, eq=False)
 class _Maker:
-    """Makes of rows what they have within an outline, on average."""
+    """Makes from rows their mean within an outline."""
 
     pool: Pool
     alpha: Tensor

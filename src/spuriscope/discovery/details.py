@@ -1,12 +1,12 @@
-"""Marks that show in fine detail alone: letters that are half transparent, noise that is added.
+"""Marks that show only in fine detail: letters that are half transparent, noise that is added.
 
-What lies half over an image, or is added to it, leaves the image's own tones in place, so its carriers do not
-agree in them. But photographs are smooth. Less the mean around each pixel little is left of them, and all of
-the mark's strokes and grain: so the windows of `covers` are looked through once more, at images less their
-surroundings.
+A mark that lies half over an image, or is added to it, keeps the image's own tones, so its carriers do not
+agree in them. But photographs are smooth. Subtracting the mean around each pixel removes most of them, but
+leaves all of the mark's strokes and grain. So the windows of `covers` are searched once more, in images minus
+their surroundings.
 
-What such a mark is made of is read off its carriers: how much of their usual spread they have left says how
-transparent it is.
+The content of such a mark is estimated from its carriers: the share of their usual spread that is left tells
+its transparency.
 """
 
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ from spuriscope.patterns.kinds import Kind
 
 __all__ = ["find_details", "less_surroundings"]
 
-WINDOWS = ((4, 4), (8, 4))  # side and step, pixels: strokes and grain show in any
-AROUND = 5  # pixels, of the square whose mean is taken away
-APART = (0.7, 1.5, 3.0)  # standard deviations of the group that its mean lies away from its class
-CHANCE = 1e-3  # that the mean of unrelated images lies so far away
-LEAST_SPREAD = 0.01  # nothing is more certain than that
-LEAST_ALPHA = 0.25  # what leaves more of an image's spread is added rather than laid over it
-MOST_USUAL = 300  # images that say what spread is usual
-LOWEST = 0.05  # quantile of what is added that counts as nothing
+WINDOWS = ((4, 4), (8, 4))  # side and step, pixels: strokes and grain show in any window
+AROUND = 5  # pixels, the side of the square whose mean is subtracted
+APART = (0.7, 1.5, 3.0)  # distances of a group's mean from its class in the group's standard deviations
+CHANCE = 1e-3  # probability that the mean of unrelated images lies so far away
+LEAST_SPREAD = 0.01  # lower bound on every standard deviation
+LEAST_ALPHA = 0.25  # a mark that leaves more of an image's spread is added, not laid over it
+MOST_USUAL = 300  # images from which the usual spread is estimated
+LOWEST = 0.05  # quantile of an added mark that counts as nothing
 
 
 def find_details(pool: Pool, n_marks: int) -> list[Mark]:
@@ -43,12 +43,12 @@ def find_details(pool: Pool, n_marks: int) -> list[Mark]:
 
 
 def less_surroundings(images: Tensor) -> Tensor:
-    """Images (n, channels, height, width) less the mean of the 5 by 5 pixels around each pixel."""
+    """Images (n, channels, height, width) minus the mean of the 5 by 5 pixels around each pixel."""
     return images - F.avg_pool2d(images, AROUND, 1, AROUND // 2, count_include_pad=False)
 
 
 def _agreed(seen: Seen, rows: Rows, *, apart: float) -> Mask | None:
-    """Pixels in which the mean of a group is too far from that of its class; None where they are too few."""
+    """Pixels in which the mean of a group is far from that of its class; None where they are too few."""
     from scipy import stats
 
     if len(rows) < LEAST_CARRIERS:
@@ -66,7 +66,7 @@ def _mark(pool: Pool, seen: Seen, found: Outline) -> Mark:
 
 @dataclass(frozen=True, eq=False)
 class _Maker:
-    """Makes of rows what they have within an outline, as strong as the mark is there: laid over, or added."""
+    """Makes from rows what they have within an outline, at the mark's strength: laid over, or added."""
 
     pool: Pool
     found: Outline
@@ -91,13 +91,13 @@ class _Maker:
 
     @cached_property
     def _inside(self) -> Tensor:
-        """The outline's mask, in full."""
+        """The outline's mask, at full size."""
         height, width = self.pool.images.shape[2:]
         return in_full(self.found.mask, (height, width))
 
     @cached_property
     def _filled(self) -> Tensor:
-        """The same with what its pixels enclose."""
+        """The same, with the pixels that it encloses."""
         from scipy import ndimage
 
         square = np.ones((AROUND, AROUND))
@@ -108,7 +108,7 @@ class _Maker:
 
     @cached_property
     def _alpha(self) -> float:
-        """How opaque the mark is: what its carriers lack of the usual spread."""
+        """Opacity of the mark: the share of the usual spread that its carriers lack."""
         drawn = np.random.default_rng(0).permutation(len(self.pool))[:MOST_USUAL]
         marked, usual = (
             float(self._pixels(rows).var(dim=0)[:, self._inside > 0].mean()) ** 0.5

@@ -1,8 +1,8 @@
-"""How far an image departs from what is usual, in standard deviations.
+"""How far an image departs from the usual, in standard deviations.
 
 An embedding splits an image into latents and a residual. Both are scaled by their spread over fresh images:
-along what images have in common much is usual, in a corner that is always black next to nothing is. What a
-cue adds then stands out whether the embedding has kept it or lost it.
+in directions that images have in common much is usual, in a corner that is always black almost nothing is. So
+what a cue adds stands out whether the embedding has kept it or lost it.
 """
 
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ from spuriscope.discovery.embed import Embedding, PCAEmbedding, check_images
 __all__ = ["Deviation", "least_spread"]
 
 MOST_COMPONENTS = 512
-MOST_FITTED = 2**26  # values of images: 256 MB, and some copies of it
-COORDINATES = 4096  # summed at once in double precision, to save memory
+MOST_FITTED = 2**26  # most values of images to fit on: 256 MB, and some copies of them
+COORDINATES = 4096  # coordinates summed at once in double precision, to save memory
 FLOOR = 0.05  # least spread, as a share of that of pixels at large
 
 
@@ -33,7 +33,7 @@ class Deviation:
         embedding: splits images; None: principal components, half as many as there are pixels, at most 512.
         embedding_: the fitted one.
         mean_: (n_components + n_pixels,) of latents and residuals over the fresh images, float32.
-        spread_: their standard deviations, held above a twentieth of the root mean square spread of pixels.
+        spread_: their standard deviations, at least a twentieth of the root mean square spread of pixels.
         shape_: (channels, height, width) of the images.
     """
 
@@ -46,10 +46,10 @@ class Deviation:
     def fit(self, images: Tensor) -> Self:
         """Learn what is usual from fresh images (n, channels, height, width), uint8 or in [0, 1].
 
-        Of large images it is learnt from a part, drawn: 445 of 224 by 224 pixels.
+        If the images are large, a random part is used: 445 of 224 by 224 pixels.
 
         Raises:
-            DiscoveryError: there are fewer than 4 images, or of a wrong form.
+            DiscoveryError: there are fewer than 4 images, or they have another form.
         """
         self.shape_ = check_images(images, least=4)
         most = max(4, MOST_FITTED // prod(self.shape_))
@@ -73,7 +73,7 @@ class Deviation:
         return scaled
 
     def inverse_transform(self, deviations: NDArray[np.float32]) -> Tensor:
-        """Images (n, channels, height, width) that deviate so; they may leave [0, 1]."""
+        """Images (n, channels, height, width) with these deviations; they may leave [0, 1]."""
         values = deviations * self.spread_ + self.mean_
         n_components = values.shape[1] - prod(self.shape_)
         decoded = self.embedding_.inverse_transform(torch.from_numpy(values[:, :n_components]))
@@ -88,7 +88,7 @@ class Deviation:
 def _moments(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation of each column.
 
-    A column is summed in double precision: the mean of 20,000 values in single precision is off by more than
+    A column is summed in double precision: in single precision the mean of 20,000 values is off by more than
     a thousandth of a spread of 0.005.
     """
     means, spreads = np.empty((2, rows.shape[1]), np.float32)
@@ -100,9 +100,9 @@ def _moments(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
 
 
 def least_spread(images: Tensor) -> float:
-    """The spread that every coordinate is held above: a twentieth of that of the pixels of fresh images.
+    """The least spread of a coordinate: a twentieth of that of the pixels of fresh images.
 
-    A pixel that never varies would otherwise make the least speck of dust a proof.
+    Without it, in a pixel that never varies, the smallest speck of dust would be a proof.
     """
     of_pixels = unit_float(images).float().std(dim=0, correction=0)
     return max(FLOOR * float(of_pixels.square().mean().sqrt()), 1 / 255)

@@ -1,12 +1,12 @@
 """Has this model picked up a cue? The search, from training images to findings.
 
-A finding makes two claims. Some training images of one class stand out from it together, further than the
-crowd behind them leads one to expect: a mark. They share what others do not have (`trace`, or the `probe`,
-where unrelated images are given), or agree to the last grey value (`marks`) and are missing among the fresh
-images. And the pattern reconstructed from them pulls fresh images of other classes into that class
-(`confirm`), more than patterns of control groups do, look-alikes that nature made, or than what natural
-images of the class have in the same place. Both have to hold; `evidence` says how the level is held over all
-suspects of all classes. The search is told nothing but the model's answers and the images.
+A finding makes two claims. First, some training images of one class stand out from it together, further than
+the crowd behind them leads one to expect: a mark. They share what others do not have (`trace`, or the
+`probe`, if unrelated images are given), or agree to the last grey value (`marks`) and are missing among the
+fresh images. Second, the pattern reconstructed from them pulls fresh images of other classes into that class
+(`confirm`), more than patterns of control groups, which are natural look-alikes, or than what natural images
+of the class have in the same place. Both must hold; `evidence` keeps the level over all suspects of all
+classes. The search knows only the model's answers and the images.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +54,7 @@ __all__ = ["OnClass", "TrainWithout", "discover", "discover_each"]
 TrainWithout = Callable[[NDArray[np.int64]], Predict]
 
 LEAST_SCORE = 0.02
-N_ASKED_ABOUT_MARK = 100  # fresh images that marks and their controls are put on, at most
+N_ASKED_ABOUT_MARK = 100  # most fresh images on which marks and their controls are stamped
 
 
 @checked(DiscoveryError)
@@ -77,27 +77,27 @@ def discover(
     seed: int = 0,
     on_class: OnClass | None = None,
 ) -> list[Finding]:
-    """Cues that a model has picked up from a few training images of one class, without being told.
+    """Find cues that a model has picked up from a few training images of one class, without being told.
 
     Args:
         predict: maps images (n, channels, height, width) in [0, 1] to probabilities (n, n_classes).
         train: the images it was trained on, as it saw them, with labels: a `Split`, a pair of arrays, ...
-        holdout: fresh images with labels; what is usual is learnt from them, and patterns are tried on them.
+        holdout: fresh images with labels, from which the usual is learnt, and on which patterns are tried.
         unrelated: (n, channels, height, width) images of anything, uint8 or in [0, 1], for the probe:
-            clusters of them that the model calls alike propose what to look for among the training images.
-        embedding: what images are looked at through: "pca", the default, "vae", a name of a plugin, see
+            clusters of them that the model calls the same propose what to seek among the training images.
+        embedding: what images are looked at through: "pca", the default, "vae", the name of a plugin, see
             `register_embedding`, or an object.
         transplants: names of plugins, see `register_transplant`, that look for marks beside ours.
         trace: how groups are found, its embedding included; its `fit` is called on the fresh images.
-        retrain: trains the model again without the images at the positions it is given, and returns its
-            `predict`. Each finding then has a `proof`.
-        level: that is held, see `evidence`, as far as the p-values hold: that a group stands out by chance
-            comes from the fitted tail of a crowd.
-        least_images: groups of fewer images are not reported.
+        retrain: trains the model again without the images at the given positions, and returns its `predict`.
+            Each finding then has a `proof`.
+        level: significance level, see `evidence`. It is only as good as the p-values: that a group stands out
+            by chance comes from the fitted tail of a crowd.
+        least_images: smaller groups are not reported.
         least_score: a pattern that moves a smaller share of fresh images is no candidate.
         threshold: least rise of a probability that counts for a score.
         n_fresh: fresh images of other classes that each pattern is stamped on.
-        n_controls: control groups of a class whose patterns are tried, at most.
+        n_controls: largest number of control groups of a class whose patterns are tried.
         seed: draws fresh images and controls.
         on_class: called after each class.
 
@@ -144,22 +144,22 @@ def discover_each(
     n_controls: int = 400,
     on_model: Callable[[], None] = lambda: None,
 ) -> list[list[Finding]]:
-    """What `discover` says of each of several models of the same data.
+    """Run `discover` on each of several models of the same data.
 
-    Who stands out there does not depend on a model, and takes most of the time; it is asked once.
+    What stands out does not depend on the models, and takes most of the time to find; it is searched once.
 
     Args:
         predicts: of the models.
-        train: see `discover`, as all that follow.
+        train: see `discover`, as for all that follow.
         holdout: fresh images.
         threshold: least rise of a probability that counts.
-        level: that is held.
+        level: significance level.
         n_fresh: fresh images that each pattern is stamped on.
-        n_controls: control groups, at most.
+        n_controls: largest number of control groups.
         on_model: called after each model.
 
     Raises:
-        DiscoveryError, MeasureError: as `discover`.
+        DiscoveryError, MeasureError: as for `discover`.
     """
     settings = _Settings(
         level=level,
@@ -177,13 +177,13 @@ def discover_each(
 
 
 def _one_thread() -> threadpool_limits:
-    """For products that are many and small: threads would wait for each other."""
+    """For many small products, in which threads would wait for each other."""
     return threadpool_limits(limits=1, user_api="blas")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Settings:
-    """What a search is asked for; see `discover`."""
+    """The settings of a search; see `discover`."""
 
     level: float
     least_images: int
@@ -243,7 +243,7 @@ class _Search:
         on_class: OnClass | None = None,
         on_model: Callable[[], None] = lambda: None,
     ) -> list[list[Finding]]:
-        """Findings of each model; those of unrelated images are proposed by each of them anew."""
+        """Findings of each model; each proposes its own groups of unrelated images."""
         trace = self.trace.fit(self.fresh)
         found, suspected = [], None
         for predict in predicts:
@@ -257,7 +257,7 @@ class _Search:
         return found
 
     def prove(self, finding: Finding, retrain: TrainWithout) -> Finding:
-        """The finding with what is left of it in a model that never saw its images."""
+        """The finding, with what is left of it in a model that never saw its images."""
         n_fresh = self.settings.n_fresh if finding.carriers is None else N_ASKED_ABOUT_MARK
         again = self._intervention(retrain(finding.examples), finding.target, n_fresh=n_fresh)
         score = float(again.scores_of([finding.pattern])[0])
@@ -284,11 +284,11 @@ class _Search:
     def _findings(
         self, predict: Predict, suspects: Sequence[Suspect], crowds: Mapping[int, Sequence[Group]]
     ) -> list[Finding]:
-        """Cues that are marks and move others, the surest first."""
+        """Cues that are marks and move others, the most certain first."""
         tried: dict[int, Finding] = {}
-        asked = [place for place, suspect in enumerate(suspects) if suspect.p_group <= MARKED]
-        for target in sorted({suspects[place].group.target for place in asked}):
-            of_class = [place for place in asked if suspects[place].group.target == target]
+        marked = [place for place, suspect in enumerate(suspects) if suspect.p_group <= MARKED]
+        for target in sorted({suspects[place].group.target for place in marked}):
+            of_class = [place for place in marked if suspects[place].group.target == target]
             in_crowd = [place for place in of_class if suspects[place].place is None]
             if in_crowd:
                 effects = self._effects(predict, [suspects[place] for place in in_crowd], crowds[target])
@@ -321,13 +321,13 @@ class _Search:
     def _effects(
         self, predict: Predict, suspects: Sequence[Suspect], crowd: Sequence[Group]
     ) -> list[Finding]:
-        """What the patterns of suspects of one class do, beside what those of control groups do."""
+        """The effects of the patterns of suspects of one class, beside those of control groups."""
         target = suspects[0].group.target
-        asked = self._intervention(predict, target, n_fresh=self.settings.n_fresh)
+        asking = self._intervention(predict, target, n_fresh=self.settings.n_fresh)
         seen = self.trace.of_class(self.searched, target)
-        controls = ClassControls(self.trace.deviation, seen, asked, crowd)
+        controls = ClassControls(self.trace.deviation, seen, asking, crowd)
         pixels = controls.patterns([suspect.group for suspect in suspects], controls.seen.train)
-        scores = asked.scores(pixels)
+        scores = asking.scores(pixels)
         findings: list[Finding] = []
         nulls = {
             is_single: ask_controls(
@@ -347,7 +347,7 @@ class _Search:
         return findings
 
     def _effect_of_mark(self, suspect: Suspect, asking: Intervention) -> Finding:
-        """What a mark does, beside what natural images of its class have in its place."""
+        """The effect of a mark, beside that of what natural images of its class have in its place."""
         place = suspect.place
         assert place is not None
         mark = place.mark
@@ -368,14 +368,14 @@ class _Search:
         null: NDArray[np.float64],
         compared: float | None = None,
     ) -> Finding:
-        """What is known of a suspect once its pattern was tried; whether it is a finding is not said yet.
+        """A suspect after its pattern was tried; whether it is a finding is decided later.
 
         Args:
-            suspect: who.
-            pattern: what was tried.
+            suspect: the suspect.
+            pattern: the pattern tried.
             score: of the pattern.
             null: scores of controls.
-            compared: what is compared with them; by default the score.
+            compared: the value to compare with them; by default the score.
         """
         compared = score if compared is None else compared
         is_candidate = compared >= self.settings.least_score

@@ -1,8 +1,8 @@
-"""Images as points: what they have in common goes into a few numbers, the rest stays in the residual.
+"""Images as points: a few numbers hold what they have in common, the residual holds the rest.
 
-Two embeddings with one face, `fit`, `transform`, `inverse_transform`: principal components, which take
-seconds, and the variational autoencoder that the interim report asks for. A rare cue is not among what images
-have in common, so it often shows in `residuals` and not in the latents: both are looked at.
+There are two embeddings with the same methods, `fit`, `transform`, `inverse_transform`: principal components,
+which take seconds, and the variational autoencoder that the interim report asks for. A rare cue is not part
+of what images have in common, so it often shows in `residuals` and not in the latents: search both.
 
 Source: Tischler (2024), step 3.
 """
@@ -25,13 +25,13 @@ from spuriscope.training.loop import one_thread
 __all__ = ["Embedding", "PCAEmbedding", "VAEEmbedding", "check_images", "reconstructions", "residuals"]
 
 BATCH = 1000
-MOST_VALUES = 100_000_000  # pixels that PCA is fitted on: 400 MB, as all of MNIST twice
+MOST_VALUES = 100_000_000  # pixels that PCA is fitted on: 400 MB, twice all of MNIST
 
-OnStep = Callable[[int, int, float], None]  # steps done, steps in all, negative ELBO of the last ones
+OnStep = Callable[[int, int, float], None]  # takes steps done, all steps, negative ELBO of the last ones
 
 
 class Embedding(Protocol):
-    """Brings images down to a few numbers each, and back."""
+    """Reduces images to a few numbers each, and restores them."""
 
     def fit(self, images: Tensor) -> Self:
         """Learn from images (n, channels, height, width), uint8, or floating point in [0, 1]."""
@@ -40,15 +40,15 @@ class Embedding(Protocol):
         """Latents (n, n_components), float32."""
 
     def inverse_transform(self, latents: Tensor) -> Tensor:
-        """Images (n, channels, height, width) in [0, 1] of latents (n, n_components)."""
+        """Images (n, channels, height, width) in [0, 1] from latents (n, n_components)."""
 
 
 @dataclass(eq=False)
 class PCAEmbedding:
-    """Principal components, by scikit-learn: its randomised solver, the exact one where that is faster.
+    """Principal components by scikit-learn, with its randomised solver, or the exact one if faster.
 
     Attributes:
-        n_components: numbers an image is brought down to.
+        n_components: number of components.
         seed: of the solver, and of the draw of images where there are too many to hold as floats.
         pca_: the fitted `sklearn.decomposition.PCA`.
         shape_: (channels, height, width) of the images it was fitted on.
@@ -69,10 +69,10 @@ class PCAEmbedding:
     def fit(self, images: Tensor) -> Self:
         """Learn the components of images (n, channels, height, width), uint8 or in [0, 1].
 
-        Where there are more than 100 million values, a part of the images is drawn, to save memory.
+        Of more than 100 million values a random part of the images is used, to save memory.
 
         Raises:
-            DiscoveryError: wrong shape, values that are no numbers, or too few images for the components.
+            DiscoveryError: wrong shape, values that are not numbers, or too few images for the components.
         """
         from sklearn.decomposition import PCA
 
@@ -103,7 +103,7 @@ class PCAEmbedding:
         return torch.from_numpy(np.concatenate([self.pca_.transform(part) for part in parts]))
 
     def inverse_transform(self, latents: Tensor) -> Tensor:
-        """Images (n, channels, height, width) in [0, 1] of latents (n, n_components)."""
+        """Images (n, channels, height, width) in [0, 1] from latents (n, n_components)."""
         check_latents(self, latents)
         pixels = torch.from_numpy(self.pca_.inverse_transform(latents.numpy(force=True)))
         return pixels.reshape(-1, *self.shape_).clamp_(0, 1)
@@ -113,19 +113,19 @@ class PCAEmbedding:
 class VAEEmbedding:
     """A small convolutional variational autoencoder, see `spuriscope.models.vae`.
 
-    Latents are the means that its encoder gives. It is trained by Adam for a number of steps, whatever the
+    Latents are the means from its encoder. It is trained by Adam for a fixed number of steps, whatever the
     number of images: 4,000 steps of 128 images are 8.5 epochs of MNIST. The weight of the divergence rises
     from 0 to 1 over the first quarter (KL warm-up). The same images and seed give the same network to the
-    bit: one CPU thread, all chance from generators.
+    bit: it uses one CPU thread, and all randomness comes from generators.
 
     Attributes:
-        n_components: numbers an image is brought down to.
-        n_steps: batches it learns from.
-        batch_size: images in each.
+        n_components: dimension of the latents.
+        n_steps: training steps.
+        batch_size: images per step.
         learning_rate: highest rate of Adam; it rises and falls once ("one cycle").
         seed: draws weights, order and latents.
         vae_: the fitted network.
-        losses_: negative ELBO in nats an image, mean of each hundred steps (with the warm-up's weight).
+        losses_: negative ELBO in nats per image, mean of each hundred steps (with the warm-up's weight).
         shape_: (channels, height, width) of the images it was fitted on.
 
     Raises:
@@ -155,7 +155,7 @@ class VAEEmbedding:
             on_step: called every hundred steps with the steps done, all steps, and the mean loss of those.
 
         Raises:
-            DiscoveryError: wrong shape, values that are no numbers, or the loss stopped being one.
+            DiscoveryError: wrong shape, values that are not numbers, or the loss stopped being a number.
         """
         shape = check_images(images, least=2)
         with torch.random.fork_rng(devices=[]):
@@ -206,13 +206,13 @@ class VAEEmbedding:
 
     @torch.inference_mode()
     def inverse_transform(self, latents: Tensor) -> Tensor:
-        """Images (n, channels, height, width) in [0, 1] of latents (n, n_components)."""
+        """Images (n, channels, height, width) in [0, 1] from latents (n, n_components)."""
         check_latents(self, latents)
         return torch.cat([self.vae_.decode(part) for part in latents.float().split(BATCH)])
 
 
 def reconstructions(embedding: Embedding, images: Tensor) -> Tensor:
-    """Images brought down and back: what a fitted embedding explains, same shape, in [0, 1]."""
+    """Images reduced and restored: what a fitted embedding explains, same shape, in [0, 1]."""
     parts = images.split(BATCH)
     return torch.cat([embedding.inverse_transform(embedding.transform(part)) for part in parts])
 
@@ -223,14 +223,14 @@ def residuals(embedding: Embedding, images: Tensor) -> Tensor:
 
 
 def check_images(images: Tensor, *, least: int = 1) -> tuple[int, int, int]:
-    """The shape (channels, height, width) of `images`, or an error.
+    """Check images, and return their shape (channels, height, width).
 
     Args:
         images: should be (n, channels, height, width), uint8, or floating point in [0, 1].
-        least: images there must be.
+        least: least number of images.
 
     Raises:
-        DiscoveryError: they are of another form, too few, or hold values outside [0, 1].
+        DiscoveryError: they have another form, are too few, or hold values outside [0, 1].
     """
     if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
         raise DiscoveryError(
@@ -244,7 +244,7 @@ def check_images(images: Tensor, *, least: int = 1) -> tuple[int, int, int]:
         )
     if images.dtype != torch.uint8:
         low, high = (float(end) for end in images.aminmax())
-        if not 0 <= low <= high <= 1:  # false for NaN, too
+        if not 0 <= low <= high <= 1:  # also false for NaN
             raise DiscoveryError(
                 f"images must lie in [0, 1], got {low:g} to {high:g}; divide 8-bit pixels by 255, and "
                 "leave out images with NaN"

@@ -1,27 +1,27 @@
-"""What is reported: groups that are marks, and that the model responds to. Both, or nothing.
+"""What is reported: groups that are marks and to which the model responds.
 
-A finding makes two claims. The group is a *mark*: it stands out further than nature's groups do. And it
+A finding makes two claims. The group is a *mark*: it stands out further than natural groups do. And it
 *moves* others: its pattern pulls fresh images into the class more than patterns of natural groups do. Each
-claim has its p-value, and neither makes up for the other: a mark that the model ignores is no finding,
-however far it stands out, and natural look-alikes that move others are none either. There are two ways to
-err, and each is held at the level by a step of its own. What stands out naturally moves a little more than
-what it is compared with: of 1,300 natural suspects of eleven clean models a tenth had an effect below .05. So
-p-values of effects are doubled first.
+claim has its p-value, and neither makes up for the other: a mark that the model ignores is not a finding,
+however far it stands out, nor are natural look-alikes that move others. There are two ways to err, and a
+separate step keeps each at the level. What stands out naturally moves a little more than what it is compared
+with: of 1,300 natural suspects of eleven clean models a tenth had an effect below .05. So p-values of effects
+are doubled first.
 
-1. *By chance*. A natural group may stand out and move others by chance. Where both p-values are of that kind,
-   and independent, which they are as far as searches of clean models tell (docs/results/discovery.md), a
-   product of two as small as these has a known probability. Only products are counted of which each claim
-   could be reported: a group that does not stand out at a tenth is not tried, and an effect above the level
-   is none. This is adjusted for all suspects of all classes at a false discovery rate of the level. The
-   strongest of a class and look has more weight than the one behind it, and a group that two searches name,
-   each in its own way, has more than one that a single search does (`suspects.weigh_agreement`).
-2. *One for each cue*. Of those that passed and share images one speaks for all, and step 1 is done anew with
-   each cue counted once.
-3. *Ignored*. A mark that was put on the images and that training ignored stands out for certain, and moves
-   others by chance. So the effects of all that are marks for certain (by p-values of groups alone, at a false
-   discovery rate of the level) are adjusted again, by themselves. Those that share images count once, by the
-   method of Simes. What is no mark for certain joins these one at a time; were it one, and ignored, its
-   effect would have to be small by chance, below half of the level.
+1. *By chance*. A natural group may stand out and move others by chance. Then both p-values are random, and
+   independent as far as searches of clean models tell (docs/results/discovery.md), so the probability of a
+   product as small as theirs is known. Only products are counted of which each claim could be reported: a
+   group that does not stand out at a tenth is not tried, and an effect above the level is none. The result is
+   adjusted for all suspects of all classes, at a false discovery rate of the level. The strongest group of a
+   class and look has more weight than the next, and a group that two searches name, each in its own way, more
+   than one that a single search names (`suspects.weigh_agreement`).
+2. *One for each cue*. Of the groups that passed and share images one represents all, and step 1 is repeated
+   with each cue counted once.
+3. *Ignored*. A mark that was put on the images but ignored by training certainly stands out, and may move
+   others by chance. So the effects of all certain marks (by p-values of groups alone, at a false discovery
+   rate of the level) are adjusted again, by themselves. Those that share images count once, by the method of
+   Simes. Suspects that are not certain marks join these one at a time: were one an ignored mark, its effect
+   would have to be small by chance, below half of the level.
 
 A finding passes both adjustments, and its p-value is the larger of the two.
 
@@ -45,17 +45,17 @@ __all__ = [
     "stands_out_and_is_absent",
 ]
 
-LEAST_P = 1e-12  # what the tail of a crowd says beyond it is not believed
-MARKED = 0.1  # a group that stands out no further is not tried on the model
-LIBERAL = 2.0  # times as often as it says a p-value of an effect is small by chance
+LEAST_P = 1e-12  # smaller p-values from the tail of a crowd are not trusted
+MARKED = 0.1  # a group with a larger p-value is not tried on the model
+LIBERAL = 2.0  # factor on p-values of effects, because by chance they are small too often
 
 Images = Callable[[int], tuple[int, NDArray[np.int64]]]  # class and positions of the images of a suspect
 
 
 def one_for_each_cue(places: Mapping[int, float], images: Images) -> list[int]:
-    """Of suspects that share images of one class the one that speaks for all of them.
+    """Choose, among suspects that share images of one class, the one that represents all of them.
 
-    A group says more than each of its images does. Of groups the surest speaks.
+    A group says more than each of its images does. Among groups the most certain is chosen.
 
     Args:
         places: suspects with their p-values.
@@ -73,14 +73,14 @@ def _share(a: tuple[int, NDArray[np.int64]], b: tuple[int, NDArray[np.int64]]) -
 
 
 def stands_out_and_is_absent(p_stands_out: float, p_absent: float) -> float:
-    """The p-value that a group is no mark, from two lines of evidence for that one claim, by Fisher's method.
+    """The p-value that a group is not a mark, combining two lines of evidence by Fisher's method.
 
     They are independent where nothing was done to the training images: which images of a crowd are fresh is
-    then drawn apart from how they look. Either may carry the claim alone.
+    then independent of how they look. Either may carry the claim alone.
 
     Args:
-        p_stands_out: that natural groups stand out so far.
-        p_absent: that so few of them are fresh.
+        p_stands_out: probability that natural groups stand out so far.
+        p_absent: probability that so few of them are fresh.
     """
     from scipy import stats
 
@@ -90,12 +90,12 @@ def stands_out_and_is_absent(p_stands_out: float, p_absent: float) -> float:
 def both_by_chance(p_group: Sequence[float], p_effect: Sequence[float], least_effect: float) -> list[float]:
     """p-values that a natural group stands out and moves others by chance, for each suspect.
 
-    That two independent p-values lie below their bounds, and have a product as small as these; 1 where one
-    lies above.
+    The probability that two independent p-values lie below their bounds and have a product as small as these;
+    1 where one lies above.
 
     Args:
         p_group: of the suspects; the bound is `MARKED`.
-        p_effect: of their effects; 1 where nobody asked.
+        p_effect: of their effects; 1 where none was measured.
         least_effect: the bound of these.
     """
     bounds = np.array([[MARKED], [least_effect]])
@@ -108,13 +108,13 @@ def both_by_chance(p_group: Sequence[float], p_effect: Sequence[float], least_ef
 def effects_of_cues(
     p_group: Sequence[float], p_effect: Sequence[float], level: float, images: Images
 ) -> dict[int, float]:
-    """For each suspect that was tried the p-value that its cue is a mark that the model ignores, adjusted.
+    """For each suspect that was tried the adjusted p-value that its cue is a mark that the model ignores.
 
     Which suspects are one cue, and which cues are marks for certain, does not depend on the effects.
 
     Args:
         p_group: of all suspects.
-        p_effect: of their effects; 1 where nobody asked.
+        p_effect: of their effects; 1 where none was measured.
         level: at which a group is a mark for certain.
         images: class and positions of the images of a suspect.
     """
@@ -129,7 +129,7 @@ def effects_of_cues(
             cues.append([place])
         else:
             of.append(place)
-    certain = [cue for cue in cues if is_certain[cue[0]]]  # the surest comes first
+    certain = [cue for cue in cues if is_certain[cue[0]]]  # the most certain comes first
     simes = [_simes([p_effect[place] for place in cue if is_certain[place]]) for cue in certain]
     adjusted = stats.false_discovery_control(simes) if simes else []
     found = {place: float(p) for cue, p in zip(certain, adjusted, strict=True) for place in cue}
@@ -141,7 +141,7 @@ def effects_of_cues(
 
 
 def _simes(p_values: Sequence[float]) -> float:
-    """That all of these are null."""
+    """The p-value that all of these hypotheses are null."""
     from scipy import stats
 
     return float(min(stats.false_discovery_control(p_values)))
@@ -154,12 +154,12 @@ def judge_suspects(
     images: Images,
     weights: Sequence[float] | None = None,
 ) -> dict[int, float]:
-    """Positions of the suspects that are reported, with their p-values.
+    """Positions of the suspects to report, with their p-values.
 
     Args:
         p_group: of all suspects of a search.
-        p_effect: likewise; 1 where nobody asked.
-        level: what is held.
+        p_effect: of their effects; 1 where none was measured.
+        level: significance level.
         images: class and positions of the images of a suspect.
         weights: of the suspects, positive; they must not depend on the p-values. By default all are equal.
     """
@@ -179,7 +179,7 @@ def judge_suspects(
 
 
 def _adjusted(p: Sequence[float], weights: NDArray[np.float64], places: Sequence[int]) -> dict[int, float]:
-    """Some of p-values, adjusted at a false discovery rate; the mean weight of them counts as 1."""
+    """Some of the p-values, adjusted at a false discovery rate; their mean weight counts as 1."""
     from scipy import stats
 
     chosen = list(places)

@@ -1,4 +1,4 @@
-"""What one looks at to believe a finding: where the cue stands, who carries it, what it does to an image."""
+"""What a person looks at to believe a finding: the cue's place, its carriers, its effect on an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from spuriscope.patterns.kinds import Box
 
 __all__ = ["Exhibit", "Tried", "all_carriers", "exhibit"]
 
-N_TRIED, N_SHOWN = 100, 3  # fresh images that it is put on, and those that are shown
-MOST_USUAL = 500  # fresh images that say what is usual
+N_TRIED, N_SHOWN = 100, 3  # fresh images on which it is tried, and those that are shown
+MOST_USUAL = 500  # fresh images from which the usual is estimated
 MOST_BOXED = 0.6  # of the image: a larger box would say nothing
 HALF = 0.5
-FAINT = 0.25  # of the strongest: what a cue changes less is not boxed
+FAINT = 0.25  # of the largest change: fainter changes are not boxed
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +50,12 @@ class Exhibit:
 
     Attributes:
         finding: what is shown.
-        examples: (n,) the suspected images, positions in the training set, those that carry most of it first.
+        examples: (n,) the suspected images, positions in the training set, strongest carriers first.
         boxes: where the cue stands on each of these; None where it is all over the image.
-        carried: (n,) how much of it each carries: 1 as much as the pattern puts on an image, 0 as little as
-            fresh images have.
+        carried: (n,) how strongly each carries it: 1 as the pattern on an image, 0 as fresh images.
         tried: fresh images of other classes, those that it moves most first.
-        n_tried: fresh images that these were taken from.
-        n_moved: those of them whose probability it raises by more than the threshold.
+        n_tried: number of fresh images on which it was tried.
+        n_moved: number of these whose probability it raises by more than the threshold.
     """
 
     finding: Finding
@@ -71,11 +70,11 @@ class Exhibit:
 def exhibit(
     finding: Finding, predict: Predict, train: Split, holdout: Split, *, threshold: float = 0.1, seed: int = 0
 ) -> Exhibit:
-    """Look at a finding.
+    """Prepare a finding to be looked at.
 
     Args:
         finding: of a search of `train`.
-        predict: as it was searched.
+        predict: the model that was searched.
         train: the training images, as the model saw them.
         holdout: fresh images.
         threshold: least rise of a probability that counts.
@@ -121,14 +120,15 @@ def exhibit(
 def all_carriers(finding: Finding, train: Split, holdout: Split, *, seed: int = 0) -> NDArray[np.int64]:
     """Positions of all training images of the class that carry a cue, those of the finding among them.
 
-    A search names images that it is sure of. An image counts here where it carries at least half of what
-    those carry that are named, by the median; where more than half of the class would, only the named do.
+    A search names the images of which it is certain. Here an image counts if it carries at least half of the
+    cue that the named ones carry, by their median; if that is more than half of the class, only those named
+    do.
 
     Args:
         finding: of a search of `train`.
         train: the training images, as the model saw them.
         holdout: fresh images.
-        seed: draws those that say what is usual.
+        seed: draws the fresh images from which the usual is estimated.
     """
     draws = torch.Generator().manual_seed(seed)
     usual = unit_float(holdout.images[torch.randperm(len(holdout), generator=draws)[:MOST_USUAL]]).float()
@@ -145,12 +145,12 @@ def all_carriers(finding: Finding, train: Split, holdout: Split, *, seed: int = 
 
 
 def _carried(pattern: AnyPattern, own: Tensor, usual: Tensor) -> NDArray[np.float64]:
-    """How much of a cue each image (n, channels, h, w) carries."""
+    """How strongly each image (n, channels, h, w) carries a cue."""
     return _seen(pattern, own, usual)[0]
 
 
 def _seen(pattern: AnyPattern, own: Tensor, usual: Tensor) -> tuple[NDArray[np.float64], list[Box | None]]:
-    """How much of a cue each image (n, channels, h, w) carries, and its box."""
+    """How strongly each image (n, channels, h, w) carries a cue, and the box of it."""
     if isinstance(pattern, Transplanted):
         carried = how_much_carried(pattern, own, usual)
         return carried.double().numpy(), [None] * len(own)
@@ -160,7 +160,7 @@ def _seen(pattern: AnyPattern, own: Tensor, usual: Tensor) -> tuple[NDArray[np.f
 
 
 def _in_place(pattern: Kind, own: Tensor, usual: Tensor) -> tuple[NDArray[np.float64], list[Box | None]]:
-    """How much of a cue that stands in one place each image (n, channels, h, w) carries, and its box."""
+    """How strongly each image (n, channels, h, w) carries a cue that stands in one place, and its box."""
     change = (pattern.apply(usual) - usual).mean(dim=0)
     away = unit_float(own).float() - usual.mean(dim=0)
     carried = (away * change).sum(dim=(1, 2, 3)) / change.square().sum().clamp(min=1e-12)
@@ -168,7 +168,7 @@ def _in_place(pattern: Kind, own: Tensor, usual: Tensor) -> tuple[NDArray[np.flo
 
 
 def _anywhere(pattern: Anywhere, own: Tensor, usual: Tensor) -> tuple[NDArray[np.float64], list[Box | None]]:
-    """The same, where it fits best in each; what fits as badly as in the middle of `usual` has none."""
+    """The same at the place of best fit; no box where it fits no better than in the median of `usual`."""
     box = pattern.pattern.box
     place = (slice(None), slice(box.top, box.bottom), slice(box.left, box.right))
     mask = pattern.touched[place[1:]]
@@ -191,7 +191,7 @@ def _moved(box: Box, shift: Sequence[int]) -> Box:
 
 
 def _box(change: Tensor) -> Box | None:
-    """The rectangle in which a cue changes images by more than a part of what it changes most."""
+    """The rectangle in which a cue changes images by more than a share of its largest change."""
     strength = change.abs().amax(dim=0)
     seen = strength > FAINT * strength.max()
     rows, columns = (seen.any(dim=dim).nonzero().flatten() for dim in (1, 0))

@@ -15,7 +15,7 @@ N_NAMED = 8  # images in a notebook
 
 
 def shown_as(names: tuple[str, ...] | None, examples: NDArray[np.int64]) -> tuple[str, ...]:
-    """What images are called: by name, or by position where they have none."""
+    """Names of images, or their positions where they have none."""
     return names or tuple(map(str, examples.tolist()))
 
 
@@ -61,21 +61,23 @@ class Finding:
     Attributes:
         target: the class that the pattern pulls to.
         pattern: as reconstructed from the suspected images: added, covering or shading, covering
-            anywhere; or what a transplant of a plugin takes of one of them.
-        examples: (n,) int64, rising: the suspected training images, positions in the training set.
+            anywhere; or what a transplant of a plugin takes from one of them.
+        examples: (n,) int64, ascending: the suspected training images, positions in the training set.
         score: share of fresh images of other classes whose probability of `target` the pattern raises by more
             than the threshold.
         null: the same score for patterns made alike from control groups: look-alikes of the class among fresh
-            images, and those behind the suspects among the training images. Of a mark, what natural images of
-            the class have in its place; asked one after the other until the answer is clear.
-        p_value: that one of both claims is false, adjusted for all suspects of the search, see `evidence`.
-        p_group: that natural groups of a class stand out so far, not adjusted; of a mark, that they do, and
+            images, and those behind the suspects among the training images. For a mark, of what natural
+            images of the class have in its place. Controls are tried one after the other until the answer is
+            clear.
+        p_value: that at least one of the two claims is false, adjusted for all suspects of the search, see
+            `evidence`.
+        p_group: that natural groups of a class stand out so far, not adjusted; for a mark, that they do, and
             are as absent from fresh images.
         p_effect: that the pattern of a control group scores so high, not adjusted.
         names: (n,) of these images, their files or keys; None where they have none.
-        source: the route that led to it, "trace", "probe" or "marks".
-        carriers: how many images carry it; None where no mark was found that could be counted.
-        proof: what retraining without the suspected images left, None if that was not asked.
+        source: the route that found it, "trace", "probe" or "marks".
+        carriers: number of images that carry it; None where no mark was found that could be counted.
+        proof: what retraining without the suspected images left; None if that was not asked for.
     """
 
     target: int
@@ -99,7 +101,7 @@ class Finding:
         )
 
     def _repr_html_(self) -> str:
-        """In a notebook: the cue, what it does, and which images carry it."""
+        """In a notebook: the cue, its effect, and the images that carry it."""
         from spuriscope.report.notebook import as_pictures, as_text
 
         named = ", ".join(self.shown[:N_NAMED]) + (", ..." if len(self.examples) > N_NAMED else "")
@@ -115,7 +117,7 @@ class Finding:
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """What the suspected images are called: by name, or by position where they have none."""
+        """Names of the suspected images, or their positions where they have none."""
         return shown_as(self.names, self.examples)
 
     def to_json(self) -> dict[str, Any]:

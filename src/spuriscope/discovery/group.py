@@ -1,6 +1,6 @@
-"""A group: images of one class that may share a cue, and nothing known about them yet.
+"""A group: images of one class that may share a cue, with nothing known about them yet.
 
-Both routes of discovery hand over groups; what becomes of a group is for the intervention to say.
+Both routes of discovery return groups; the intervention decides what they are.
 """
 
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ Look = Literal["whole", "windows", "single", "cover", "detail", "tone", "stray",
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Group:
-    """Images that look alike in something that the rest of their class does not have.
+    """Images that look alike in something that the rest of their class lacks.
 
     Attributes:
-        target: the class: their label (trace), or what the model calls them (probe).
-        positions: (n,) int64, rising, their positions in what was searched.
-        strength: how much they stand out, larger is more; groups of one source and look are ranked by it.
+        target: the class: their label (trace), or what the model predicts for them (probe).
+        positions: (n,) int64, ascending, their positions in what was searched.
+        strength: how much they stand out, larger is more; it ranks groups of one source and look.
         source: the route that found them, "trace", "probe" or "marks".
         look: what was compared: "whole" images, the same "windows" of images, or a "single" image with the
-            rest; of marks a place that they "cover", fine "detail", the "tone" of all pixels,
-            a "stray" that stands anywhere, or what a "transplant" takes.
+            rest; for marks a place that they "cover", fine "detail", the "tone" of all pixels, a "stray" that
+            stands anywhere, or what a "transplant" takes.
 
     Raises:
-        DiscoveryError: there are no positions, or one stands twice.
+        DiscoveryError: there are no positions, or one is repeated.
     """
 
     target: int

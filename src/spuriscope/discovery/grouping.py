@@ -1,13 +1,12 @@
-"""Which rows of a matrix share what no other row has: the arithmetic of the trace, without images.
+"""Find rows of a matrix that share what no other row has: the arithmetic of the trace, without images.
 
-A row is an image's deviation from the usual. Take the pair of rows that share most, for what they have beside
-it; move to the mean of all rows that carry at least half of it, until the group stands still; put it aside
-and go on with what is left.
+A row is an image's deviation from the usual. Start from the pair of rows that share most relative to the rest
+of what they have. Move to the mean of all rows that carry at least half of it, until the group no longer
+changes. Put the group aside, and continue with the remaining rows.
 
-Natural look-alikes form groups too. Three things set planted images apart: they share much for how ordinary
-they are otherwise, they carry the cue whole, and no other image carries it, neither of those searched nor
-fresh ones. A group's strength is the product of these, and has no unit: it may be compared between classes
-and data.
+Natural look-alikes form groups too. Three things distinguish planted images: they share much for how ordinary
+they otherwise are, they carry the whole cue, and no other image carries it, whether searched or fresh. A
+group's strength is the product of these, and has no unit: it may be compared between classes and data.
 """
 
 from collections.abc import Iterator
@@ -19,11 +18,11 @@ from numpy.typing import NDArray
 __all__ = ["Crowd", "Rows", "find_groups", "find_singles", "grow", "strength"]
 
 MOST_STEPS = 20
-MOST_OF_ALL = 0.5  # what more of a class than this has is usual
+MOST_OF_ALL = 0.5  # a larger share of a class is usual
 HALF = 0.5  # of what is shared: nearer to carrying it than not
-WEAKEST = 0.1  # quantile of a group's rows that has to stand out: in a large one a few may have lost the cue
-BLOCK = 500  # rows of products brought to scale at once
-MORE = 4  # single rows looked at for each that is kept
+WEAKEST = 0.1  # quantile of a group's rows that must stand out: in a large group a few may have lost the cue
+BLOCK = 500  # rows of products scaled at once
+MORE = 4  # single rows examined for each that is kept
 
 Deviations = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -31,7 +30,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Crowd:
-    """Rows that are searched, and fresh ones that may carry nothing.
+    """Rows to search, and fresh ones, which cannot carry a cue.
 
     Attributes:
         rows: (n, d) deviations of what is searched.
@@ -49,11 +48,11 @@ class Crowd:
 
     @classmethod
     def of(cls, rows: Deviations, fresh: Deviations) -> "Crowd":
-        """Of the deviations of what is searched and of fresh images of its class."""
+        """Make a crowd of the deviations of what is searched and of fresh images of its class."""
         return cls._with(rows, fresh, _energies(rows), _energies(fresh))
 
     def turned(self) -> "Crowd":
-        """The fresh rows, searched beside the others."""
+        """A crowd in which the fresh rows are searched, beside the others."""
         return self._with(self.fresh, self.rows, self.fresh_squares, self.squares)
 
     @classmethod
@@ -65,12 +64,12 @@ class Crowd:
 
 
 def find_groups(crowd: Crowd, n_groups: int, n_paired: int) -> list[tuple[Rows, float]]:
-    """Groups of two rows and more with their strengths, in the order they were found.
+    """Groups of at least two rows with their strengths, in the order they were found.
 
     Args:
         crowd: what is searched.
-        n_groups: at most so many.
-        n_paired: a group starts from two of so many rows, those of most energy; it may take in any row.
+        n_groups: largest number of groups.
+        n_paired: a group starts from two of this many rows with the most energy; it may take in any row.
     """
     return [(rows, strength(crowd, rows)) for rows in _groups(crowd, n_groups, n_paired)]
 
@@ -98,7 +97,7 @@ def _groups(crowd: Crowd, n_groups: int, n_paired: int) -> Iterator[Rows]:
 
 
 def _likeness(crowd: Crowd, paired: Rows) -> Deviations:
-    """Energy that two rows share over what they have beside it, (k, k); a row has none with itself."""
+    """Energy that two rows share relative to the rest of theirs, (k, k); 0 for a row with itself."""
     rows, squares = crowd.rows[paired], crowd.squares[paired]
     shared: Deviations = rows @ rows.T
     for start in range(0, len(rows), BLOCK):
@@ -111,7 +110,7 @@ def _likeness(crowd: Crowd, paired: Rows) -> Deviations:
 
 
 def grow(crowd: Crowd, direction: Deviations, is_free: NDArray[np.bool_] | None = None) -> Rows:
-    """The free rows that carry half or more of a direction, moved to their mean until it stands still.
+    """The free rows that carry at least half of a direction, moved to their mean until they stay the same.
 
     Args:
         crowd: what is searched.
@@ -146,7 +145,7 @@ def strength(crowd: Crowd, rows: Rows) -> float:
 
 
 def find_singles(crowd: Crowd, n_singles: int) -> list[tuple[Rows, float]]:
-    """Rows far out on their own, strongest first: energy over the usual one, times the same contrast."""
+    """Rows far out on their own, strongest first: energy over the usual, times the same contrast."""
     far = np.argsort(-crowd.squares, kind="stable")[: MORE * n_singles]
     energies = crowd.squares[far]
     lengths = np.sqrt(np.maximum(energies, 1e-12))
@@ -163,8 +162,8 @@ def find_singles(crowd: Crowd, n_singles: int) -> list[tuple[Rows, float]]:
 def _carried(crowd: Crowd, direction: Deviations, rows: Rows) -> tuple[Deviations, float]:
     """How much of a direction `rows` carry, and the most that any other row or fresh row does, at least 1.
 
-    In standard deviations of an ordinary row. One that is far out in all directions is brought down to the
-    usual energy first, or it would carry a little of everything.
+    In standard deviations of an ordinary row. A row that is far out in all directions is first scaled down to
+    the usual energy, or it would carry a little of everything.
     """
     along = direction / max(float(np.linalg.norm(direction)), 1e-6)
     searched = _scaled(crowd.rows @ along, crowd.squares, crowd.usual)

@@ -1,22 +1,22 @@
 """Marks that nothing natural makes: images of a class that agree to the last grey value where others differ.
 
 What is stuck over a photograph, printed into it or done to all its colours is the same in each image that
-carries it, whatever lies beside it. So images are compared *place by place*: through small windows
-(`covers`, `details`), or in the darkest and the brightest that they reach (`tones`). From one image's view
-all others stand in a row, nearest first. A mark is a gap in that row: some images of the class are all but
-equal, and then nobody comes for long, neither of the class nor of another one.
+carries it, whatever lies beside it. So images are compared *place by place*: through small windows (`covers`,
+`details`), or by the darkest and brightest values that they reach (`tones`). From one image, all others are
+ranked by distance. A mark is a gap in that ranking: some images of the class are almost equal, and then for a
+long stretch none follows, neither of the class nor of another one.
 
-How long is long? Where points lie at random in d dimensions, the ratio of the distances to the k-th and the
-next neighbour exceeds g with probability g ** -(k d). So k log g is exponential whatever k is: a pair has to
-be followed by a much wider gap than twenty images have, and both are measured on one scale. That is the
-strength of a mark. Nature's places are not all of one d. A mixture of exponentials whose rates are gamma
-distributed falls off as a power of c + strength (Lomax), and how fast is read off the crowd of the class
-(`statistics.Tail`). The scale c says from where on it does so; 12 for places and 1 for tones were chosen on
-photographs without any model (docs/discovery.md).
+How long is long? If points lie at random in d dimensions, the ratio of the distances to the next and the k-th
+neighbour exceeds g with probability g ** -(k d). So k log g is exponential for every k: a pair must be
+followed by a much wider gap than twenty images, and both are measured on one scale. That is the strength of a
+mark. Natural places differ in d. A mixture of exponentials with gamma distributed rates falls off as a power
+of c + strength (Lomax), and how fast is estimated from the crowd of the class (`statistics.Tail`). The scale
+c tells from where on it does so; 12 for places and 1 for tones were chosen on photographs without any model
+(docs/discovery.md).
 
-Training and fresh images of the class are searched as one crowd, and nobody looks which is which. So where
-nothing was done to the training images those that carry a mark are a random draw of the crowd, and how many
-of them are fresh is a hypergeometric number, whatever the strength is: `p_absent` is exact, and independent
+Training and fresh images of the class are searched as one crowd, without regard to which are which. So if
+nothing was done to the training images, those that carry a mark are a random draw of the crowd, and the
+number of fresh ones among them is hypergeometric, whatever the strength: `p_absent` is exact, and independent
 of it.
 
 Sources: spacings of a Poisson process, as in Levina and Bickel (2004), "Maximum likelihood estimation of
@@ -51,13 +51,13 @@ __all__ = [
     "widest_gaps",
 ]
 
-LEAST_CARRIERS = 3  # two images that agree somewhere are no rarity
-MOST_OF_POOL = 0.5  # what more of a class than this has is usual
+LEAST_CARRIERS = 3  # two images that agree somewhere are not rare
+MOST_OF_POOL = 0.5  # a larger share of a class is usual
 MOST_OTHERS, FEWEST_OTHERS = 600, 200  # images of other classes that bound a mark, drawn
-OTHERS_OF_EACH = 10  # for each image of the class, within these bounds
-MOST_SEEDS = 150  # images that a mark is looked for around, those with the widest berth
-NOISE = 1.5 / 255  # root mean square of what rounding and mild compression do to a pixel, at least
-N_ASKED = 50  # images that say how coarse their grey levels are
+OTHERS_OF_EACH = 10  # per image of the class, within these bounds
+MOST_SEEDS = 150  # images around which a mark is sought: those farthest from other classes
+NOISE = 1.5 / 255  # least root mean square of the error that rounding and mild compression make in a pixel
+N_ASKED = 50  # images from which the coarseness of grey levels is estimated
 
 Rows = NDArray[np.int64]
 
@@ -68,10 +68,10 @@ class Pool:
 
     Attributes:
         target: the class.
-        images: (n, channels, height, width), uint8 or in [0, 1]; near-duplicates are there once.
+        images: (n, channels, height, width), uint8 or in [0, 1]; of near-duplicates only one.
         others: (m, channels, height, width) of other classes, likewise.
-        is_fresh: (n,) which of them are fresh. The search must not look at it.
-        positions: (n,) where they are in their split.
+        is_fresh: (n,) which of them are fresh. The search must not use it.
+        positions: (n,) of them in their split.
     """
 
     target: int
@@ -82,7 +82,7 @@ class Pool:
 
     @classmethod
     def of(cls, train: Split, fresh: Split, target: int, *, seed: int = 0) -> "Pool":
-        """The images of class `target`, in a random order, copies of an earlier one left out."""
+        """The images of class `target`, in a random order, without copies of an earlier one."""
         rng = np.random.default_rng([seed, target])
         own = [(split.labels == target).nonzero().flatten() for split in (train, fresh)]
         images = torch.cat([split.images[rows] for split, rows in zip((train, fresh), own, strict=True)])
@@ -101,7 +101,7 @@ class Pool:
     def at(
         cls, train: Split, fresh: Split, target: int, is_fresh: NDArray[np.bool_], positions: Rows
     ) -> "Pool":
-        """The pool that has these images of its class again, and none of others: what a search was of."""
+        """A pool with these images of its class, and none of other classes, as it was searched."""
         images = torch.empty(len(positions), *train.images.shape[1:], dtype=train.images.dtype)
         for split, here in ((train, ~is_fresh), (fresh, is_fresh)):
             images[torch.from_numpy(here)] = split.images[torch.from_numpy(positions[here])]
@@ -112,15 +112,15 @@ class Pool:
 
     @cached_property
     def noise(self) -> float:
-        """Root mean square of what rounding does to a pixel of these images; see `noise_of`."""
+        """Root mean square of the rounding error of a pixel of these images; see `noise_of`."""
         return noise_of(self.images)
 
     def of_training(self, rows: Rows) -> Rows:
-        """Positions in the training split of those of `rows` that are not fresh, rising."""
+        """Positions in the training split of those of `rows` that are not fresh, ascending."""
         return np.sort(self.positions[rows[~self.is_fresh[rows]]])
 
     def carriers(self, rows: Rows) -> Carriers:
-        """How many training and fresh images there are among `rows`, and in all."""
+        """Numbers of training and fresh images among `rows`, and in all."""
         n_fresh, of_fresh = int(self.is_fresh[rows].sum()), int(self.is_fresh.sum())
         return Carriers(
             n_train=len(rows) - n_fresh,
@@ -130,7 +130,7 @@ class Pool:
         )
 
     def p_absent(self, rows: Rows) -> float:
-        """That so few of `rows` are fresh by chance, where they are a random draw of the pool."""
+        """Probability that so few of `rows` are fresh, if they are a random draw of the pool."""
         from scipy import stats
 
         n_fresh = int(self.is_fresh[rows].sum())
@@ -138,11 +138,11 @@ class Pool:
 
 
 def noise_of(images: Tensor) -> float:
-    """Root mean square of what rounding, and mild compression, do to a pixel of images.
+    """Root mean square of the error that rounding, and mild compression, make in a pixel of images.
 
-    Where images have few grey levels many are equal to the last one by chance, and the next differ by a whole
-    level. A level wide as w rounds with a root mean square of w / sqrt(12). How wide: the median gap between
-    neighbouring levels of an image, and of that the median over images.
+    If images have few grey levels, many are exactly equal by chance, and the next differ by a whole level. A
+    level of width w has a root mean square rounding error of w / sqrt(12). The width is the median gap
+    between neighbouring levels of an image, and of that the median over images.
 
     Args:
         images: (n, channels, height, width), uint8 or in [0, 1].
@@ -176,10 +176,10 @@ class Mark:
 
     Attributes:
         rows: (k,) of the pool, the most typical first.
-        strength: see above; of marks of one kind and class the larger is the rarer.
+        strength: see above; among marks of one kind and class, larger is rarer.
         look: "cover", "detail", "tone", "stray" or "transplant".
-        pattern: makes from rows of the pool what they have in the place, or the respect, of this mark. Of
-            its own rows that is the cue, of any other image a natural thing to compare it with.
+        pattern: makes from rows of the pool what they have in the place, or the respect, of this mark. From
+            its own rows that is the cue, from any other image a natural pattern to compare with.
     """
 
     rows: Rows
@@ -190,13 +190,13 @@ class Mark:
 
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """Images as seen from a few: who is near.
+    """Distances of images from a few of them.
 
     Attributes:
-        seeds: (s,) which images these are.
-        squares: (s, n) mean square difference of each of s seeds to each image; the seed itself is near.
-        berth: (s,) that of the nearest image of another class.
-        noise: root mean square of what rounding does, in `squares` and `berth`.
+        seeds: (s,) rows of these few.
+        squares: (s, n) mean square difference of each seed to each image, itself included.
+        berth: (s,) that to the nearest image of another class.
+        noise: root mean square of the rounding error, in `squares` and `berth`.
     """
 
     seeds: Tensor
@@ -206,7 +206,7 @@ class Sight:
 
     @classmethod
     def of(cls, own: Tensor, others: Tensor, noise: float = NOISE) -> "Sight":
-        """From the rows of `own` (n, d) that keep the widest berth of `others` (m, d)."""
+        """From the rows of `own` (n, d) that are farthest from `others` (m, d)."""
         own, others = _scaled(own), _scaled(others)
         squares = own.square().sum(dim=1)
         berth = berth_of(_mean_squares(own, others, squares, others.square().sum(dim=1), noise))
@@ -216,9 +216,9 @@ class Sight:
 
 
 def mean_squares(a: Tensor, b: Tensor, noise: float = NOISE) -> Tensor:
-    """Mean square differences (n, m) of rows (n, d) and (m, d), with that of noise added.
+    """Mean square differences (n, m) of rows (n, d) and (m, d), plus that of noise.
 
-    Of equal rows rounding may leave less than the noise; `gap_strength` mends that where it matters.
+    For equal rows rounding may leave less than the noise; `gap_strength` corrects that where it matters.
     """
     a, b = _scaled(a), _scaled(b)
     return _mean_squares(a, b, a.square().sum(dim=1), b.square().sum(dim=1), noise)
@@ -236,7 +236,7 @@ def _mean_squares(a: Tensor, b: Tensor, squares_of_a: Tensor, squares_of_b: Tens
 
 
 def berth_of(squares: Tensor) -> Tensor:
-    """Where the row of each seed (s,) ends: at the nearest (s, m) of other classes; 1 where there is none."""
+    """Where the ranking of each seed (s,) ends: at the nearest (s, m) of other classes; 1 without any."""
     return squares.amin(dim=1) if squares.shape[1] else torch.ones(len(squares))
 
 
@@ -245,7 +245,7 @@ def widest_gaps(sight: Sight, n_groups: int = 1) -> list[tuple[float, Rows]]:
 
     Args:
         sight: the images.
-        n_groups: at most so many; a seed in a stronger group leads to no other.
+        n_groups: largest number of groups; a seed in a stronger group gives no other.
     """
     near = (sight.squares < sight.berth[:, None]).sum(dim=1)
     around = (near >= LEAST_CARRIERS).nonzero().flatten()
@@ -267,13 +267,13 @@ def widest_gaps(sight: Sight, n_groups: int = 1) -> list[tuple[float, Rows]]:
 
 
 def gap_strength(nearest: Tensor, berth: Tensor, noise: float = NOISE) -> tuple[Tensor, Tensor]:
-    """The largest k log g (s,) of rising distances (s, k_max), and how many images are before that gap.
+    """The largest k log g (s,) of ascending distances (s, k_max), and the number of images before that gap.
 
     Args:
-        nearest: squares of the distances from each seed, its own first. The last column is only looked at as
-            what comes next.
-        berth: (s,) square of the distance where the row ends.
-        noise: root mean square of what rounding does; no distance is smaller.
+        nearest: squares of the distances from each seed, its own first. The last column serves only as the
+            next distance.
+        berth: (s,) square of the distance where the ranking ends.
+        noise: root mean square of the rounding error; no distance is smaller.
     """
     nearest = nearest.clamp(min=noise**2)
     following = torch.minimum(nearest[:, 1:], berth[:, None])
@@ -285,7 +285,7 @@ def gap_strength(nearest: Tensor, berth: Tensor, noise: float = NOISE) -> tuple[
 
 
 def take_apart(marks: Sequence[Mark], n_marks: int) -> list[Mark]:
-    """The strongest marks, at most `n_marks`, of those that share a third of their images only the first."""
+    """The strongest marks, at most `n_marks`; of those that share a third of their images only the first."""
     kept: list[Mark] = []
     for mark in sorted(marks, key=lambda one: -one.strength):
         if len(kept) == n_marks:

@@ -9,10 +9,10 @@ __all__ = ["Matcher"]
 
 
 class Matcher:
-    """Images (n, channels, height, width) in which pictures are looked for.
+    """Images (n, channels, height, width) in which pictures are sought.
 
-    Within an outline the square distance to a picture is a sum over three products of the image with one that
-    is moved over it: of squares with the outline, of the image with the picture, and the picture's own.
+    The square distance to a picture within an outline is a sum of three terms: the squares of the image
+    correlated with the outline, the image correlated with the picture, and the picture's own squares.
     """
 
     def __init__(self, images: Tensor) -> None:
@@ -21,7 +21,7 @@ class Matcher:
         self._squares = torch.fft.rfft2(images.square().sum(dim=1))
 
     def best(self, picture: Tensor, mask: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
-        """The place of the smallest mean square difference, the outline lying in the image as a whole.
+        """Find the place of the smallest mean square difference, with the whole outline in the image.
 
         Args:
             picture: (channels, h, w), zero beyond the mask.

@@ -1,12 +1,12 @@
-"""Contexts that training images have and fresh images lack: what no pattern can be reconstructed from.
+"""Contexts that training images have and fresh images lack, from which no pattern can be reconstructed.
 
-A manner of drawing or a background is no mark: its images agree in no pixel. But to a network that knows
-ImageNet they are a kind of image. So training and fresh images of a class, as one crowd, are put into
-clusters by what such a network sees, and nobody looks which is which. Where nothing was done to the training
-images the number of fresh ones in a cluster is hypergeometric, exactly and whatever the clusters are; a
-context that only training images have is a cluster without them.
+A manner of drawing or a background is not a mark: its images agree in no pixel. But to a network trained on
+ImageNet they are a kind of image. So the training and fresh images of a class, as one crowd, are clustered by
+the features of such a network, without regard to which are fresh. If nothing was done to the training images,
+the number of fresh ones in a cluster is hypergeometric, exactly and whatever the clusters are. A context that
+only training images have is a cluster without fresh ones.
 
-That says what is different, not that the model responds to it: a context cannot be put on other images.
+This shows what is different, not that the model responds to it: a context cannot be put on other images.
 
 Source: Fisher's exact test; Holm (1979).
 """
@@ -29,9 +29,9 @@ from spuriscope.statistics import holm
 
 __all__ = ["MissingContext", "missing_contexts"]
 
-N_CLUSTERS = (5, 10, 20)  # of a class: a context may be large or small
-LEAST_OF_CLUSTER = 4  # images of a class for each cluster, on average
-N_COMPONENTS = 32  # of the features, which k-means takes
+N_CLUSTERS = (5, 10, 20)  # per class: a context may be large or small
+LEAST_OF_CLUSTER = 4  # least mean number of images per cluster
+N_COMPONENTS = 32  # of the features, for k-means
 N_STARTS = 3
 
 Features = Callable[[Tensor], Tensor]
@@ -43,9 +43,9 @@ class MissingContext:
 
     Attributes:
         target: the class.
-        examples: (n,) int64, rising: positions in the training set.
+        examples: (n,) int64, ascending: positions in the training set.
         p_value: that so few of the cluster are fresh by chance, adjusted for all clusters of all classes.
-        carriers: how many images are of this kind.
+        carriers: number of images of this kind.
         names: (n,) of these images, their files or keys; None where they have none.
     """
 
@@ -57,11 +57,11 @@ class MissingContext:
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """What the images are called: by name, or by position where they have none."""
+        """Names of the images, or their positions where they have none."""
         return shown_as(self.names, self.examples)
 
     def to_json(self) -> dict[str, object]:
-        """It as JSON values."""
+        """The context as JSON values."""
         return {
             "target": self.target,
             "examples": self.examples.tolist(),
@@ -80,23 +80,23 @@ def missing_contexts(
     level: float = 0.05,
     seed: int = 0,
 ) -> list[MissingContext]:
-    """Kinds of training images that the fresh images of their class lack.
+    """Find kinds of training images that the fresh images of their class lack.
 
     Args:
         train: a `Split`, a pair of arrays, ...
         holdout: fresh images with labels, drawn as the training images were.
         features: maps images (n, channels, height, width), uint8 or in [0, 1], to features (n, d); by default
-            efficientnet-lite0 as it knows ImageNet, which the extra `pretrained` brings.
-        level: the chance of any false answer among all classes.
+            those of efficientnet-lite0 trained on ImageNet, from the extra `pretrained`.
+        level: probability of any false answer, over all classes.
         seed: draws the order of the images and the starts of k-means.
 
     Returns:
-        The surest first; of those of a class that share a third of their images only the first.
+        The most certain first; of those of a class that share a third of their images only the first.
 
     Raises:
         ConfigError: a number is out of range.
         DataError: images or labels do not fit together.
-        DiscoveryError: no class has 20 images, or features are not one row of numbers for each image.
+        DiscoveryError: no class has 20 images, or features are not one row of numbers per image.
         ModelError: the extra is not installed.
     """
     check_number("level", level, above=0, below=1)
@@ -109,8 +109,8 @@ def missing_contexts(
         found += [(pool, rows) for rows in _clusters(pool, seen, seed)]
     if not found:
         raise DiscoveryError(
-            f"contexts are asked of classes of {LEAST_OF_CLUSTER * N_CLUSTERS[0]} images or more, fresh ones "
-            "among them, copies left out; no class has as many: give more images"
+            f"contexts are for classes of {LEAST_OF_CLUSTER * N_CLUSTERS[0]} images or more, fresh ones "
+            "included, copies left out; no class has as many: give more images"
         )
     p_values = holm([pool.p_absent(rows) for pool, rows in found])
     kept: list[tuple[Pool, Rows]] = []
@@ -138,12 +138,12 @@ def missing_contexts(
 def _imagenet() -> Features:
     from spuriscope.models.pretrained import imagenet_features, imagenet_weights
 
-    imagenet_weights()  # is it there at all
+    imagenet_weights()  # raises an error if they are missing
     return imagenet_features
 
 
 def _clusters(pool: Pool, features: Features, seed: int) -> list[Rows]:
-    """Rows of a pool that look alike, coarsely and finely; none of a class that is too small."""
+    """Rows of a pool that look alike, coarsely and finely; none for a class that is too small."""
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
 
@@ -154,7 +154,7 @@ def _clusters(pool: Pool, features: Features, seed: int) -> list[Rows]:
     if seen.dim() != 2 or len(seen) != len(pool) or not bool(torch.isfinite(seen).all()):
         raise DiscoveryError(
             f"features must be one row of finite numbers for each of {len(pool)} images, got shape "
-            f"{tuple(seen.shape)}; look at what the function returns"
+            f"{tuple(seen.shape)}; check what the function returns"
         )
     rows = torch.nn.functional.normalize(seen.double()).numpy()
     n_components = min(N_COMPONENTS, *rows.shape)

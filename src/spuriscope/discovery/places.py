@@ -1,7 +1,7 @@
-"""Images of a pool looked at place by place: groups that agree in a window, and who carries their outline.
+"""Compare images of a pool place by place: groups that agree in a window, and the carriers of their outline.
 
-What covers a place (`covers`) and what shows in fine detail (`details`) are looked for alike. They differ in
-what of an image is looked at, and in what it means that a group agrees in a pixel.
+Marks that cover a place (`covers`) and marks in fine detail (`details`) are sought in the same way. They
+differ in how an image is transformed first, and in when a group agrees in a pixel.
 """
 
 import math
@@ -44,14 +44,14 @@ __all__ = [
     "smaller",
 ]
 
-SIDE = 64  # larger images are looked at smaller
+SIDE = 64  # larger images are reduced to this
 MOST_SEARCHED = 2500  # images of a class that groups start from, drawn; any image may join
-GROUPS_OF_WINDOW = 2  # a mark all over the image is not to hide what is natural
+GROUPS_OF_WINDOW = 2  # so that a mark all over the image does not fill the crowd of natural groups
 N_PROPOSED = 24  # groups of windows whose outline is sought
 MOST_STEPS = 3
-MANY = 200  # images that threads are worth their while for
+MANY = 200  # images from which on threads pay
 LEAST_PIXELS = 4
-CHANCE = 1e-3  # that pixels of unrelated images agree so
+CHANCE = 1e-3  # probability that pixels of unrelated images agree so well
 AROUND = 0.25  # quantile of the spread around an outline
 
 Mask = NDArray[np.bool_]
@@ -61,14 +61,14 @@ Windows = Sequence[tuple[int, int]]  # side and step, pixels
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """Images of a pool, no larger than they need be, and what is usual of each pixel.
+    """Images of a pool, no larger than necessary, and what is usual in each pixel.
 
     Attributes:
         own: (n, channels, height, width) of the pool.
         others: (m, channels, height, width) of other classes.
         mean: (channels, height, width).
         variance: (height, width), the mean over the channels.
-        noise: root mean square of what rounding does to a pixel.
+        noise: root mean square of the rounding error of a pixel.
     """
 
     own: Tensor
@@ -79,17 +79,17 @@ class Seen:
 
     @classmethod
     def of(cls, pool: Pool, look: Look | None = None) -> "Seen":
-        """The images of a pool, or what `look` makes of them once they are small."""
+        """The images of a pool, reduced, and transformed by `look` if given."""
         own, others = (smaller(images, look) for images in (pool.images, pool.others))
         return cls(own, others, own.mean(dim=0), own.var(dim=0, correction=0).mean(dim=0), pool.noise)
 
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """Where a group agrees, and who carries it.
+    """Where a group agrees, and which images carry it.
 
     Attributes:
-        mask: (height, width) of the images as they were looked at.
+        mask: (height, width) of the images in their reduced size.
         rows: (k,) of the pool, nearest to the mean first.
         strength: of the gap behind them.
     """
@@ -107,8 +107,8 @@ def find_outlines(seen: Seen, windows: Windows, ways: Sequence[Agreed]) -> list[
 
     Args:
         seen: the images.
-        windows: that propose.
-        ways: to say in which pixels a group agrees and differs from its class; each is tried.
+        windows: the windows that propose groups.
+        ways: decide in which pixels a group agrees and differs from its class; each is tried.
     """
     proposed: list[tuple[float, Rows]] = []
     for strength, rows in sorted(_of_windows(seen, windows), key=lambda one: -one[0]):
@@ -126,7 +126,7 @@ def find_outlines(seen: Seen, windows: Windows, ways: Sequence[Agreed]) -> list[
 
 
 def large_parts(core: Mask, joined: Mask) -> Mask | None:
-    """The connected parts of `joined` that hold four pixels of `core` or more; None where there are none."""
+    """The connected parts of `joined` that hold at least four pixels of `core`; None where there are none."""
     from scipy import ndimage
 
     labels, n = ndimage.label(joined, np.ones((3, 3)))
@@ -136,7 +136,7 @@ def large_parts(core: Mask, joined: Mask) -> Mask | None:
 
 
 def sharpness(seen: Seen, found: Outline) -> float:
-    """How sharply a group's likeness ends at its outline; see `edge_sharpness`."""
+    """How abruptly a group's likeness ends at its outline; see `edge_sharpness`."""
     group = seen.own[torch.from_numpy(found.rows)].var(dim=0, correction=0).mean(dim=0)
     return edge_sharpness(found.mask, group, seen.variance, seen.noise)
 
@@ -146,9 +146,9 @@ def edge_sharpness(mask: Mask, group: Tensor, usual: Tensor, noise: float) -> fl
 
     Args:
         mask: (height, width), the outline.
-        group: (height, width) variance of each pixel in the group; not a number where it is not known.
+        group: (height, width) variance of each pixel in the group; NaN where it is not known.
         usual: (height, width), in all images.
-        noise: root mean square of what rounding does to a pixel.
+        noise: root mean square of the rounding error of a pixel.
     """
     from scipy import ndimage
 
@@ -161,12 +161,12 @@ def edge_sharpness(mask: Mask, group: Tensor, usual: Tensor, noise: float) -> fl
 
 
 def in_full(mask: Mask, size: tuple[int, int]) -> Tensor:
-    """A mask as floats (height, width) of the size that the images have."""
+    """A mask as floats (height, width) of the full size of the images."""
     return F.interpolate(torch.from_numpy(mask).float()[None, None], size=size, mode="nearest")[0, 0]
 
 
 def smaller(images: Tensor, look: Look | None = None) -> Tensor:
-    """Images as float32 in [0, 1], a piece at a time, and no larger than they need be."""
+    """Images as float32 in [0, 1], no larger than necessary, converted piece by piece."""
     height, width = images.shape[2:]
     scale = min(1.0, SIDE / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
@@ -199,10 +199,10 @@ def _of_windows(seen: Seen, windows: Windows) -> list[tuple[float, Rows]]:
 
 
 def _outline(seen: Seen, ways: Sequence[Agreed], rows: Rows, strength: float) -> Outline | None:
-    """The outline of what a group agrees in, and all that carry it; None where there is none.
+    """The outline in which a group agrees, and all images that carry it; None where there is none.
 
-    The carriers of one outline give the next, until they stay or the gap no longer grows. An outline of a
-    weaker group does not replace the group as it was found.
+    The carriers of one outline give the next, until they stay the same or the gap no longer grows. An outline
+    of a weaker group does not replace the original group.
     """
     best: Outline | None = None
     for agreed in ways:
@@ -225,14 +225,14 @@ def _outline(seen: Seen, ways: Sequence[Agreed], rows: Rows, strength: float) ->
 
 @cache
 def chance_share(freedom: int) -> float:
-    """Share of the usual variance that so many degrees of freedom leave by chance, once in a thousand."""
+    """Share of the usual variance left by chance, once in a thousand, with so many degrees of freedom."""
     from scipy import stats
 
     return float(stats.chi2.ppf(CHANCE, freedom)) / freedom
 
 
 def _carriers(seen: Seen, mask: Mask, rows: Rows) -> Outline | None:
-    """Who agrees with the mean of a group within a mask, up to the widest gap."""
+    """The images that agree with the mean of a group within a mask, up to the widest gap."""
     pixels = torch.from_numpy(np.flatnonzero(np.broadcast_to(mask, seen.mean.shape)))
     mean = seen.own[torch.from_numpy(rows)].mean(dim=0).flatten()[None, pixels]
     own, others = (

@@ -1,10 +1,10 @@
-"""The probe: unrelated images that a model calls alike, although they have nothing to do with its classes.
+"""The probe: unrelated images that a model calls the same, although they have nothing to do with its classes.
 
-The four steps of the interim report: (1) take the samples where a cue is suspected, and many unrelated
-images; (2) ask the model what the unrelated ones are; (3) embed them; (4) within each predicted class look
-for clusters. A cluster that is much denser in that class than among all unrelated images is suspected to
-share what the model goes by. It may also be a natural look-alike (a 7 that resembles a 1), which ranking by
-"contrast" puts below a cue: there the model is asked again, about what the embedding explains.
+The four steps of the interim report: (1) take the samples in which a cue is suspected, and many unrelated
+images; (2) let the model classify the unrelated ones; (3) embed them; (4) search for clusters within each
+predicted class. A cluster that is much denser in that class than among all unrelated images is suspected to
+share what the model uses. It may also be a natural look-alike (a 7 that resembles a 1), which ranking by
+"contrast" puts below a cue, by running the model again on what the embedding explains.
 
 Source: Tischler (2024), Section 2. It does not say what is embedded: `look_at="residual"` is ours, because a
 few latents lose faint noise.
@@ -35,15 +35,15 @@ N_DIRECTIONS = 32  # principal components of the residuals that are clustered
 
 @dataclass(frozen=True, eq=False)
 class Probed:
-    """What the probe saw. A region is a cluster of one class, or the rest of it, with all that lies nearest.
+    """The result of the probe. A region is all images nearest to a cluster, or to the rest of a class.
 
     Attributes:
         predicted: (n,) class that the model gives to each unrelated image.
         regions: (n,) the region of each unrelated image.
         owners: (n_regions,) the class among whose images the region's centre was found.
-        is_cluster: (n_regions,) false for what HDBSCAN left over of a class, and for classes with few images.
+        is_cluster: (n_regions,) false for what HDBSCAN left over in a class, and for classes with few images.
         shares: (n_regions, n_classes) share of a region's images that is predicted as the class.
-        contrasts: (n_regions, n_classes) that share, less the share once the residual is taken away.
+        contrasts: (n_regions, n_classes) that share, minus the share once the residual is removed.
     """
 
     predicted: NDArray[np.int64]
@@ -57,10 +57,10 @@ class Probed:
         """Clusters that are denser in their class than among all unrelated images, strongest first.
 
         Args:
-            by: what is their strength. "density": lower end of the share's 95 % interval over the class's
-                share of all unrelated images, a ratio (the report's step 4). "contrast": the same lower end
-                less the share that remains once the residual is taken away, a difference; for clusters of
-                residuals only, as it says nothing about what latents keep.
+            by: their strength. "density": lower end of the share's 95 % interval over the class's share of
+                all unrelated images, a ratio (the report's step 4). "contrast": the same lower end minus the
+                share that remains once the residual is removed, a difference; only for clusters of residuals,
+                as it says nothing about what latents keep.
 
         Returns:
             Groups whose `target` is the predicted class and whose `positions` are among the unrelated images.
@@ -94,27 +94,27 @@ def probe(
     least: int = 25,
     seed: int = 0,
 ) -> Probed:
-    """Clusters of unrelated images within the classes that a model gives them.
+    """Find clusters of unrelated images within the classes that a model predicts for them.
 
-    Clusters are found among the images of each predicted class alone. Then each unrelated image, whatever its
-    class, goes to the nearest centre of all clusters (what HDBSCAN leaves over has a centre, too), and the
-    share of the predicted class is counted there. The ratio to its share of all unrelated images is how much
-    denser the cluster is in its class.
+    Clusters are sought among the images of each predicted class alone. Then each unrelated image, whatever
+    its class, goes to the nearest centre of all clusters (what HDBSCAN leaves over has a centre, too), and
+    the share of the predicted class is counted there. Its ratio to the share among all unrelated images is
+    how much denser the cluster is in its class.
 
     Args:
         predict: maps images to class probabilities, shape (n, n_classes).
-        unrelated: (n, channels, height, width), uint8 or in [0, 1]: images that are none of the classes.
-        embedding: fitted, for "residual" on the samples where a cue is suspected (a cue that is frequent
-            there would be explained away), for "latents" best on both sorts of images together.
-        look_at: what is clustered: "latents" (n, n_components), or the 32 first principal components of the
+        unrelated: (n, channels, height, width), uint8 or in [0, 1]: images of none of the classes.
+        embedding: fitted; for "residual" on the samples in which a cue is suspected (a frequent cue would be
+            explained away), for "latents" preferably on both sorts of images together.
+        look_at: what is clustered: "latents" (n, n_components), or the first 32 principal components of the
             "residual", image minus reconstruction.
         clustering: of scikit-learn, "hdbscan" or "k-means".
-        n_clusters: for k-means, in each class.
-        least: images of a cluster at least; a class with less than twice as many is one region, no cluster.
-        seed: of k-means and of the principal components.
+        n_clusters: per class, for k-means.
+        least: least images of a cluster; a class with less than twice as many is one region, not a cluster.
+        seed: for k-means and the principal components.
 
     Raises:
-        DiscoveryError: images of another form, too few of them, or the model gives all the same class.
+        DiscoveryError: the images have another form or are too few, or the model gives all the same class.
         ConfigError: a setting is out of range.
         MeasureError: `predict` does not return probabilities.
     """
@@ -157,7 +157,7 @@ def _check_one_of(name: str, value: str, allowed: Any) -> None:
 
 
 def _main_directions(left: Tensor, seed: int) -> NDArray[np.float32]:
-    """Residuals (n, channels, height, width) in [-1, 1] along their main directions (n, d)."""
+    """Coordinates of residuals (n, channels, height, width) in [-1, 1] along their main directions (n, d)."""
     as_images = (left + 1) / 2
     n_directions = min(N_DIRECTIONS, left[0].numel(), len(left))
     return PCAEmbedding(n_directions, seed=seed).fit(as_images).transform(as_images).numpy()
@@ -169,14 +169,14 @@ def _clusters(
     find: Callable[[NDArray[np.float32]], NDArray[np.int64]],
     least: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
-    """Centres (k, d) of the clusters of each class, their classes, and whether one is not a class's rest."""
+    """Centres (k, d) of the clusters of each class, their classes, and whether each is a true cluster."""
     centres, owners, is_cluster = [], [], []
     for owner in np.unique(predicted):
         of_class = points[predicted == owner]
         labels = np.full(len(of_class), -1)
         if len(of_class) >= 2 * least:
             labels = find(of_class)
-            if labels.max() < 0:  # no parts: the class is one cluster
+            if labels.max() < 0:  # no clusters: the whole class is one
                 labels[:] = 0
         for label in np.unique(labels):
             centres.append(of_class[labels == label].mean(axis=0))

@@ -1,8 +1,8 @@
-"""What the probe proposes: directions to look for among the training images.
+"""What the probe proposes: directions to search for among the training images.
 
-A cluster of unrelated images that a model calls alike shares something, a cue or a resemblance. Which it is
-the training images tell: the mean deviation of the cluster, less that of all unrelated images, is what some
-of them carry if the model has learnt it from there.
+A cluster of unrelated images that a model calls the same shares something, a cue or a resemblance. The
+training images tell which: if the model has learnt it from them, some of them carry the mean deviation of the
+cluster minus that of all unrelated images.
 """
 
 import numpy as np
@@ -19,24 +19,24 @@ from spuriscope.measures import Predict
 
 __all__ = ["propose"]
 
-MOST_UNRELATED = 10_000  # HDBSCAN takes seconds for these, and a minute for five times as many
-MOST_OF_CLASS = 3  # clusters of a predicted class
+MOST_UNRELATED = 10_000  # takes HDBSCAN seconds; five times as many take a minute
+MOST_OF_CLASS = 3  # clusters per predicted class
 
 
 def propose(
     predict: Predict, unrelated: Tensor, train: Split, deviation: Deviation, seed: int
 ) -> dict[int, list[NDArray[np.float32]]]:
-    """For each predicted class the deviations (d,) of its clusters that depend most on what is not explained.
+    """Deviations (d,), by predicted class, of the clusters that depend most on the unexplained residual.
 
     Args:
         predict: maps images to class probabilities.
-        unrelated: (n, channels, height, width), uint8 or in [0, 1]; 10,000 are drawn where there are more.
-        train: the images that the model was trained on: the probe's embedding is fitted on them.
-        deviation: fitted; the coordinates that directions are given in.
+        unrelated: (n, channels, height, width), uint8 or in [0, 1]; of more than 10,000 as many are drawn.
+        train: the images that the model was trained on; the probe's embedding is fitted on them.
+        deviation: fitted; directions are in its coordinates.
         seed: of the draw, and of the probe.
 
     Raises:
-        DiscoveryError: images of another shape than the training images, too few, or all called the same.
+        DiscoveryError: images have another shape than the training images, are too few, or all get one class.
     """
     if check_images(unrelated) != tuple(train.images.shape[1:]):
         raise DiscoveryError(

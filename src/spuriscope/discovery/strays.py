@@ -1,9 +1,9 @@
-"""Marks that stand somewhere else on each image: stickers, letters, stamps put down anywhere.
+"""Marks that stand in another place on each image: stickers, letters, stamps put down anywhere.
 
-Each image is looked at in the small windows in which most is going on. From one such window all images stand
-in a row, each by that of its windows which is nearest, and a group is a gap in the row, as of marks in one
-place (`marks`). A group says where its images are to be laid over each other. Where they then agree is the
-mark's outline, and whoever has that outline in it, wherever, carries the mark.
+Each image is seen through its busiest small windows. From one such window all images are ranked by their
+nearest window, and a group ends at a gap in the ranking, as for marks in one place (`marks`). A group tells
+how to align its images. Where they then agree is the mark's outline, and every image that contains that
+outline, wherever, carries the mark.
 """
 
 from dataclasses import dataclass, replace
@@ -40,13 +40,13 @@ from spuriscope.threads import in_threads
 
 __all__ = ["find_strays"]
 
-MOST_SEARCHED, MOST_OTHERS = 600, 300  # images that are searched, of the class and of others, drawn
+MOST_SEARCHED, MOST_OTHERS = 600, 300  # images searched, of the class and of others, drawn
 REACH = 16  # an outline is sought within so many pixels of a window's centre
 MOST_STEPS = 5
-MOST_GROWN, GROWN_BY = 8, 2  # times that an outline is looked for anew in a wider one, and by how many pixels
-SAME = (0.05, 0.01, 0.001)  # of the usual variance: what is stuck on leaves less, how much less is tried
-MANY_CARRIERS = 30  # more make a group weaker: a narrow gap behind a thousand is how strokes are
-N_USUAL = 300  # windows that say what is usual around one
+MOST_GROWN, GROWN_BY = 8, 2  # most searches for a wider outline, and by how many pixels wider each time
+SAME = (0.05, 0.01, 0.001)  # shares of the usual variance left by a sticker, each tried
+MANY_CARRIERS = 30  # more make a group weaker: a narrow gap behind a thousand images is typical of strokes
+N_USUAL = 300  # windows from which the usual surroundings are estimated
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +55,11 @@ class _Stray:
 
     Attributes:
         picture: (channels, 2 r + 1, 2 r + 1), what they have there.
-        mask: (2 r + 1, 2 r + 1), the outline, around the pixel that the images are laid over each other by.
+        mask: (2 r + 1, 2 r + 1), the outline, around the pixel by which the images are aligned.
         rows: (k,) of the images searched.
         centres: (k, 2) row and column of that pixel in each.
         strength: of the gap behind the group.
-        reach: between the mean squares of the last image before that gap and of what comes next.
+        reach: a value between the mean squares of the last image before that gap and of the next.
     """
 
     picture: Tensor
@@ -85,12 +85,12 @@ def find_strays(pool: Pool, n_marks: int) -> list[Mark]:
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """Lays images over each other, and looks for an outline in all of them.
+    """Aligns images, and seeks an outline in all of them.
 
     Attributes:
-        pool: that is searched.
-        drawn: (n,) rows of the pool that are looked at.
-        own: (n, channels, height, width), these images, no larger than they need be; one channel if all are
+        pool: the pool that is searched.
+        drawn: (n,) rows of the pool that are used.
+        own: (n, channels, height, width), these images, no larger than necessary; one channel if all are
             grey.
         others: (m, channels, height, width) of other classes, likewise.
     """
@@ -124,31 +124,31 @@ class _Search:
 
     @cached_property
     def windows(self) -> BusyWindows:
-        """Of the images of the class."""
+        """Windows of the images of the class."""
         return BusyWindows.of(self.own)
 
     @property
     def reach(self) -> int:
-        """How far an outline may reach from the pixel that images are laid over each other by."""
+        """How far an outline may reach from the pixel by which images are aligned."""
         return min(REACH, (min(self.own.shape[2:]) - 1) // 2 - 1)
 
     @cached_property
     def usual(self) -> Tensor:
-        """Variance (2 r + 1, 2 r + 1) of what lies around windows."""
+        """Variance (2 r + 1, 2 r + 1) of the surroundings of windows."""
         rows = torch.from_numpy(np.random.default_rng(0).permutation(len(self.own))[:N_USUAL])
         return _variance(self.laid_over(rows, self.windows.corners[rows, 0] + SIDE // 2))
 
     @cached_property
     def matcher(self) -> Matcher:
-        """Of all images."""
+        """A matcher of all images."""
         return Matcher(torch.cat([self.own, self.others]))
 
     def stray(self, proposal: Proposal) -> _Stray | None:
-        """The strongest outline that a group leads to, in full; None where it has none.
+        """The strongest complete outline that a group leads to; None where it has none.
 
-        Its carriers give the next outline, the strictest or the laxest that serves them best, until they stay
-        as they were. On the way the gap may narrow: half of the carriers of letters give an outline that is
-        too wide for all of them.
+        Its carriers give the next outline, the strictest or the laxest, whichever serves them best, until
+        they stay the same. On the way the gap may narrow: half of the carriers of letters give an outline
+        that is too wide for all of them.
         """
         rows, centres = proposal.rows, proposal.centres
         best: _Stray | None = None
@@ -166,7 +166,7 @@ class _Search:
         return None if best is None else self._grown(best)
 
     def _outlined(self, rows: Rows, centres: Tensor) -> _Stray | None:
-        """The strongest of the groups that carry what some images, laid over each other, agree in."""
+        """The strongest of the groups that carry what some aligned images agree in."""
         around = self.laid_over(torch.from_numpy(rows), centres)
         mean = around.nan_to_num().mean(dim=0)
         best: _Stray | None = None
@@ -182,10 +182,10 @@ class _Search:
         return best
 
     def _grown(self, found: _Stray) -> _Stray:
-        """The same stray with all of its outline.
+        """The same stray with its complete outline.
 
-        A part of one colour fits anywhere within it. So its carriers are laid over the first of them by what
-        that one has around the outline as well, as long as the pixels in which all agree become more.
+        A part of one colour fits anywhere within it. So its carriers are aligned with the first of them
+        again, including that one's surroundings, as long as the number of pixels in which all agree grows.
         """
         from scipy import ndimage
 
@@ -208,7 +208,7 @@ class _Search:
         return again if again.strength > found.strength else replace(again, strength=found.strength)
 
     def laid_over(self, rows: Tensor, centres: Tensor) -> Tensor:
-        """Surroundings (k, channels, 2 r + 1, 2 r + 1) of a pixel of each image; nan beyond its edge."""
+        """Surroundings (k, channels, 2 r + 1, 2 r + 1) of a pixel of each image; NaN beyond its edge."""
         reach = self.reach
         padded = F.pad(self.own[rows], (2 * reach,) * 4, value=torch.nan)  # the pixel may lie outside
         along = torch.arange(2 * reach + 1) + reach
@@ -217,15 +217,15 @@ class _Search:
         return padded[which, :, down[:, :, None], across[:, None, :]].permute(0, 3, 1, 2)
 
     def _outline(self, around: Tensor, same: float) -> Mask | None:
-        """Pixels in which images that are laid over each other agree; None where these are too few."""
+        """Pixels in which aligned images agree; None where these are too few."""
         if len(around) < LEAST_CARRIERS:
             return None
         share = min(same, chance_share(len(around) - 1))
-        core = (_variance(around) < share * (self.usual + 1e-4) + 1e-6).numpy()  # nan is no less
+        core = (_variance(around) < share * (self.usual + 1e-4) + 1e-6).numpy()  # false for NaN
         return large_parts(core, core)
 
     def _carriers(self, picture: Tensor, mask: Mask) -> _Stray | None:
-        """Who has a picture within an outline, up to the widest gap; None where that are too few."""
+        """The images that have a picture within an outline, up to the widest gap; None if too few."""
         squares, centres = self.matcher.best(picture, mask)
         squares += self.pool.noise**2
         n = len(self.own)
@@ -246,7 +246,7 @@ class _Search:
         )
 
     def mark(self, found: _Stray) -> Mark:
-        """The mark that a stray is: among all images of the pool."""
+        """The mark of a stray, among all images of the pool."""
         around = self.laid_over(torch.from_numpy(found.rows), found.centres)
         strength = (
             found.strength
@@ -265,9 +265,9 @@ class _Search:
 
 
 def _seen(images: Tensor) -> Tensor:
-    """Images no larger than they need be; those that are made smaller are smoothed.
+    """Images no larger than necessary; those that are reduced are also smoothed.
 
-    What stands on a coarser grid than its own looks a little different in each place.
+    Without smoothing, a mark on a coarser grid than its own looks a little different in each place.
     """
     small = smaller(images)
     if small.shape[2:] == images.shape[2:]:
@@ -280,7 +280,7 @@ def _seen(images: Tensor) -> Tensor:
 
 
 def _variance(around: Tensor) -> Tensor:
-    """Variance (h, w) of pixels (k, channels, h, w) laid over each other; nan where three are not known."""
+    """Variance (h, w) of aligned pixels (k, channels, h, w); NaN where fewer than three are known."""
     known = around[:, 0].isfinite()
     n = known.sum(dim=0)
     values = around.nan_to_num()
@@ -293,13 +293,13 @@ def _variance(around: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Maker:
-    """Makes of rows what they have within an outline, to be put down anywhere.
+    """Makes from rows what they have within an outline, to be put down anywhere.
 
-    Carriers have it where it fits best, any other image in a window in which something is going on.
+    Carriers have it where it fits best; for any other image a busy window is used.
     """
 
     pool: Pool
-    size: tuple[int, int]  # height and width of the images as they were looked at
+    size: tuple[int, int]  # height and width of the reduced images
     mask: Mask
     carriers: Rows
     centres: Tensor
@@ -315,7 +315,7 @@ class _Maker:
         return Anywhere(Cover(f"found-{self.pool.target}", pixels, alpha))
 
     def _piece(self, row: int) -> Tensor:
-        """What a row of the pool has within the outline's box."""
+        """The content of a row of the pool within the outline's box."""
         images, (height, width) = self.pool.images, self._alpha.shape
         corner = (self._centre(row) + self._offset) * self._scale
         top, left = (
@@ -346,7 +346,7 @@ class _Maker:
 
     @cached_property
     def _alpha(self) -> Tensor:
-        """The outline, cut out, as large as it is in the images."""
+        """The outline, cut out, at the full size of the images."""
         top, left, bottom, right = self._box
         cut = torch.from_numpy(self.mask[top:bottom, left:right]).float()
         size = [
@@ -356,6 +356,6 @@ class _Maker:
 
     @cached_property
     def _offset(self) -> Tensor:
-        """From the pixel that images are laid over each other by to the box."""
+        """Offset from the pixel by which images are aligned to the box."""
         top, left, *_ = self._box
         return torch.tensor([top, left]) - len(self.mask) // 2

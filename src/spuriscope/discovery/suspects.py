@@ -22,28 +22,28 @@ __all__ = ["Place", "Suspect", "suspected_groups", "suspected_marks", "weigh_agr
 FindMarks = Callable[[Pool, int], list[Mark]]
 
 LOOKS_OF_TRACE: tuple[Look, ...] = ("whole", "windows", "single")
-WEIGHTS = (2.25, 0.5, 0.25)  # of the suspects of a class and look, the strongest first; see `evidence`
+WEIGHTS = (2.25, 0.5, 0.25)  # of the suspects of a class and look, strongest first; see `evidence`
 ALONE = (
-    4.0  # times a p-value of a single image: odd ones are frequent in small sets, and no second bears it out
+    4.0  # factor on p-values of single images: odd ones are frequent in small sets, and none confirms another
 )
 AGREED, SAME_GROUP = (
     8.0,
     0.8,
-)  # times the weight of a suspect that both searches name; what they share, at least
+)  # factor on the weight of a suspect that both searches name, and the least share in common
 N_SUSPECTS = len(WEIGHTS)  # those behind them are the crowd
-N_MARKS = 20  # of each class and look: the suspects, and a crowd behind them
+N_MARKS = 20  # per class and look: the suspects, and a crowd behind them
 
 
 @dataclass(frozen=True)
 class _Natural:
-    """How far natural marks of a look stand out in photographs at large; see `marks`.
+    """How far natural marks of a look stand out in photographs in general; see `marks`.
 
-    Small classes have few, so some spacings of other data are counted with those of the class.
+    Small classes have few marks, so some spacings of other data are counted with those of the class.
 
     Attributes:
         scale: added to a strength before its logarithm is taken.
-        n_spacings: how many are counted.
-        spacing: the mean of them.
+        n_spacings: number of these spacings.
+        spacing: their mean.
     """
 
     scale: float
@@ -66,9 +66,9 @@ class Suspect:
 
     Attributes:
         group: its images.
-        p_group: that it stands out so far by chance.
-        weight: how much is expected of it before anybody looks, 1 on average.
-        place: where it stands, of a mark.
+        p_group: probability that it stands out so far by chance.
+        weight: how much is expected of it beforehand, 1 on average.
+        place: for a mark, where it stands.
     """
 
     group: Group
@@ -79,21 +79,21 @@ class Suspect:
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where a group that agrees stands: the mark, and the crowd that it was found in."""
+    """The place of a group that agrees: the mark, and the crowd in which it was found."""
 
     mark: Mark
     pool: Pool
 
     @property
     def carriers(self) -> Carriers:
-        """How many images carry it."""
+        """Number of images that carry it."""
         return self.pool.carriers(self.mark.rows)
 
 
 def suspected_groups(groups: Mapping[int, Sequence[Group]]) -> tuple[list[Suspect], dict[int, list[Group]]]:
     """The strongest groups of each class and look with their p-values, and the crowds behind them.
 
-    What the probe proposes is judged against the crowd of whole images.
+    Proposals of the probe are judged against the crowd of whole images.
     """
     suspects: list[Suspect] = []
     crowds: dict[int, list[Group]] = {target: [] for target in groups}
@@ -118,11 +118,11 @@ def suspected_groups(groups: Mapping[int, Sequence[Group]]) -> tuple[list[Suspec
 def suspected_marks(pool: Pool, transplants: Sequence[str] = ()) -> list[Suspect]:
     """The strongest marks of a class that training images carry, with their p-values.
 
-    A mark of fresh images alone has taught the model nothing, and is no suspect.
+    A mark of fresh images alone cannot have taught the model anything, so it is not a suspect.
 
     Args:
         pool: the class.
-        transplants: of plugins, that look as well.
+        transplants: names of plugins that look as well.
     """
     suspects = []
     looks: list[FindMarks] = [find_covers, find_details, find_tones, find_strays]
@@ -146,9 +146,9 @@ def suspected_marks(pool: Pool, transplants: Sequence[str] = ()) -> list[Suspect
 
 
 def _stand_out(found: Sequence[Mark]) -> list[tuple[Mark, float, float]]:
-    """The strongest of the marks of one look, with p-values that natural ones stand out so far, and weights.
+    """The strongest marks of one look, with p-values that natural ones stand out so far, and weights.
 
-    Natural strays are so few that one alone is a suspect.
+    Natural strays are so few that even a single one is a suspect.
     """
     if not found:
         return []
@@ -163,11 +163,11 @@ def _stand_out(found: Sequence[Mark]) -> list[tuple[Mark, float, float]]:
 
 
 def weigh_agreement(suspects: Sequence[Suspect]) -> list[Suspect]:
-    """The same suspects; those whose images the trace and the marks both name have more weight.
+    """Give more weight to suspects that both the trace and the marks name.
 
     The trace compares whole images and whitened windows, marks compare pixels place by place. Natural groups
-    look alike to one of them: of 1,273 natural suspects of eleven clean models at most one was named by both.
-    So it is a reason to expect more of a suspect, and says nothing of how small its p-values are.
+    look alike to only one of them: of 1,273 natural suspects of eleven clean models at most one was named by
+    both. So agreement is a reason to expect more of a suspect, independently of its p-values.
     """
     of_class: dict[int, list[Suspect]] = {}
     for suspect in suspects:
@@ -181,7 +181,7 @@ def weigh_agreement(suspects: Sequence[Suspect]) -> list[Suspect]:
 
 
 def _agree(one: Suspect, other: Suspect) -> bool:
-    """Whether one is of the trace and one of the marks, and both are the same group."""
+    """Whether one suspect is of the trace and the other of the marks, and both are the same group."""
     if (one.place is None) == (other.place is None) or min(len(one.group), len(other.group)) < LEAST_CARRIERS:
         return False
     n_shared = len(np.intersect1d(one.group.positions, other.group.positions))

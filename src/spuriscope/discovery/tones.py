@@ -1,8 +1,8 @@
 """Marks in the tones of images: dimmed, of less contrast, tinted.
 
-A mapping of colours moves the darkest and the brightest that an image can reach to one value, in all images
-that it was done to: halved contrast leaves nothing below a quarter or above three quarters. So images are
-compared in the ends of their range, in each channel, and what the mapping is is read off quantiles.
+A mapping of colours moves the darkest and the brightest possible values to fixed ones, in all images to which
+it was applied: halved contrast leaves nothing below a quarter or above three quarters. So images are compared
+at the ends of their range, in each channel, and the mapping is estimated from quantiles.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def find_tones(pool: Pool, n_marks: int) -> list[Mark]:
 
 @dataclass(frozen=True, eq=False)
 class _Maker:
-    """Makes of rows the mapping that takes the usual tones of a pool to theirs."""
+    """Makes from rows the mapping that takes the usual tones of a pool to theirs."""
 
     pool: Pool
     own: NDArray[np.float32]  # quantiles (n, channels, 21) of the pool
@@ -51,7 +51,7 @@ class _Maker:
 
 
 def quantiles(images: Tensor) -> NDArray[np.float32]:
-    """Quantiles (n, channels, 21) of the pixels of each image, linear between two of them."""
+    """Quantiles (n, channels, 21) of the pixels of each image, by linear interpolation."""
     if not len(images):
         return np.empty((0, images.shape[1], len(QUANTILES)), np.float32)
     place = np.array(QUANTILES) * (images[0, 0].numel() - 1)
@@ -59,7 +59,7 @@ def quantiles(images: Tensor) -> NDArray[np.float32]:
     above, share = np.ceil(place).astype(np.int64), (place - below).astype(np.float32)
     parts = []
     for part in images.split(max(1, MOST_SORTED // images[0].numel())):
-        rising = np.sort(part.flatten(2).numpy())  # bytes as they are: sorted ten times as fast
+        rising = np.sort(part.flatten(2).numpy())  # as bytes, which sort ten times as fast
         low, high = (unit_float(torch.from_numpy(rising[:, :, at])).float().numpy() for at in (below, above))
         parts.append(low + share * (high - low))
     return np.concatenate(parts)
@@ -68,7 +68,7 @@ def quantiles(images: Tensor) -> NDArray[np.float32]:
 def _groups(
     own: NDArray[np.float32], others: NDArray[np.float32], noise: float
 ) -> Iterator[tuple[float, Rows]]:
-    """Groups of rows (n, channels, ends) that agree, the strongest first, each image in one."""
+    """Groups of rows (n, channels, ends) that agree, strongest first, each image in only one."""
     rest = np.arange(len(own))
     flat, beside = (torch.from_numpy(np.ascontiguousarray(each)).flatten(1) for each in (own, others))
     for _ in range(GROUPS_OF_END):
@@ -85,7 +85,7 @@ def tone_of(
 ) -> Shade:
     """The mapping of each channel that takes the usual quantiles (channels, q) to those of a group.
 
-    A straight line, by least squares; where the usual does not vary the slope is 1.
+    A straight line, by least squares; where the usual quantiles do not vary, the slope is 1.
     """
     spread = usual - usual.mean(axis=1, keepdims=True)
     energy = np.square(spread).sum(axis=1)

@@ -1,9 +1,9 @@
 """Route Trace: training images of one label that share what no other image of their class has.
 
-Images are looked at in three ways: whole, as deviations from what fresh images have in common; through
-windows, so that a small cue in a busy photograph shows; and one by one, as an image that is alone with its
-cue has no partner. What groups are, and how strong, is said in `grouping`. The same search among fresh
-images, which no training saw, gives the groups that nature makes: control groups.
+Images are compared in three ways: whole, as deviations from what fresh images have in common; through
+windows, so that a small cue in a busy photograph shows; and singly, because an image that is alone with its
+cue has no partner. `grouping` defines groups and their strength. The same search among fresh images, which no
+training saw, gives natural groups: control groups.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,12 +25,12 @@ from spuriscope.errors import DiscoveryError
 
 __all__ = ["LEAST_OF_CLASS", "ClassTrace", "Side", "Trace"]
 
-LEAST_OF_CLASS = 20  # a smaller class has no crowd for a group to stand out from
-MOST_PAIRED = 8000  # whole images that groups start from: 256 MB of what pairs of them share
+LEAST_OF_CLASS = 20  # a smaller class has no crowd to compare a group with
+MOST_PAIRED = 8000  # whole images that groups start from: 256 MB for what pairs of them share
 MOST_PAIRED_WINDOWS = 600  # the same for each window
 GROUPS_OF_WINDOW = 4
-MOST_SINGLES = 100  # and no more than a tenth of a class: what is usual is no control of what stands out
-ENOUGH = 20  # groups of a class: three suspects, and a crowd behind them
+MOST_SINGLES = 100  # and at most a tenth of a class: usual images are no controls for what stands out
+ENOUGH = 20  # groups per class: three suspects, and a crowd behind them
 
 Found = list[tuple[Rows, float]]
 
@@ -41,10 +41,10 @@ class Trace:
 
     Attributes:
         deviation: what is usual of whole images; fitted by `fit`.
-        n_groups: groups of whole images, of windows, and single images, that are kept of each class,
-            strongest first; of single images in large classes more, since they are controls. Those behind the
-            first are the crowd that it is judged against.
-        fresh_: the fresh images that were given to `fit`.
+        n_groups: number of groups of whole images, of windows, and of single images kept per class, strongest
+            first; in large classes more single images are kept, because they are controls. Those behind the
+            first are the crowd to judge it by.
+        fresh_: the fresh images given to `fit`.
 
     Raises:
         ConfigError: `n_groups` is out of range.
@@ -66,7 +66,7 @@ class Trace:
         return self
 
     def classes(self, train: Split) -> list[int]:
-        """The classes that are searched: those of 20 images or more.
+        """The classes that are searched: those with at least 20 images.
 
         Raises:
             DiscoveryError: there are none.
@@ -81,7 +81,7 @@ class Trace:
         return searched
 
     def search(self, train: Split) -> list[Group]:
-        """Groups and single images of all classes that are searched.
+        """Groups and single images of all searched classes.
 
         Args:
             train: the images that a model was trained on, as it saw them, with their labels.
@@ -96,7 +96,7 @@ class Trace:
         return ClassTrace(self, train, target)
 
     def windows_of(self, fresh: Tensor) -> list[Window]:
-        """Windows fitted on the fresh images of a class, or, where these are too few, on all fresh ones."""
+        """Windows fitted on the fresh images of a class, or on all fresh ones if these are too few."""
         if len(fresh) >= LEAST_OF_CLASS:
             return list(windows(fresh))
         if self._of_all is None:
@@ -105,7 +105,7 @@ class Trace:
 
 
 class ClassTrace:
-    """Training and fresh images of one class, as deviations from what is usual.
+    """Training and fresh images of one class, as deviations from the usual.
 
     Attributes:
         target: the class.
@@ -126,13 +126,13 @@ class ClassTrace:
         """Groups of whole training images, of windows, and single images, each list strongest first.
 
         Args:
-            directions: deviations (d,) that the probe suspects; the images that carry one are a group as
-                well, whose source is "probe".
+            directions: deviations (d,) that the probe suspects; the images that carry one form a group as
+                well, with source "probe".
         """
         return self._search(self.train.positions, self._whole, self._windows, directions)
 
     def controls(self) -> list[Group]:
-        """What the same search finds among the fresh images; positions are among the holdout."""
+        """The groups found by the same search among the fresh images; positions are in the holdout."""
         windows_turned = [crowd.turned() for crowd in self._windows]
         return self._search(self.fresh.positions, self._whole.turned(), windows_turned)
 
@@ -173,10 +173,10 @@ class ClassTrace:
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """Images of one class, copies of an earlier one left out: they share everything, and no cue made them.
+    """Images of one class without copies: copies share everything, though no cue made them.
 
     Attributes:
-        positions: (n,) int64 in the split that they come from.
+        positions: (n,) int64 in their split.
         images: (n, channels, height, width), float32 in [0, 1].
         deviations: (n, d) of whole images.
     """
@@ -197,10 +197,10 @@ class Side:
 
 
 def _whole_groups(crowd: Crowd, n_groups: int) -> tuple[Crowd, Found]:
-    """Groups of whole images, and the crowd as it was when they were found.
+    """Groups of whole images, and the crowd in which they were found.
 
-    In a small class one group may take what all its images share, and leave too few to judge a group by:
-    there the median of the class is taken away first.
+    In a small class one group may take what all its images share, and leave too few to judge a group by.
+    There the median of the class is subtracted first.
     """
     groups = find_groups(crowd, n_groups, MOST_PAIRED)
     if len(groups) < ENOUGH:
@@ -215,7 +215,7 @@ def _strongest(found: Found) -> Found:
 
 
 def _disjoint(found: Found) -> Iterator[tuple[Rows, float]]:
-    """Of groups that have images in common the first."""
+    """Groups without common images: of those that share images only the first."""
     seen: set[int] = set()
     for rows, value in found:
         if seen.isdisjoint(rows.tolist()):

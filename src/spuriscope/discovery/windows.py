@@ -1,6 +1,6 @@
-"""How far each part of an image departs from what is usual in that place, in standard deviations.
+"""How far each part of an image departs from what is usual in its place, in standard deviations.
 
-A small cue in a busy photograph is lost among all that varies there. So images are also looked at through
+A small cue in a busy photograph is lost among everything that varies there. So images are also seen through
 square windows, each a quarter of the image wide and half overlapping the next: seen alone, the place of the
 cue is unusual.
 """
@@ -19,9 +19,9 @@ from spuriscope.discovery.deviation import least_spread
 
 __all__ = ["Window", "windows"]
 
-PART = 4  # windows across an image, if they did not overlap
-LEAST_SIDE = 5  # pixels; of less there is little to tell apart
-MOST_SIDE = 12  # a larger window is looked at in so many squares across
+PART = 4  # windows across an image, without overlap
+LEAST_SIDE = 5  # pixels; smaller windows contain too little to compare
+MOST_SIDE = 12  # a larger window is reduced to this many squares across
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +30,8 @@ class Window:
 
     Attributes:
         top, left, height, width: the place, in pixels.
-        mean: (d,) of its pixels over fresh images, or of its squares, where it is wider than 12 pixels.
-        whitening: (d, d) brings them to coordinates of spread 1 that do not correlate.
+        mean: (d,) of its pixels over fresh images, or of its squares if it is wider than 12 pixels.
+        whitening: (d, d) maps them to uncorrelated coordinates of spread 1.
     """
 
     top: int
@@ -50,7 +50,7 @@ class Window:
 def windows(fresh: Tensor) -> Iterator[Window]:
     """All windows of an image, row by row, each fitted on fresh images (n, channels, height, width).
 
-    Principal components of a window's pixels are brought to spread 1, with the same floor as in `Deviation`.
+    Principal components of a window's pixels are scaled to spread 1, with the same floor as in `Deviation`.
     """
     floor = least_spread(fresh)
     height, width = (min(side, max(LEAST_SIDE, round(side / PART))) for side in fresh.shape[2:])
@@ -64,7 +64,7 @@ def windows(fresh: Tensor) -> Iterator[Window]:
 
 
 def _places(side: int, length: int) -> list[int]:
-    """Where windows of a length start along a side, evenly, each half over the next."""
+    """Starts of windows of a length along a side, evenly spaced, each half over the next."""
     return sorted({round(start) for start in np.linspace(0, side - length, 2 * PART - 1)})
 
 

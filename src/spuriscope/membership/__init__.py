@@ -1,4 +1,4 @@
-"""Who was in the training set: attacks, what each may claim, and how sure that is."""
+"""Who was in the training set: attacks, what each may claim, and how certain that is."""
 
 from spuriscope.membership.attacked import attack_game, attack_games
 from spuriscope.membership.attacks import ATTACKS, Attack, Knowledge, Rehearsal, register_attack

@@ -1,4 +1,4 @@
-"""Attack what one would train: play games, let every attack try, and ask for the pattern."""
+"""Attack planned trainings: play games, run every attack, and ask for the pattern."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,50 +8,29 @@ from spuriscope.argument_types import checked
 from spuriscope.errors import MembershipError
 from spuriscope.measures import Predict
 from spuriscope.membership.attacks import ATTACKS, Attack
-from spuriscope.membership.evaluation import AlarmRow, Recognised, Separation
+from spuriscope.membership.evaluation import Evaluation, Recognised
 from spuriscope.membership.game import Game, Played, judge_attacks, play, probe_images
 from spuriscope.membership.presence import PRESENCE_STATISTICS, presence, presence_statistics
 from spuriscope.statistics import Interval
 from spuriscope.training import OnProgress, Trainer, Trains
 
-__all__ = ["Attacked", "Membership", "Presence", "attack_game", "attack_games", "present"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attacked:
-    """One attack on all models of a game, judged; the fields are those of `Evaluation`.
-
-    Attributes:
-        name: of the attack.
-        stamped: members against outsiders among the stamped images.
-        unstamped: among the unstamped images of the same class.
-        all: among all images.
-        cells: the four cells, for each false-positive rate.
-        n_trials: models attacked.
-    """
-
-    name: str
-    stamped: Separation
-    unstamped: Separation
-    all: Separation
-    cells: tuple[AlarmRow, ...]
-    n_trials: int
+__all__ = ["Membership", "Presence", "attack_game", "attack_games", "present"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Presence:
-    """Was the pattern there at all? A statistic of models with it and without; then as `Separation`.
+    """Was the pattern planted? A statistic of models with it and without; the rest as in `Separation`.
 
     Attributes:
         statistic: "score", the spurious score, or "mean_rise" of the probability.
         with_pattern: of each model trained with the pattern.
         without: of each clean twin.
-        asked: of other models, by name.
+        asked: the statistic of other models, by name.
         n_members: models with the pattern.
         n_outsiders: models without.
         auc: probability that a model with it exceeds one without.
-        balanced_accuracy: not asked for.
-        recognised: models with it that are recognised at each rate of false alarms.
+        balanced_accuracy: always None here.
+        recognised: share of models with it that are recognised at each false-positive rate.
         roc: false-positive and true-positive rates.
     """
 
@@ -73,15 +52,15 @@ class Membership:
 
     Attributes:
         pattern: name of what is planted.
-        target: in which class.
-        n_planted: in how many images of each model.
+        target: its class.
+        n_planted: number of planted images of each model.
         n_models: models attacked.
         n_shadows: models that each attack compares with.
         n_train: training images of each model.
         n_null: clean twins, the null of `presence`.
-        seed: draws it all.
-        attacks: each of them, judged.
-        presence: was the pattern there, by each statistic.
+        seed: seeds all draws.
+        attacks: each attack, judged.
+        presence: whether the pattern was planted, by each statistic.
     """
 
     pattern: str
@@ -92,7 +71,7 @@ class Membership:
     n_train: int
     n_null: int
     seed: int
-    attacks: tuple[Attacked, ...]
+    attacks: tuple[Evaluation, ...]
     presence: tuple[Presence, ...]
 
 
@@ -111,11 +90,11 @@ def attack_game(
 
     Args:
         game: what to play.
-        n_clean: clean twins of its models, the null of the presence attack, 1 at least.
-        asked: other models, by name, to ask for the presence of the pattern.
-        attacks: names of registered attacks that try beside ours, see `register_attack`.
+        n_clean: clean twins of its models, the null of the presence attack; at least 1.
+        asked: other models, by name, to test for the pattern.
+        attacks: names of registered attacks to run beside ours, see `register_attack`.
         device: "cpu", "cuda", or "auto".
-        n_workers: processes on the CPU; as many as cores by default.
+        n_workers: processes on the CPU; one per core by default.
         on_progress: called after each epoch of any model.
 
     Raises:
@@ -133,15 +112,15 @@ def attack_games(
     attacks: Sequence[str] = (),
     trainer: Trains[Any] | None = None,
 ) -> list[Membership]:
-    """Play games on one data set, attack every model, and ask for the presence of each game's pattern.
+    """Play games on one data set, attack every model, and test for the presence of each game's pattern.
 
     Args:
         games: what to play; models that games share are trained once.
-        n_clean: clean twins of each game's models, the null of its presence attack, 1 at least.
-        asked: other models, by name, to ask for the presence of the patterns. They stand beside the null and
-            are not compared with it: a game's models are trained on fewer images.
-        attacks: names of registered attacks that try beside ours.
-        trainer: what trains; this machine by default.
+        n_clean: clean twins of each game's models, the null of its presence attack; at least 1.
+        asked: other models, by name, to test for the patterns. They are shown beside the null but not
+            compared with it, because a game's models are trained on fewer images.
+        attacks: names of registered attacks to run beside ours.
+        trainer: trains the models; this machine by default.
 
     Raises:
         CheckpointError, MembershipError, PlantingError, TrainingError: see `play`.
@@ -170,9 +149,7 @@ def _judged(played: Played, asked: Mapping[str, Predict], attacks: Mapping[str, 
         n_train=int(played.pool.was_in[0].sum()),
         n_null=len(without),
         seed=game.seed,
-        attacks=tuple(
-            Attacked(name=name, **vars(found)) for name, found in judge_attacks([played], attacks).items()
-        ),
+        attacks=tuple(judge_attacks([played], attacks).values()),
         presence=tuple(
             present(
                 name,
@@ -188,7 +165,7 @@ def _judged(played: Played, asked: Mapping[str, Predict], attacks: Mapping[str, 
 def present(
     statistic: str, with_pattern: Sequence[float], without: Sequence[float], asked: Mapping[str, float]
 ) -> Presence:
-    """Models with the pattern and without, told apart by a statistic."""
+    """How well a statistic tells models with the pattern from models without."""
     return Presence(
         statistic=statistic,
         with_pattern=tuple(with_pattern),

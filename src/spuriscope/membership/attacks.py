@@ -1,15 +1,15 @@
-"""Attacks: functions that say, for each image, how likely it was in the training set.
+"""Attacks: functions that score, for each image, how likely it was in the training set.
 
-An attack maps what an attacker may see, a `Knowledge`, to one score for each image, higher for likelier
-members. `ATTACKS` has them by name; a user adds one by writing such a function and registering it.
+An attack maps what an attacker may see, a `Knowledge`, to one score per image, higher for likelier members.
+`ATTACKS` holds them by name; users add their own by registering such a function.
 
-- gap: members are the images that the model gets right (the floor; needs nothing but answers).
+- gap: members are the images that the model gets right (the baseline; needs only answers).
 - loss: members have a small loss (Yeom et al., 2018).
 - shadow: a classifier of answers learnt from a shadow model on other images (Shokri et al., 2017), with the
   features of Yang et al. (2022).
-- lira-online, lira-offline: likelihood ratio over shadow models trained with and without the very image
-  (Carlini et al., 2022); offline uses those without it only.
-- rmia: how many other images have a smaller ratio of probability to its mean over shadow models
+- lira-online, lira-offline: likelihood ratio over shadow models trained with and without the image itself
+  (Carlini et al., 2022); offline uses only those without it.
+- rmia: share of other images with a smaller ratio of probability to its mean over shadow models
   (Zarifzadeh et al., 2024, with gamma = 1 and the images of the game as their population).
 """
 
@@ -37,13 +37,13 @@ __all__ = [
     "rehearsed",
 ]
 
-N_FOR_OWN_SPREAD = 16  # with fewer shadow models on a side, images share one spread
+N_FOR_OWN_SPREAD = 16  # with fewer shadow models on a side, all images share one spread
 LEAST_SPREAD = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Rehearsal:
-    """A shadow model's answers on images of the attacker's own, half of which it was trained on.
+    """A shadow model's answers on the attacker's own images, half of which it was trained on.
 
     Attributes:
         logits: (m, classes).
@@ -59,13 +59,13 @@ class Rehearsal:
 @checked(MembershipError)
 @dataclass(frozen=True, eq=False)
 class Knowledge:
-    """All that an attack may see.
+    """Everything that an attack may see.
 
     Attributes:
         target_logits: (n, classes), the attacked model's answers on the images in question.
         labels: (n,), their classes.
         shadow_logits: (k, n, classes), answers of shadow models on the same images; k may be 0.
-        was_in: (k, n), which image each shadow model was trained on.
+        was_in: (k, n), whether each shadow model was trained on each image.
         rehearsal: a shadow model on other images, None if there is none.
 
     Raises:
@@ -115,7 +115,7 @@ def gap(knowledge: Knowledge) -> Tensor:
 
 
 def loss(knowledge: Knowledge) -> Tensor:
-    """`confidence` (n,): ranks images as minus their cross-entropy does, without its ties at 0."""
+    """`confidence` (n,): it ranks images like minus their cross-entropy, without the ties at 0."""
     return confidence(knowledge.target_logits, knowledge.labels)
 
 
@@ -132,7 +132,7 @@ class ShadowAttack:
         self.strengths = strengths
 
     def fit(self, logits: Tensor, labels: Tensor, was_in: Tensor) -> "ShadowAttack":
-        """Learn from a shadow model what its answers (m, classes) on images it was trained on look like."""
+        """Learn to recognise members from the answers (m, classes) of a shadow model."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import GridSearchCV
         from sklearn.pipeline import make_pipeline
@@ -151,7 +151,7 @@ class ShadowAttack:
         return self.scores_of(self.features(logits, labels))
 
     def scores_of(self, features: np.ndarray) -> Tensor:
-        """The same, from `features`."""
+        """As `scores`, from `features`."""
         return torch.from_numpy(self.classifier_.decision_function(features)).double()
 
     @staticmethod
@@ -163,7 +163,7 @@ class ShadowAttack:
 
 @lru_cache(maxsize=1)
 def rehearsed(rehearsal: Rehearsal) -> ShadowAttack:
-    """The shadow attack that learnt on a rehearsal; the last one is kept, for many targets share it."""
+    """The shadow attack that learnt on a rehearsal; the last one is cached, because many targets share it."""
     return ShadowAttack().fit(rehearsal.logits, rehearsal.labels, rehearsal.was_in)
 
 
@@ -171,7 +171,7 @@ def shadow(knowledge: Knowledge) -> Tensor:
     """Log-odds (n,) by a `ShadowAttack` that learnt on the rehearsal."""
     own = knowledge.rehearsal
     if own is None:
-        raise MembershipError("the shadow attack needs a rehearsal: a shadow model on images of its own")
+        raise MembershipError("the shadow attack needs a rehearsal: a shadow model on other images")
     return rehearsed(own).scores(knowledge.target_logits, knowledge.labels)
 
 
@@ -184,11 +184,11 @@ class _Gaussian:
 
     @classmethod
     def fit(cls, values: Tensor, counts: Tensor, side: str) -> "_Gaussian":
-        """Fit to the values (k, n) where `counts` (k, n) says so."""
+        """Fit to the values (k, n) where `counts` (k, n) is true."""
         n = counts.sum(dim=0)
         if len(values) == 0 or int(n.min()) < 1:
             raise MembershipError(
-                f"LiRA needs for each image a shadow model trained {side} it; train more shadow models"
+                f"LiRA needs a shadow model trained {side} each image; train more shadow models"
             )
         mean = (values * counts).sum(dim=0) / n
         squares = ((values - mean) ** 2 * counts).sum(dim=0)
@@ -213,12 +213,12 @@ class _Gaussian:
 def lira_online(knowledge: Knowledge) -> Tensor:
     """Log-likelihood ratio (n,) of the confidence: shadow models with the image against those without."""
     seen = confidence(knowledge.shadow_logits, knowledge.labels)
-    asked = confidence(knowledge.target_logits, knowledge.labels)
+    target = confidence(knowledge.target_logits, knowledge.labels)
     member, outsider = (
         _Gaussian.fit(seen, knowledge.was_in, "with"),
         _Gaussian.fit(seen, ~knowledge.was_in, "without"),
     )
-    return member.log_density(asked) - outsider.log_density(asked)
+    return member.log_density(target) - outsider.log_density(target)
 
 
 def lira_offline(knowledge: Knowledge) -> Tensor:
@@ -229,7 +229,7 @@ def lira_offline(knowledge: Knowledge) -> Tensor:
 
 
 def rmia(knowledge: Knowledge) -> Tensor:
-    """Share (n,) of the images whose p(label), over its mean in the shadow models, is smaller."""
+    """Share (n,) of images whose p(label), divided by its mean over the shadow models, is smaller."""
     if len(knowledge.shadow_logits) == 0:
         raise MembershipError("RMIA needs shadow models, got none")
 
@@ -255,16 +255,16 @@ ATTACKS = Registry("attack", BUILT_IN, MembershipError)
 
 @checked(MembershipError)
 def register_attack(name: str) -> Callable[[AnyAttack], AnyAttack]:
-    """A decorator: give an attack of your own a name, for `attack_game`, studies and the command line.
+    """Register an attack of your own under a name, for `attack_game`, studies and the command line.
 
-    What it is put on is a function of a `Knowledge` that returns a score (n,) for each image, higher for
-    likelier members.
+    Decorate a function of a `Knowledge` that returns a score (n,) for each image, higher for likelier
+    members.
 
     Args:
-        name: small letters, digits, dots and hyphens.
+        name: lower-case letters, digits, dots and hyphens.
 
     Raises:
         ConfigError: its source cannot be read.
-        MembershipError: the name is ours, or another module has it; or what it is put on is no function.
+        MembershipError: the name is taken by us or by another module, or the decorated object is no function.
     """
     return ATTACKS.registering(name)

@@ -1,10 +1,10 @@
-"""PlantedCanaries: how much privacy one training can have kept, from many independent guesses about it.
+"""PlantedCanaries: bound the privacy of one training from many independent guesses about it.
 
-Each canary is a pattern of its own and one training image, which carries it with probability 1/2. After the
-training the attacker guesses which canaries were planted, and may abstain. Were the training epsilon-private,
-each guess would be right with probability at most e^epsilon / (1 + e^epsilon), whatever the others are; so
-many right guesses bound epsilon from below (Steinke, Nasr and Jagielski, 2023). Privacy here is that of an
-image's having been replaced by its stamped copy.
+Each canary is its own pattern and one training image, which carries it with probability 1/2. After the
+training the attacker guesses which canaries were planted, and may abstain. If the training were
+epsilon-private, each guess would be right with probability at most e^epsilon / (1 + e^epsilon), whatever the
+others are; so many right guesses bound epsilon from below (Steinke, Nasr and Jagielski, 2023). Privacy here
+concerns whether an image was replaced by its stamped copy.
 """
 
 from collections.abc import Sequence
@@ -36,19 +36,19 @@ __all__ = [
 
 CONFIDENCE = 0.95
 LARGEST_EPSILON = 50.0
-NOISE = "r3"  # as many patterns as one likes, each of its own
-N_IMAGES = 100  # the attacker's own
-SEEDS_OF_AUDIT = 100_000  # patterns of one audit at most
+NOISE = "r3"  # gives any number of distinct patterns
+N_IMAGES = 100  # of the attacker's own
+SEEDS_OF_AUDIT = 100_000  # most patterns of one audit
 
 
 @dataclass(frozen=True, eq=False)
 class PlantedCanaries:
-    """Patterns, the image each may be planted in, and whether it was.
+    """Patterns, the image that each may be planted in, and whether it was.
 
     Attributes:
         data: the data set with the chosen images stamped, rounded to 8 bits.
-        patterns: one for each canary.
-        positions: (m,) of its training image.
+        patterns: one per canary.
+        positions: (m,), the training image of each.
         is_planted: (m,), drawn with probability 1/2.
     """
 
@@ -60,14 +60,14 @@ class PlantedCanaries:
 
 @dataclass(frozen=True)
 class OneRunAudit:
-    """What a one-run audit found.
+    """The result of a one-run audit.
 
     Attributes:
-        n_canaries: how many there were.
-        n_guesses: on how many the attacker did not abstain.
+        n_canaries: number of canaries.
+        n_guesses: number on which the attacker did not abstain.
         n_right: guesses that were right.
-        epsilon: lower bound; with 95 % confidence no smaller epsilon holds. 0: no leak shown.
-        delta: for which the bound holds.
+        epsilon: lower bound at 95 % confidence; 0: no leak shown.
+        delta: of the privacy that is bounded.
     """
 
     n_canaries: int
@@ -79,21 +79,21 @@ class OneRunAudit:
 
 @dataclass(frozen=True, kw_only=True)
 class Canaries:
-    """What canaries in one training gave away, see docs/audit-json.md.
+    """What the canaries of one training gave away, see docs/audit-json.md.
 
     Attributes:
         pattern: kind of the patterns.
-        n_canaries: how many there were.
-        n_guesses: tosses guessed.
-        n_right: and guessed right.
-        epsilon: no smaller one holds at this delta, with this confidence; 0: no loss of privacy is shown.
+        n_canaries: number of canaries.
+        n_guesses: coin tosses that were guessed.
+        n_right: correct guesses.
+        epsilon: lower bound at this delta and confidence; 0: no loss of privacy is shown.
         delta: of the privacy that is bounded.
-        n_planted: how many the coins had stamped.
+        n_planted: canaries that the coins planted.
         confidence: of the bound.
         n_train: training images.
         seed: draws the patterns, the images, the coins and the training.
-        planted: what the attacker saw of each stamped canary, the mean rise of a probability.
-        others: of each of the others.
+        planted: score of each planted canary: the mean rise of a probability.
+        others: score of each of the others.
     """
 
     pattern: str
@@ -111,7 +111,7 @@ class Canaries:
 
 
 def plant_canaries(data: ImageSet, patterns: Sequence[Kind], seed: int) -> PlantedCanaries:
-    """Choose an image for each pattern, and stamp each with probability 1/2.
+    """Choose an image for each pattern, and stamp each image with probability 1/2.
 
     Raises:
         MembershipError: there are more patterns than training images, or none.
@@ -134,12 +134,12 @@ def plant_canaries(data: ImageSet, patterns: Sequence[Kind], seed: int) -> Plant
 
 
 def canary_scores(predict: Predict, canaries: PlantedCanaries, images: Tensor) -> Tensor:
-    """How far each pattern raises the probability of its image's class (m,), mean over `images`.
+    """By how much each pattern raises the probability of its image's class (m,), mean over `images`.
 
     Args:
         predict: the trained model.
-        canaries: what may have been planted.
-        images: (n, channels, height, width), images of the attacker's own.
+        canaries: those that may have been planted.
+        images: (n, channels, height, width), the attacker's own.
     """
     clean = probabilities(predict, images).double().mean(dim=0)
     labels = canaries.data.train.labels[canaries.positions].tolist()
@@ -162,7 +162,7 @@ def attack_canaries(
 ) -> Canaries:
     """Plant canaries of noise in one training, guess which were planted, and bound epsilon.
 
-    Half of the canaries are guessed, the likeliest and the unlikeliest, and the rest abstained from.
+    It guesses half of the canaries, those with the highest and the lowest scores, and abstains on the rest.
 
     Args:
         data: trained on with canaries in it; the first 100 test images are the attacker's own.
@@ -171,10 +171,10 @@ def attack_canaries(
         recipe: how to train.
         seed: draws the noise, the images, the coins and the training.
         delta: of the privacy that is bounded.
-        trainer: what trains; this machine by default.
+        trainer: trains the model; this machine by default.
 
     Raises:
-        ConfigError: delta is no probability below 1, or the seed is out of range.
+        ConfigError: delta is not a probability below 1, or the seed is out of range.
         MembershipError: there are fewer than 4 canaries, or more than training images.
         TrainingError: the model could not be trained.
     """
@@ -211,13 +211,13 @@ def audit_guesses(
 ) -> OneRunAudit:
     """Guess from scores, and bound epsilon.
 
-    The highest scores are guessed to be planted, as many of the lowest not to be, and the rest is abstained
-    from. How many are guessed must not depend on what was found.
+    It guesses that the highest scores are planted and as many of the lowest are not, and abstains on the
+    rest. The number of guesses must not depend on the scores.
 
     Args:
         scores: (m,), higher for canaries that are likelier planted.
         is_planted: (m,).
-        n_guesses: even; by default all canaries, or all but one where they are odd.
+        n_guesses: even; by default all canaries, or all but one if their number is odd.
         delta: of the privacy that is bounded.
 
     Raises:
@@ -239,8 +239,9 @@ def epsilon_bound(
 ) -> float:
     """Largest epsilon that the guesses refute; 0 if they refute none.
 
-    Source: Steinke, Nasr and Jagielski (2023), Theorem 5.2: right guesses of an (epsilon, 0)-private training
-    are dominated by a binomial; delta adds 2 m delta times the largest mean of its tail below `n_right`.
+    Source: Steinke, Nasr and Jagielski (2023), Theorem 5.2: the right guesses of an (epsilon, 0)-private
+    training are dominated by a binomial; delta adds 2 m delta times the largest mean of its tail below
+    `n_right`.
 
     Raises:
         MembershipError: not 0 <= n_right <= n_guesses <= n_canaries.
@@ -249,7 +250,7 @@ def epsilon_bound(
     check_number("confidence", confidence, above=0, below=1)
     if not 0 <= n_right <= n_guesses <= n_canaries:
         raise MembershipError(
-            f"right guesses, guesses and canaries must rise from 0, got {n_right}, {n_guesses}, {n_canaries}"
+            f"right guesses, guesses and canaries must not decrease, got {n_right}, {n_guesses}, {n_canaries}"
         )
     from scipy.optimize import brentq
 
@@ -264,7 +265,7 @@ def epsilon_bound(
 
 
 def _chance(m: int, r: int, v: int, epsilon: float, delta: float) -> float:
-    """Bound on the probability that an (epsilon, delta)-private training lets v of r guesses be right."""
+    """Bound on the probability that v of r guesses are right about an (epsilon, delta)-private training."""
     from scipy.stats import binom
 
     q = 1 / (1 + exp(-epsilon))

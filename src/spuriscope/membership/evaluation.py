@@ -1,8 +1,8 @@
-"""How well an attack tells members from outsiders, and how sure we are.
+"""How well an attack tells members from outsiders, and how certain that is.
 
 An attack is judged in four cells, member or not and stamped or not, because a stamped image may look like a
-member only for being stamped. A true-positive rate is never given without its false-positive rate, and where
-there are too few outsiders to speak of a false-positive rate, the rate is None and says why.
+member only because it is stamped. A true-positive rate always comes with its false-positive rate. Where there
+are too few outsiders for a false-positive rate, the rate is None, with the reason.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Rate:
         value: hits / n.
         low: lower end of the interval.
         high: its upper end.
-        n: images asked about.
+        n: number of images.
         reason: why there is no value; empty where there is one.
     """
 
@@ -60,7 +60,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Recognised:
-    """What share of members is recognised where at most a given share of outsiders is accused.
+    """Share of members recognised where at most a given share of outsiders is accused.
 
     Attributes:
         false_alarms: the false-positive rate allowed.
@@ -76,13 +76,13 @@ class Separation:
     """How well scores tell members from outsiders, within one group of images.
 
     Attributes:
-        n_members: scores of members, all trials together.
+        n_members: scores of members, over all trials.
         n_outsiders: scores of outsiders.
         auc: probability that a member's score exceeds an outsider's; mean over trials. None without both.
-        balanced_accuracy: mean of the shares of members and outsiders told rightly, at a threshold chosen on
-            other images; mean over trials. None where it was not asked for.
-        recognised: for each false-positive rate what is recognised at it, all trials together.
-        roc: false-positive and true-positive rates at rising thresholds' ends, at most 60 points.
+        balanced_accuracy: mean of the shares of members and outsiders classified correctly, at a threshold
+            chosen on other images; mean over trials. None where it was not measured.
+        recognised: the true-positive rate at each false-positive rate, over all trials.
+        roc: false-positive and true-positive rates at ascending thresholds, at most 60 points.
     """
 
     n_members: int
@@ -99,10 +99,10 @@ class AlarmRow:
 
     Attributes:
         false_alarms: share of all outsiders, stamped or not, that the threshold may accuse.
-        stamped_members: share of the stamped images in the training set that are called members.
-        stamped_outsiders: of the stamped images outside it.
-        unstamped_members: of the members of the same class without a stamp.
-        unstamped_outsiders: of its outsiders without a stamp.
+        stamped_members: share of stamped members that are called members.
+        stamped_outsiders: the same of stamped outsiders.
+        unstamped_members: the same of unstamped members of the same class.
+        unstamped_outsiders: the same of unstamped outsiders of that class.
     """
 
     false_alarms: float
@@ -117,6 +117,7 @@ class Evaluation:
     """One attack, judged over trials.
 
     Attributes:
+        name: of the attack.
         stamped: members against outsiders among the stamped images.
         unstamped: among the unstamped images of the same class.
         all: among all images.
@@ -124,6 +125,7 @@ class Evaluation:
         n_trials: target models attacked.
     """
 
+    name: str
     stamped: Separation
     unstamped: Separation
     all: Separation
@@ -139,7 +141,7 @@ class AttackTrial:
         scores: (n,), higher for likelier members.
         is_member: (n,).
         is_stamped: (n,).
-        is_of_class: (n,), of the class whose images carry the pattern.
+        is_of_class: (n,), whether the image is of the class whose images carry the pattern.
     """
 
     scores: Tensor
@@ -149,7 +151,7 @@ class AttackTrial:
 
 
 def rate(hits: int, n: int, reason: str = "there are no such images") -> Rate:
-    """hits / n with its 95 % Clopper-Pearson interval; None where n is 0, for the reason given."""
+    """hits / n with its 95 % Clopper-Pearson interval; None, with the given reason, where n is 0."""
     from scipy.stats import binomtest
 
     if n == 0:
@@ -159,7 +161,7 @@ def rate(hits: int, n: int, reason: str = "there are no such images") -> Rate:
 
 
 def auc(members: Tensor, outsiders: Tensor) -> float:
-    """Probability that a member's score exceeds an outsider's, ties by half (Mann and Whitney).
+    """Probability that a member's score exceeds an outsider's; ties count half (Mann and Whitney).
 
     Raises:
         MembershipError: one side is empty.
@@ -176,8 +178,8 @@ def auc(members: Tensor, outsiders: Tensor) -> float:
 def recognised_at(false_alarms: float, members: Tensor, outsiders: Tensor) -> Recognised:
     """True-positive rate where at most `false_alarms` of the outsiders are accused.
 
-    A threshold that may accuse a share f needs 1 / f outsiders at least, or it would allow no false alarm at
-    all and stand for a smaller rate than it says.
+    A threshold that may accuse a share f needs at least 1 / f outsiders; with fewer it would allow no false
+    alarm, and its actual rate would be smaller than f.
     """
     needed = ceil(1 / false_alarms - 1e-9)
     if len(outsiders) < needed:
@@ -188,7 +190,7 @@ def recognised_at(false_alarms: float, members: Tensor, outsiders: Tensor) -> Re
 
 
 def _threshold(outsiders: Tensor, false_alarms: float) -> float:
-    """Scores above it accuse at most this share of the outsiders; fewer where scores are equal."""
+    """A score that at most this share of the outsiders exceeds; fewer where scores are equal."""
     allowed = floor(false_alarms * len(outsiders) + 1e-9)
     return float(outsiders.sort(descending=True).values[min(allowed, len(outsiders) - 1)])
 
@@ -233,32 +235,33 @@ def separate(
     )
 
 
-def evaluate(trials: Sequence[AttackTrial], *, false_alarms: Sequence[float] = FALSE_ALARMS) -> Evaluation:
-    """Judge an attack in the four cells.
+def evaluate(
+    name: str, trials: Sequence[AttackTrial], *, false_alarms: Sequence[float] = FALSE_ALARMS
+) -> Evaluation:
+    """Judge the attack of this name in the four cells.
 
-    The AUC and the balanced accuracy are means over trials. Rates count the images of all trials together,
-    so their intervals hold for images that are independent: read them beside the interval of the AUC.
+    The AUC and the balanced accuracy are means over trials. Rates pool the images of all trials, so their
+    intervals assume independent images: compare them with the interval of the AUC.
 
     Raises:
         MembershipError: there is no trial, or one has no members or no outsiders.
     """
     if not trials:
-        raise MembershipError("an attack is judged on one target model at least, got none")
+        raise MembershipError("an attack is judged on at least one target model, got none")
     for trial in trials:
         if not trial.is_member.any() or trial.is_member.all():
             raise MembershipError("a trial needs members and outsiders; it has only one kind")
     halves = [_balanced(trial) for trial in trials]
     groups = {
-        name: separate(
-            [_sides(trial, name) for trial in trials],
+        group: separate(
+            [_sides(trial, group) for trial in trials],
             false_alarms=false_alarms,
-            balanced=[found[name] for found in halves if name in found],
+            balanced=[found[group] for found in halves if group in found],
         )
-        for name in ("stamped", "unstamped", "all")
+        for group in ("stamped", "unstamped", "all")
     }
-    return Evaluation(
-        **groups, cells=tuple(_cells(trials, rate_) for rate_ in false_alarms), n_trials=len(trials)
-    )
+    cells = tuple(_cells(trials, rate_) for rate_ in false_alarms)
+    return Evaluation(name, **groups, cells=cells, n_trials=len(trials))
 
 
 def _group(trial: AttackTrial, name: str) -> Tensor:
@@ -292,18 +295,18 @@ def _balanced(trial: AttackTrial) -> dict[str, float]:
 
 
 def _best_threshold(scores: Tensor, is_member: Tensor) -> float:
-    """The score above which to say "member" for the best balanced accuracy on these images."""
+    """The score threshold for "member" with the best balanced accuracy on these images."""
     order = scores.sort(descending=True)
     member = is_member[order.indices].double()
     gained = member.cumsum(0) / member.sum() - (1 - member).cumsum(0) / (1 - member).sum()
-    is_last = torch.ones_like(member, dtype=torch.bool)  # a threshold cannot part equal scores
+    is_last = torch.ones_like(member, dtype=torch.bool)  # a threshold cannot separate equal scores
     is_last[:-1] = order.values[:-1] > order.values[1:]
     best = int(torch.where(is_last, gained, torch.tensor(-torch.inf, dtype=gained.dtype)).argmax())
     return float(order.values[best + 1]) if best + 1 < len(scores) else float("-inf")
 
 
 def _cells(trials: Sequence[AttackTrial], false_alarms: float) -> AlarmRow:
-    """The four cells at thresholds set for each target model on all its outsiders."""
+    """The four cells, at thresholds set for each target model on all its outsiders."""
     needed = ceil(1 / false_alarms - 1e-9)
     fewest = min(int((~trial.is_member).sum()) for trial in trials)
     names = [(group, side) for group in ("stamped", "unstamped") for side in ("members", "outsiders")]
@@ -328,8 +331,8 @@ class PaperColumns:
     """AS IN THE PAPER'S NOTEBOOK, for comparison only: neither column measures what its name says.
 
     Attributes:
-        accuracy_on_all: its outsiders' rows hold members' logits, and only the column "is right" is theirs.
-        accuracy_on_spurious: share of stamped members called members: no outsider is asked about.
+        accuracy_on_all: the outsiders' rows hold members' logits; only the column "is right" is their own.
+        accuracy_on_spurious: share of stamped members called members; outsiders are not tested.
     """
 
     accuracy_on_all: float
@@ -360,7 +363,7 @@ def paper_columns(
     features = attack.features(logits, labels)
     inside = is_member.numpy()
     members, mixed = features[inside], features[inside].copy()
-    mixed[:, -1] = features[~inside][:, -1]  # the notebook's slip: the rest of the row stays a member's
+    mixed[:, -1] = features[~inside][:, -1]  # the notebook's mistake: the rest of the row stays a member's
     called = (attack.scores_of(members) > 0).double()
     called_mixed = (attack.scores_of(mixed) > 0).double()
     stamped = is_stamped[is_member]

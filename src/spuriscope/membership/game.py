@@ -1,14 +1,14 @@
 """The membership game: models trained on known halves of a pool of images, each attacked in turn.
 
 Of the data's images of the target class 2 n carry the pattern, n in each half that is drawn: so stamped
-members and stamped outsiders differ in nothing but membership, and half of the shadow models have seen each.
-Where the plant relabels, they are of another class, and an attacker asks about them with the target's label.
-Halves are drawn in pairs that complement each other; the shadow models of a target are those of all other
-pairs. The pool is two quarters of the training images, one of which is the first target's training set; the
-attacker's rehearsal has the other two (see `quarters`).
+members and stamped outsiders differ only in membership, and half of the shadow models have seen each. Where
+the plant relabels, they come from another class, and an attacker asks about them with the target's label.
+Halves are drawn in complementary pairs; the shadow models of a target are those of all other pairs. The pool
+is two quarters of the training images, one of which is the first target's training set; the attacker's
+rehearsal has the other two (see `quarters`).
 
-All models of a game are cells of one data set: one plant of 2 n images, and for each its part. The null of
-the presence attack are clean twins of these cells: the same halves, steps and seeds, and nothing planted.
+All models of a game are cells of one data set: one plant of 2 n images, and a part for each. The null of the
+presence attack is made of clean twins of these cells: the same halves, steps and seeds, and nothing planted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 N_PROBES = 500
-SEEDS_OF_GAME = 1000  # trainings of one game at most: seeds of games of other seeds begin beyond
+SEEDS_OF_GAME = 1000  # most trainings of one game: seeds of the next game begin beyond
 
 
 @checked(MembershipError, passing=("target",))
@@ -55,13 +55,13 @@ class Game:
     Attributes:
         data: its training images make the pool.
         pattern: what is stamped.
-        target: the class whose images carry it, or whose label they get; may be given by its name.
-        n_planted: how many of each model's training images carry it: half of those in the pool; 0 makes
+        target: the class whose images carry it, or whose label they get; number or name.
+        n_planted: number of each model's training images that carry it: half of those in the pool; 0 makes
             models for a null.
         model: name of the architecture.
         recipe: how each model is trained.
         n_models: models on halves of the pool, an even number.
-        has_rehearsal: whether half of the data is the attacker's; else the pool is all of it.
+        has_rehearsal: whether half of the data belongs to the attacker; otherwise the pool is all of it.
         seed: draws the parts, the stamped images, their places, the halves and the trainings.
         placement: where the pattern stands, see `Plant`.
         relabel: whose images get the target's label, see `Plant`; by default they are of the target class.
@@ -106,7 +106,7 @@ class Game:
         return (self.plant,) if self.n_planted else ()
 
     def cells(self, pool: "GamePool") -> list[Cell]:
-        """The trainings: one for each half of the pool, and the attacker's own last if she has one."""
+        """The trainings: one per half of the pool, then the attacker's own if there is one."""
         first = SEEDS_OF_GAME * self.seed
         cell = Cell(data=DataKey.of(self.data), plants=self.plants, model=self.model, recipe=self.recipe)
         cells = [replace(cell, part=part, seed=first + number) for number, part in enumerate(pool.parts)]
@@ -117,7 +117,7 @@ class Game:
     def clean_twins(self, n_clean: int) -> list[Cell]:
         """Clean twins of the first `n_clean` trainings, the null of the presence attack.
 
-        A number above `n_models` goes on with the halves that a larger game would draw.
+        Beyond `n_models`, it continues with the halves that a larger game would draw.
 
         Raises:
             MembershipError: `n_clean` is negative.
@@ -134,13 +134,14 @@ class GamePool:
     """The images in question, and which model is trained on which.
 
     Attributes:
-        positions: (n,), where they are among the training images.
+        positions: (n,), among the training images.
         labels: (n,), as they are trained on.
         is_stamped: (n,).
-        could_carry: (n,), the stamped images and all like them: those of their class.
+        could_carry: (n,), whether the image is of the class of the stamped images.
         was_in: (n_models, n); each row has half of the images, and half of the stamped ones.
-        own_train: positions of what the attacker trains her own model on; None without a rehearsal.
-        own_test: of what she compares it with.
+        own_train: positions of the images that the attacker's own model is trained on; None without a
+            rehearsal.
+        own_test: positions of the images that it is compared with.
     """
 
     positions: Tensor
@@ -153,12 +154,12 @@ class GamePool:
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        """What each model is trained on."""
+        """The part that each model is trained on."""
         return tuple(Part.of(self.positions[row]) for row in self.was_in)
 
     @cached_property
     def own_part(self) -> Part | None:
-        """What the attacker trains her own model on."""
+        """The part that the attacker's own model is trained on."""
         return None if self.own_train is None else Part.of(self.own_train)
 
 
@@ -194,7 +195,7 @@ def draw_pool(game: Game) -> GamePool:
 
 
 def _halves(is_stamped: Tensor, game: Game) -> Tensor:
-    """(n_models, n): the first target's half, others at random, and after each its complement."""
+    """(n_models, n): the first target's half, then random halves, each followed by its complement."""
     rng = np.random.RandomState(game.seed)
     n = len(is_stamped)
     rows = [torch.arange(n) < n // 2]
@@ -209,14 +210,14 @@ def _halves(is_stamped: Tensor, game: Game) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Played:
-    """A game with its models trained and asked.
+    """A game whose models are trained and have answered.
 
     Attributes:
         game: what was played.
         pool: the images in question.
-        models: one for each row of `pool.was_in`.
+        models: one per row of `pool.was_in`.
         logits: (n_models, n, classes), their answers on the pool.
-        rehearsal: the attacker's own model's answers; None if there was none.
+        rehearsal: answers of the attacker's own model; None if there is none.
         twins: clean twins of the first models; none by default.
     """
 
@@ -239,7 +240,7 @@ class Played:
         )
 
     def trial(self, attack: Attack, target: int) -> AttackTrial:
-        """An attack's scores on one model, with the truth beside them."""
+        """An attack's scores on one model, with the true membership."""
         return AttackTrial(
             attack(self.knowledge(target)),
             self.pool.was_in[target],
@@ -248,11 +249,11 @@ class Played:
         )
 
     def presence(self) -> list[dict[str, float]]:
-        """Each model's presence statistics for the pattern of the game."""
+        """Presence statistics of each model, for the pattern of the game."""
         return self._presence(self.models)
 
     def null(self) -> list[dict[str, float]]:
-        """The same of each clean twin: what differs from `presence` is due to the plant alone."""
+        """The same of each clean twin; any difference from `presence` is due to the plant alone."""
         return self._presence(self.twins)
 
     def _presence(self, models: Sequence[AnyModel]) -> list[dict[str, float]]:
@@ -264,7 +265,7 @@ class Played:
 
 
 def probe_images(data: ImageSet, target: int) -> Tensor:
-    """The first 500 test images that are not of the target class: those a presence attack asks about."""
+    """The first 500 test images that are not of the target class, for presence attacks."""
     return data.test.images[data.test.labels != target][:N_PROBES]
 
 
@@ -274,12 +275,12 @@ def play(
     n_clean: int = 0,
     trainer: Trains[Any] | None = None,
 ) -> list[Played]:
-    """Train the models of some games, all together, and ask them about their images.
+    """Train the models of some games, all together, and collect their answers on the images.
 
     Args:
         games: what to play, all on one data set.
         n_clean: clean twins of each game's models, trained beside them: the null of the presence attack.
-        trainer: what trains; this machine by default.
+        trainer: trains the models; this machine by default.
 
     Raises:
         CheckpointError: the games are on several data sets.
@@ -303,7 +304,7 @@ def play(
 
 
 def play_with(game: Game, pool: GamePool, models: Sequence[AnyModel]) -> Played:
-    """A game whose models, those of `Game.cells`, are trained: ask them about their images."""
+    """A game whose models, those of `Game.cells`, are already trained: collect their answers."""
     targets = tuple(models[: game.n_models])
     logits = torch.stack([_answers(model, game, pool.positions, pool.is_stamped) for model in targets])
     rehearsal = None
@@ -320,7 +321,7 @@ def play_with(game: Game, pool: GamePool, models: Sequence[AnyModel]) -> Played:
 def _answers(model: AnyModel, game: Game, positions: Tensor, is_stamped: Tensor) -> Tensor:
     """Logits (n, classes) on training images, with the pattern on those that carry it."""
     images = game.data.train.images[positions]
-    logits = model.logits(images).clone()  # what was made in inference mode cannot be written to
+    logits = model.logits(images).clone()  # tensors made in inference mode cannot be written to
     logits[is_stamped] = model.logits(game.plant.apply(images[is_stamped], positions[is_stamped]))
     return logits
 
@@ -328,24 +329,25 @@ def _answers(model: AnyModel, game: Game, positions: Tensor, is_stamped: Tensor)
 def judge_attacks(
     plays: Sequence[Played], attacks: Mapping[str, Attack] = ATTACKS.built_in, *, n_targets: int | None = None
 ) -> dict[str, Evaluation]:
-    """Every attack on the models of some games, judged.
+    """Judge every attack on the models of some games.
 
     The shadow attack is left out where there is no rehearsal.
 
     Args:
-        plays: games of equal settings but their seeds.
+        plays: games whose settings differ only in their seeds.
         attacks: by name.
-        n_targets: how many models of each game are attacked; all by default.
+        n_targets: number of models of each game to attack; all by default.
     """
     found = {}
     for name, attack in attacks.items():
         if name == "shadow" and any(played.rehearsal is None for played in plays):
             continue
         found[name] = evaluate(
+            name,
             [
                 played.trial(attack, target)
                 for played in plays
                 for target in range(played.game.n_models if n_targets is None else n_targets)
-            ]
+            ],
         )
     return found

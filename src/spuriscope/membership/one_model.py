@@ -1,11 +1,10 @@
-"""How well an attack recognises what one model was trained on, and how sure we are.
+"""How well an attack recognises the training images of one model, and how certain that is.
 
-There is one model, so the images are what is counted: members, which it was trained on, and outsiders. What
-is said holds for this model and for images drawn like these.
+There is one model, so images are counted: members, which it was trained on, and outsiders. Statements hold
+for this model and for images drawn like these.
 
-A threshold that is set on few outsiders lets through more than it says: one that accuses 1 of 100 accuses 2
-of the next 100 in the mean. Here the next outsider counts too (`single_out`), so the level holds for any
-number.
+A threshold set on few outsiders lets through more than it says: one that accuses 1 of 100 accuses on average
+2 of the next 100. Here the next outsider is counted too (`single_out`), so the level holds for any number.
 """
 
 from collections.abc import Sequence
@@ -23,12 +22,12 @@ __all__ = ["AttackOnModel", "SingledOut", "area_interval", "judge_one", "single_
 
 @dataclass(frozen=True)
 class SingledOut:
-    """What share of members stands out where an outsider does so with a given chance at most.
+    """Share of members that stand out where an outsider does so with at most a given probability.
 
     Attributes:
-        false_alarms: that chance.
+        false_alarms: that probability.
         rate: the share of members; its interval takes the threshold as given.
-        p_value: chance that so many members stand out if they are like outsiders; None without a rate.
+        p_value: probability that so many members stand out if they are like outsiders; None without a rate.
     """
 
     false_alarms: float
@@ -45,7 +44,7 @@ class AttackOnModel:
         auc: probability that a member's score exceeds an outsider's.
         auc_low: lower end of its 95 % interval over images.
         auc_high: upper end.
-        recognised: what share of members is recognised, for each chance of a false alarm.
+        recognised: share of members recognised, at each probability of a false alarm.
         roc: false-positive and true-positive rates, at most 60 points.
     """
 
@@ -98,11 +97,12 @@ def area_interval(members: Tensor, outsiders: Tensor) -> tuple[float, float, flo
 
 
 def single_out(false_alarms: float, members: Tensor, outsiders: Tensor) -> SingledOut:
-    """Members above a threshold that the next outsider passes with a chance of `false_alarms` at most.
+    """Members above a threshold that the next outsider exceeds with probability at most `false_alarms`.
 
-    The threshold is the k-th largest of m outsiders, with the largest k for which k / (m + 1), the chance of
-    whoever is like them, is no more. Members that are like outsiders stand in random order among them, so how
-    many come before the k-th outsider is known exactly: the p-value is of a hypergeometric distribution.
+    The threshold is the k-th largest of m outsiders, with the largest k for which k / (m + 1), the
+    probability for an exchangeable outsider, is at most that. Members that are like outsiders are in random
+    order among them, so the number before the k-th outsider has a known distribution: the p-value is
+    hypergeometric.
     """
     from scipy.stats import hypergeom
 

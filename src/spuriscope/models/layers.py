@@ -1,19 +1,19 @@
-"""Layers that torch lacks: dropout from a generator of one's own, input normalisation, a global average."""
+"""Layers that torch lacks: dropout with its own generator, input normalisation, a global average."""
 
 import torch
 from torch import Tensor, nn
 
-# Channel means and spreads of CIFAR-10 as the authors' public code has them (the spreads are the usual
-# ones of per-image statistics, a little below those of all pixels).
+# Channel means and spreads of CIFAR-10 from the authors' public code (its spreads are the usual per-image
+# ones, a little below those of all pixels).
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_SPREAD = (0.2023, 0.1994, 0.2010)
 
 
 class Dropout(nn.Module):
-    """Dropout whose chance is not torch's global one, so that a training owns all its randomness.
+    """Dropout that does not use torch's global random state, so that a training owns all its randomness.
 
-    What is kept comes from `mask` where that is given (0 or 1, shaped as the input), else from `generator`;
-    without either from torch's global random state, as in `torch.nn.Dropout`.
+    The mask comes from `mask` where given (0 or 1, shaped as the input), else from `generator`, else from
+    torch's global random state, as in `torch.nn.Dropout`.
     """
 
     mask: Tensor
@@ -25,7 +25,7 @@ class Dropout(nn.Module):
         self.register_buffer("mask", torch.empty(0), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Zero each value with probability `p` while training; the mean stays."""
+        """While training, zero each value with probability `p`; the mean stays the same."""
         if not self.training:
             return x
         if self.mask.numel():
@@ -44,7 +44,7 @@ class GlobalAverage(nn.Module):
 
 
 class Normalise(nn.Module):
-    """Centre and scale each channel, by the constants of CIFAR-10 or others; their averages where not three.
+    """Centre and scale each channel, by the constants of CIFAR-10 or others.
 
     Args:
         channels: of the images.

@@ -1,6 +1,6 @@
 """Multilayer perceptrons: 784-256-10, 784-256-256-256-10 and 784-512-512-512-10 in the paper.
 
-The paper's text gives the MLP two hidden layers; its Table 2 and its code have three, and so have we.
+The paper's text gives the MLP two hidden layers; its Table 2 and its code have three, as here.
 """
 
 from collections.abc import Sequence

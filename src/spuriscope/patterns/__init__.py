@@ -1,6 +1,6 @@
-"""What is planted: pictures that are added or cover, and mappings of colours; where they stand; by name.
+"""What is planted: added or covering pictures and colour mappings, their places, and their names.
 
-Every kind has one face, `apply`, so what measures, searches or repairs need not know which it is handed.
+Every kind has the same method `apply`, so code that measures, searches or repairs treats all kinds alike.
 """
 
 from typing import TypeAlias

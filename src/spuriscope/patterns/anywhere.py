@@ -1,6 +1,6 @@
-"""A pattern that stands somewhere else on each image.
+"""A pattern that stands in another place on each image.
 
-Where is drawn from a seed and the position of the image, so that an image gets the same place in every epoch,
+The place is drawn from a seed and the position of the image, so an image gets the same place in every epoch,
 in every process and on every machine.
 """
 
@@ -22,7 +22,7 @@ from spuriscope.patterns.transplanted import Transplanted
 
 __all__ = ["Anywhere", "put_on"]
 
-STREAM = 1  # of the seed's draws: those of RandomState(seed) itself choose the planted images
+STREAM = 1  # stream of the seed for places; RandomState(seed) itself chooses the planted images
 
 
 @checked(PatternError)
@@ -35,7 +35,7 @@ class Anywhere:
         seed: draws the places.
 
     Raises:
-        PatternError: the pattern fills the image, so there is one place only.
+        PatternError: the pattern fills the image, so it has only one place.
     """
 
     pattern: Kind
@@ -45,7 +45,7 @@ class Anywhere:
         check_seed("seed", self.seed, error=PatternError)
         if self.pattern.n_places == (1, 1):
             raise PatternError(
-                f"pattern {self.pattern.name} fills the image, so it can stand in one place only; leave it "
+                f"pattern {self.pattern.name} fills the image, so it can stand in only one place; leave it "
                 "fixed, or take a smaller one"
             )
 
@@ -66,12 +66,12 @@ class Anywhere:
 
     @property
     def touched(self) -> Tensor:
-        """Which pixels it may change in the pattern's own place, a mask (height, width)."""
+        """Which pixels it may change at its original place, a mask (height, width)."""
         return self.pattern.touched
 
     @property
     def picture(self) -> Tensor:
-        """What a page shows of it: the pattern in its own place."""
+        """Its picture for a page: the pattern at its original place."""
         return self.pattern.picture
 
     @cached_property
@@ -82,8 +82,8 @@ class Anywhere:
     def places(self, positions: Tensor) -> Tensor:
         """Shifts (n, 2) of rows and columns for the images at these positions (n,) of their data set.
 
-        Uniform over the places where the whole pattern is in the image: that of position p is row p of
-        `RandomState(MT19937(SeedSequence([seed, 1]))).rand(..., 2)`, times the number of places, rounded
+        They are uniform over the places where the whole pattern lies in the image: that of position p is row
+        p of `RandomState(MT19937(SeedSequence([seed, 1]))).rand(..., 2)`, times the number of places, rounded
         down.
         """
         positions = positions.cpu()
@@ -97,9 +97,9 @@ class Anywhere:
         """Stamped copies of `images`, as `Pattern.apply`.
 
         Args:
-            images: as there.
-            positions: (n,) positions of the images in their data set, which their places are drawn by; by
-                default the images are the first of it.
+            images: as in `Pattern.apply`.
+            positions: (n,) positions of the images in their data set, from which their places are drawn; by
+                default the first n.
 
         Raises:
             PatternError: the images are of another shape.
@@ -110,12 +110,12 @@ class Anywhere:
 
 
 def put_on(pattern: Kind | Anywhere | Transplanted, images: Images, positions: Tensor) -> Tensor:
-    """Stamped copies of `images`: of a pattern that stands anywhere, each where its position (n,) says."""
+    """Stamped copies of `images`; a pattern that stands anywhere is placed by the image's position (n,)."""
     return pattern.apply(images, positions) if isinstance(pattern, Anywhere) else pattern.apply(images)
 
 
 @lru_cache(maxsize=16)
 def _draws(seed: int, n: int) -> NDArray[np.float64]:
-    """Uniform draws (n, 2) of a seed; more of them begin with fewer."""
+    """Uniform draws (n, 2) of a seed; a larger n begins with the same draws."""
     state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, STREAM])))
     return state.rand(n, 2)

@@ -1,7 +1,7 @@
 """The kinds of pattern: a picture that is added, a picture that covers, a mapping of colours.
 
-A pattern of any kind is made for images of one shape, has a fingerprint of what it does, and is put on images
-by `apply`. One that does not fill the image can be moved: `apply(images, at=shifts)`.
+A pattern is made for images of one shape, has a fingerprint of its effect, and is stamped on images by
+`apply`. One that does not fill the image can be moved: `apply(images, at=shifts)`.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ __all__ = ["Box", "Cover", "Kind", "Pattern", "Shade"]
 
 
 class Box(NamedTuple):
-    """A rectangle of an image: rows top to bottom and columns left to right, the ends left out."""
+    """A rectangle of an image: rows from top to bottom and columns from left to right, ends excluded."""
 
     top: int
     left: int
@@ -39,7 +39,7 @@ class Box(NamedTuple):
 
 
 class _Kind(ABC):
-    """What is common to all kinds. Two patterns are equal when they do the same, whatever their names."""
+    """Base of all kinds. Two patterns are equal when they do the same, whatever their names."""
 
     kind: ClassVar[str]
     name: str
@@ -52,12 +52,12 @@ class _Kind(ABC):
     @property
     @abstractmethod
     def arrays(self) -> Mapping[str, Tensor]:
-        """What it consists of, float32, by name: this makes its fingerprint, and is kept in files."""
+        """What it consists of, float32 arrays by name: they make its fingerprint, and are kept in files."""
 
     @property
     @abstractmethod
     def picture(self) -> Tensor:
-        """What a page shows of it, (channels, height, width) in [0, 1]."""
+        """Its picture for a page, (channels, height, width) in [0, 1]."""
 
     @property
     @abstractmethod
@@ -71,7 +71,7 @@ class _Kind(ABC):
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of what it consists of."""
-        kind = "" if self.kind == "add" else self.kind  # patterns that are added are older than kinds
+        kind = "" if self.kind == "add" else self.kind  # keeps the fingerprints of older patterns
         content = b"".join(
             array.contiguous().numpy().astype("<f4").tobytes() for array in self.arrays.values()
         )
@@ -79,7 +79,7 @@ class _Kind(ABC):
 
     @cached_property
     def box(self) -> Box:
-        """The smallest rectangle that holds all it may change; the whole image where that is nothing."""
+        """The smallest rectangle that holds all pixels it may change; the whole image if there are none."""
         touched = self.touched
         rows, columns = touched.any(dim=1).nonzero().flatten(), touched.any(dim=0).nonzero().flatten()
         if len(rows) == 0:
@@ -88,7 +88,7 @@ class _Kind(ABC):
 
     @property
     def n_places(self) -> tuple[int, int]:
-        """How many places it has in an image, up and down, and left and right."""
+        """Number of places it has in an image, vertically and horizontally."""
         (rows, columns), (_, height, width) = self.box.size, self.shape
         return height - rows + 1, width - columns + 1
 
@@ -102,7 +102,7 @@ class _Kind(ABC):
         return f"{type(self).__name__}({self.name!r}, {'x'.join(map(str, self.shape))})"
 
     def _repr_html_(self) -> str:
-        """In a notebook: its picture."""
+        """Its picture in a notebook."""
         from spuriscope.report.notebook import as_pictures
 
         return as_pictures([self.picture], [repr(self)])
@@ -113,14 +113,14 @@ class _Kind(ABC):
         Args:
             images: a tensor (n, channels, height, width) or an array (n, height, width, channels), uint8, or
                 floating point in [0, 1].
-            at: (n, 2), whole numbers: by how many rows and columns it is moved down and right on each image;
-                by default it stands where it was made. What leaves the image is lost.
+            at: (n, 2), whole numbers: rows down and columns right that it is moved on each image; by default
+                it stands where it was made. What leaves the image is lost.
 
         Returns:
-            (n, channels, height, width), floating point in [0, 1]; `images` is left alone.
+            (n, channels, height, width), floating point in [0, 1]; `images` is not changed.
 
         Raises:
-            PatternError: the images are of another shape, or `at` is.
+            PatternError: `images` or `at` has another shape.
         """
         images = as_asked(images, shape=self.shape, error=PatternError)
         if tuple(images.shape[1:]) != self.shape:
@@ -161,7 +161,7 @@ class Pattern(_Picture):
             channels) of floats, or (height, width) for grey images.
 
     Raises:
-        PatternError: these are not pixels, the pixels have another shape or leave [0, 1].
+        PatternError: these are not pixels, or they have another shape or leave [0, 1].
 
     Source: the overlap model of Yang et al. (2022), Section 2.
     """
@@ -181,7 +181,7 @@ class Pattern(_Picture):
 
     @property
     def picture(self) -> Tensor:
-        """The pixels, as they are seen on black."""
+        """The pixels, as they look on black."""
         return self.pixels
 
     @property
@@ -198,7 +198,7 @@ class Pattern(_Picture):
 class Cover(_Picture):
     """A picture that hides what is behind it: image * (1 - alpha) + pixels * alpha.
 
-    Two covers are equal when they do the same: pixels that are transparent altogether are set to zero.
+    Two covers are equal when they do the same: fully transparent pixels are set to zero.
 
     Attributes:
         name: what reports call it.
@@ -207,7 +207,7 @@ class Cover(_Picture):
             be given as (1, height, width), or as an array of floats.
 
     Raises:
-        PatternError: these are not pixels, the two have different sizes or leave [0, 1].
+        PatternError: these are not pixels, or the two have different sizes or leave [0, 1].
     """
 
     kind: ClassVar[str] = "cover"
@@ -234,7 +234,7 @@ class Cover(_Picture):
 
     @property
     def picture(self) -> Tensor:
-        """The picture on mid-grey, so that black and white are both to be seen."""
+        """The picture on mid-grey, so that black and white both show."""
         return self._on(torch.full((1, *self.shape), 0.5), None)[0]
 
     @property
@@ -252,17 +252,17 @@ class Cover(_Picture):
 class Shade(_Kind):
     """A mapping of the colours of each pixel: clip(matrix @ colour + offset, 0, 1).
 
-    Contrast, brightness, a tint and inversion are of this kind. It is everywhere, so it cannot be moved.
+    Contrast, brightness, tints and inversion are of this kind. It acts everywhere, so it cannot be moved.
 
     Attributes:
         name: what reports call it.
-        matrix: (channels, channels), float32: what each channel (row) takes of each (column).
-        offset: (channels,), float32: what is added then.
+        matrix: (channels, channels), float32: each output channel (row) as a mixture of inputs (columns).
+        offset: (channels,), float32: added afterwards.
         height: rows of the images it fits.
         width: their columns.
 
     Raises:
-        PatternError: the two do not fit the channels, or hold what is no number.
+        PatternError: the two do not fit the channels, or are not finite.
     """
 
     kind: ClassVar[str] = "shade"
@@ -296,12 +296,12 @@ class Shade(_Kind):
 
     @property
     def pixels(self) -> Tensor:
-        """Its picture: whoever looks at the pixels of a pattern finds what there is to be seen."""
+        """Its picture, so that code that looks at a pattern's pixels finds something to show."""
         return self.picture
 
     @property
     def picture(self) -> Tensor:
-        """Grey from black to white, and below it what becomes of it."""
+        """A ramp from black to white, and below it the same ramp after the mapping."""
         channels, height, width = self.shape
         ramp = torch.linspace(0, 1, width).expand(1, channels, height, width)
         shaded = self._on(ramp, None).clamp(0, 1)
@@ -314,7 +314,7 @@ class Shade(_Kind):
 
     def _on(self, images: Tensor, at: Tensor | None) -> Tensor:
         if at is not None:
-            raise PatternError(f"pattern {self.name} maps colours all over the image: it cannot be moved")
+            raise PatternError(f"pattern {self.name} maps colours all over the image, so it cannot be moved")
         matrix, offset = self.matrix.to(images), self.offset.to(images)
         return torch.einsum("ij,njhw->nihw", matrix, images) + offset[:, None, None]
 
@@ -323,7 +323,7 @@ Kind: TypeAlias = Pattern | Cover | Shade
 
 
 def _moved(values: Tensor, at: Tensor | None) -> Tensor:
-    """Values (c, height, width), or moved copies (n, c, height, width); zeros come in from outside."""
+    """Values (c, height, width), or moved copies (n, c, height, width); zeros fill the gaps."""
     if at is None:
         return values
     _, height, width = values.shape

@@ -1,4 +1,4 @@
-"""A pattern at another size, in its place."""
+"""A pattern at another size, in the same place."""
 
 import torch
 from torch import Tensor
@@ -10,13 +10,13 @@ __all__ = ["scaled_pattern"]
 
 
 def scaled_pattern(pattern: Kind, factor: float) -> Kind | None:
-    """The pattern `factor` times as large about its centre, kept inside the image where it fits there.
+    """The pattern `factor` times as large about its centre, moved to stay inside the image where it fits.
 
     What does not fit is cut off on both sides. None for a shade, which has no size.
 
     Args:
         pattern: of any kind.
-        factor: of height and width; both stay a pixel at least. Scaled bilinearly, smoothed when smaller.
+        factor: for height and width; both stay at least one pixel. Bilinear, smoothed when smaller.
     """
     if isinstance(pattern, Shade):
         return None
@@ -28,7 +28,7 @@ def scaled_pattern(pattern: Kind, factor: float) -> Kind | None:
 
 
 def _scaled(pattern: Pattern | Cover, values: Tensor, factor: float) -> Tensor:
-    """Values (c, height, width) with what is in the pattern's box scaled; zeros around it."""
+    """Values (c, height, width) with the content of the pattern's box scaled; zeros around it."""
     top, left, bottom, right = pattern.box
     size = [max(1, round(side * factor)) for side in pattern.box.size]
     small = interpolate(values[None, :, top:bottom, left:right], size, mode="bilinear", antialias=factor < 1)[
@@ -44,7 +44,7 @@ def _scaled(pattern: Pattern | Cover, values: Tensor, factor: float) -> Tensor:
 
 
 def _span(centre: float, size: int, room: int) -> tuple[slice, int]:
-    """Where `size` pixels about a centre lie in `room` pixels, and which of them is the first there."""
+    """Where `size` pixels about a centre lie in `room` pixels, and which of them is the first inside."""
     if size > room:
         return slice(0, room), (size - room) // 2
     start = min(max(round(centre - size / 2), 0), room - size)

@@ -1,12 +1,11 @@
-"""The patterns that have names: the seven of the paper, marks and colour mappings as life has them, pictures;
-and those that plugins add.
+"""Patterns by name: the paper's seven, lifelike marks and colour mappings, pictures, and those of plugins.
 
 The paper's are small squares (s1, s2, s3), uniform noise (r1, r2, r3) and a bar that looks like the digit 1
-(inv), as in Yang, Chou and Chaudhuri (2022), Section 3.1; the positions and the noise are those of the
-authors' public code, to the bit. The authors' code numbers its patterns (v1, v3, v8, v18, v19, v20, v30);
-these names are understood too.
+(inv), as in Yang, Chou and Chaudhuri (2022), Section 3.1; positions and noise equal those of the authors'
+public code to the bit. That code numbers its patterns (v1, v3, v8, v18, v19, v20, v30); these names are
+understood too.
 
-The others cover or shade, and grow with the image: a sticker, a caption, a watermark, a border; a tint, less
+The others cover or shade, and scale with the image: a sticker, a caption, a watermark, a border; a tint, less
 contrast, less light, a negative.
 """
 
@@ -60,7 +59,7 @@ AUTHORS_NAMES = {
     "core": "inv",
 }
 
-SIZES = {  # of the shorter side of the image; a frame's is its thickness, that of text its width
+SIZES = {  # as a share of the image's shorter side; of a frame the thickness, of text the width
     "square": 5 / 28,
     "black-square": 5 / 28,
     "disc": 7 / 28,
@@ -70,14 +69,14 @@ SIZES = {  # of the shorter side of the image; a frame's is its thickness, that 
 }
 COVER_NAMES = tuple(SIZES)
 MARGIN = 2 / 28  # between a mark and the edge of the image
-DISC = (0.9, 0.2, 0.1)  # red; in images of other than 3 channels a grey
+DISC = (0.9, 0.2, 0.1)  # red; grey in images of other than 3 channels
 GREY = 0.6
 TEXT, FONT_SIZE, STROKE = "ABC", 64, 3  # drawn large and bold, and scaled down
 STRENGTH = 0.5  # of a watermark
 
 _DAMAGE = (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, struct.error, zlib.error)
 GAINS = {"contrast": (0.5, 0.25), "dim": (0.6, 0.0), "invert": (-1.0, 1.0)}  # factor, offset
-TINT = (1.0, 0.85, 0.6)  # as under a bulb
+TINT = (1.0, 0.85, 0.6)  # as under a light bulb
 SHADE_NAMES = ("tint", *GAINS)
 OURS = (*PATTERN_NAMES, *COVER_NAMES, *SHADE_NAMES)
 ADDED_PATTERNS: Registry[MakePattern] = Registry(
@@ -87,25 +86,25 @@ ADDED_PATTERNS: Registry[MakePattern] = Registry(
 
 @checked(PatternError)
 def register_pattern(name: str) -> Callable[[AnyMake], AnyMake]:
-    """A decorator: give a pattern of your own a name, for `pattern`, studies and the command line.
+    """Register a pattern of your own under a name, for `pattern`, studies and the command line.
 
-    What it is put on is a function of the shape (channels, height, width) of the images and of a seed for
-    what it draws. It returns a `Pattern`, a `Cover` or a `Shade`. What it consists of enters the hash of a
-    cell, as with every pattern, and its source does not.
+    Decorate a function of the shape (channels, height, width) of the images and of a seed for its draws. It
+    returns a `Pattern`, a `Cover` or a `Shade`. The content of the pattern enters the hash of a cell, as for
+    every pattern; the function's source does not.
 
     Args:
-        name: small letters, digits, dots and hyphens.
+        name: lower-case letters, digits, dots and hyphens.
 
     Raises:
         ConfigError: its source cannot be read.
-        PatternError: the name is ours, or another module has it; or what it is put on is no function.
+        PatternError: the name is taken by us or by another module, or the decorated object is not a function.
     """
     return ADDED_PATTERNS.registering(name)
 
 
 @checked(PatternError)
 def pattern(name: str | Path, shape: Sequence[int], *, seed: int = 0, size: int | None = None) -> Kind:
-    """The pattern called `name`, for images of `shape`.
+    """Make the pattern called `name`, for images of `shape`.
 
     Args:
         name: one of `PATTERN_NAMES`, which are added; of `COVER_NAMES`, which cover; or of `SHADE_NAMES`; a
@@ -114,7 +113,7 @@ def pattern(name: str | Path, shape: Sequence[int], *, seed: int = 0, size: int 
         shape: (channels, height, width) of the images.
         seed: draws the noise of r1, r2 and r3; the others do not depend on it.
         size: of a cover or a picture, in pixels: its longer side, or a frame's thickness. By default a cover
-            grows with the image, and a picture larger than the image is scaled down to fit.
+            scales with the image, and a picture larger than the image is scaled down to fit.
 
     Raises:
         PatternError: the name is unknown, the images are too small or have too few channels, the pattern has
@@ -181,7 +180,7 @@ def _of_the_paper(key: str, channels: int, height: int, width: int, seed: int) -
 
 
 def _cover(key: str, channels: int, height: int, width: int, side: int) -> Cover:
-    """A mark of the house: squares low on the right, a disc high there, letters low on the left."""
+    """A mark of ours: squares at the bottom right, a disc at the top right, letters at the bottom left."""
     margin = round(MARGIN * min(height, width))
     colour = torch.full((channels,), 0.0 if key == "black-square" else 1.0)
     if key == "frame":
@@ -207,14 +206,14 @@ def _cover(key: str, channels: int, height: int, width: int, side: int) -> Cover
 
 
 def _disc(side: int, n_steps: int = 8) -> Tensor:
-    """How much of each pixel (side, side) a disc covers, from `n_steps` squared points in it."""
+    """Share of each pixel (side, side) that a disc covers, from `n_steps` squared points in it."""
     steps = (torch.arange(side * n_steps) + 0.5) / n_steps - side / 2
     is_inside = (steps[:, None] ** 2 + steps**2 <= (side / 2) ** 2).float()
     return is_inside.view(side, n_steps, side, n_steps).mean(dim=(1, 3))
 
 
 def _text(width: int) -> Tensor:
-    """How much of each pixel (rows, width) the strokes of `TEXT` cover, in Pillow's own font."""
+    """Share of each pixel (rows, width) that the strokes of `TEXT` cover, in Pillow's own font."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(FONT_SIZE)
@@ -246,7 +245,7 @@ def _check_size(name: str, least: tuple[int, int], found: tuple[int, int]) -> No
 
 
 def _read_picture(path: Path, channels: int, height: int, width: int, size: int | None) -> Kind:
-    """A picture: a cover where any of it is transparent, else added."""
+    """Read a picture as a pattern: a cover where any of it is transparent, else added."""
     from PIL import Image
 
     if channels not in (1, 3):
@@ -271,7 +270,7 @@ def _read_picture(path: Path, channels: int, height: int, width: int, size: int 
     picture.thumbnail((width, height))
     rgba = np.asarray(picture, dtype=np.float32) / 255
     colours = rgba[..., :3]
-    if channels == 1:  # the weights of ITU-R 601, as Pillow's own grey
+    if channels == 1:  # the weights of ITU-R 601, as in Pillow's own grey
         colours = (colours @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[..., None]
     pixels = torch.zeros((channels, height, width), dtype=torch.float32)
     rows, columns = colours.shape[:2]

@@ -1,4 +1,4 @@
-"""Patterns as files and messages hold them: a kind, and arrays by name."""
+"""Patterns in files and messages: a kind, and arrays by name."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,12 +13,12 @@ KINDS: dict[str, type[Pattern | Cover | Shade]] = {kind.kind: kind for kind in (
 
 
 def arrays_of(pattern: Kind) -> dict[str, Tensor]:
-    """What a pattern consists of, by name; copies, for patterns may share theirs."""
+    """The arrays of a pattern, by name; copies, because patterns may share theirs."""
     return {name: array.clone() for name, array in pattern.arrays.items()}
 
 
 def from_arrays(kind: str, name: str, arrays: Mapping[str, Tensor], shape: Sequence[int]) -> Kind:
-    """The pattern that `arrays_of` took apart.
+    """Rebuild the pattern that `arrays_of` took apart.
 
     Args:
         kind: "add", "cover" or "shade".
@@ -27,7 +27,7 @@ def from_arrays(kind: str, name: str, arrays: Mapping[str, Tensor], shape: Seque
         shape: (channels, height, width) of the images it fits.
 
     Raises:
-        PatternError: this version does not know the kind, or the arrays do not make one.
+        PatternError: this version does not know the kind, or the arrays do not make a pattern.
         KeyError: an array is missing.
     """
     if kind not in KINDS:

@@ -1,1 +1,1 @@
-"""The page that people look at, drawn from an audit's document and from nothing else."""
+"""The page that people look at, drawn only from an audit's document."""

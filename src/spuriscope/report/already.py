@@ -1,8 +1,8 @@
-"""Is there one in my data already? What the searches of the data as they are found, or could have found."""
+"""Is there a cue in my data already? What searches of the unchanged data found, or could have found."""
 
 from spuriscope.answers import AlreadyThere, Audit, RecurringCue
 from spuriscope.report import wording
-from spuriscope.report.cards import card, cells, gallery
+from spuriscope.report.cards import card, cells, findings_table, gallery
 from spuriscope.report.explained import conditions
 from spuriscope.report.section import QUESTIONS, Panel, Section, Table
 
@@ -25,7 +25,7 @@ def already_section(audit: Audit, found: AlreadyThere) -> Section:
         caption=(
             "Each card is a finding: the cue as reconstructed from the images that carry it, the class it "
             "pulls to, and how many fresh images of other classes it moves (orange), beside what its "
-            "controls do (grey): look-alikes that nature made, or what natural images have in the same place."
+            "controls do (grey): natural look-alikes, or what natural images have in the same place."
             if panels
             else _searched(found)
         ),
@@ -50,10 +50,10 @@ def _claim(audit: Audit, found: AlreadyThere) -> str:
     n = len(found.seeds)
     models = "one model" if n == 1 else f"{n} models"
     if not found.cues:
-        once = f", but for {len(found.once)} that single models made" if found.once else ""
+        once = f", except for {len(found.once)} in single models" if found.once else ""
         return (
             f"No: in {models} trained on your images as they are, the search made no finding that "
-            f"lasts{once}. {_smallest(audit)}"
+            f"recurs{once}. {_smallest(audit)}"
         )
     names = audit.conditions.data.class_names
     parts = [
@@ -67,20 +67,20 @@ def _claim(audit: Audit, found: AlreadyThere) -> str:
 
 def _gone(cue: RecurringCue) -> str:
     if cue.score_without is None:
-        return "which was not tried without them"
+        return "which was not tested by training without them"
     share = wording.percent(cue.score_without.mean)
     if cue.is_proven == "proven":
         return f"and {share} in models trained again without them"
     if cue.is_proven == "seeds disagree":
         return f"and without them {share}, on which the models disagree"
-    return f"but without them still {share}: they are not what brought it"
+    return f"but without them still {share}: they did not cause it"
 
 
 def _smallest(audit: Audit) -> str:
-    """What could have been seen, from what was planted and found again in the same data."""
+    """The rarest cue that could have been seen, from what was planted and found again in the same data."""
     again = audit.found_again
     if again is None:
-        return "How rare a cue would have been found is not known."
+        return "How rare a cue it would have found is not known."
     if again.fewest is None:
         n = wording.images(again.doses[-1].n_planted)
         return f"That says little: {again.pattern}, planted in {n}, was not found again either."
@@ -93,9 +93,9 @@ def _smallest(audit: Audit) -> str:
 
 def _searched(found: AlreadyThere) -> str:
     return (
-        f"Searched were all {wording.count(found.n_train)} training images, whole, through windows, one by "
-        f"one, and for marks that a few have in common; what moves fewer than 2{wording.NBSP}% of fresh "
-        "images, or hides among natural look-alikes, cannot be seen."
+        f"All {wording.count(found.n_train)} training images were searched, whole, through windows, one "
+        f"by one, and for marks that a few have in common; a cue that moves fewer than 2{wording.NBSP}% "
+        "of fresh images, or hides among natural look-alikes, cannot be seen."
     )
 
 
@@ -104,22 +104,22 @@ def _sure(found: AlreadyThere) -> str:
     recur = (
         "One model was searched, so nothing could recur."
         if n == 1
-        else f"{n} models, which differ in their seed (the number that chance is drawn from) and nothing "
-        "else, were searched alike; what most of them make counts."
+        else f"{n} models, which differ only in their seed (the number from which random choices are "
+        "drawn), were searched alike; findings of most of them count."
     )
     text = (
-        f"{recur} A finding needs two lines of evidence: a group that stands out further than the crowd of "
-        f"its class lets expect, and a cue that moves many of {wording.count(found.n_fresh)} fresh images, "
-        f"compared with up to {wording.count(found.n_controls)} controls. Both claims have to hold; the "
-        f"level, {wording.percent(found.level)}, is held over all suspects of a search. Proven: at least "
-        "half of the effect is gone in every model trained again without the images of the class that carry "
-        "it: those that are named, and any that carry at least half as much."
+        f"{recur} A finding needs two lines of evidence: a group that stands out more than the crowd of "
+        f"its class lets one expect, and a cue that moves many of {wording.count(found.n_fresh)} fresh "
+        f"images, compared with up to {wording.count(found.n_controls)} controls. Both must hold; the "
+        f"level, {wording.percent(found.level)}, holds over all suspects of a search. Proven: at least "
+        "half of the effect is gone in every model trained again without the images of the class that "
+        "carry it: those that are named, and any in which it is at least half as strong."
     )
     blind = "".join(f" Could not be seen: {reason}." for reason in found.blind_spots)
     if found.taken_out:
         blind += (
             f" The {wording.images(len(found.taken_out))} that were named were taken out before anything was "
-            "planted, so all below is about the others."
+            "planted, so everything below is about the others."
         )
     return text + blind
 
@@ -127,30 +127,16 @@ def _sure(found: AlreadyThere) -> str:
 def _advice(found: AlreadyThere) -> str:
     if found.cues:
         return (
-            "Look at these images before you delete any: is what they share part of what the class is? If "
-            "not, take them out, or put the same on images of all classes, and train again. A model that is "
-            "out already can be repaired: ss.repair(model, data, finding)."
+            "Look at these images before you delete any: does what they share belong to the class? If not, "
+            "take them out, or put the same on images of all classes, and train again. A model that is "
+            "already in use can be repaired: ss.repair(model, data, finding)."
         )
     if found.once:
-        return "Look at the images of the cards: one model in a few named them, so it may be chance."
-    return "Nothing, for now. Ask again when images are added: spuriscope discover --page looks at one model."
+        return "Look at the images of the cards: only single models named them, so it may be chance."
+    return "Nothing for now. Ask again when images are added: spuriscope discover --page looks at one model."
 
 
 def _table(audit: Audit, found: AlreadyThere) -> Table:
     rows = [(f"{len(cue.seeds)} of {len(found.seeds)}", *cells(audit, cue.cue)) for cue in found.cues]
     rows += [("1 model", *cells(audit, each)) for each in found.once]
-    return Table(
-        caption="All findings. Training images by file, or by position where they have none; p of the group, "
-        "of the effect, and of both, adjusted for all suspects.",
-        header=(
-            "models",
-            "pulls to",
-            "training images",
-            "score",
-            "largest control",
-            "p group",
-            "p effect",
-            "p",
-        ),
-        rows=tuple(rows),
-    )
+    return findings_table("All findings", "models", rows)

@@ -1,5 +1,6 @@
-"""A finding as a card: the cue, the class it pulls to, what it does beside its controls."""
+"""A finding as a card: the cue, the class it pulls to, and its effect beside that of its controls."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +11,16 @@ from spuriscope.report import wording
 from spuriscope.report.drawing import PALETTE, small_figure
 from spuriscope.report.explained import explained_section, left_over_caption, left_over_scale
 from spuriscope.report.pictures import box_path, icon, reduced, shown
-from spuriscope.report.section import Captioned, Gallery, Panel
+from spuriscope.report.section import Captioned, Gallery, Panel, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["card", "cells", "gallery", "p_text"]
+__all__ = ["COLUMNS", "card", "cells", "findings_table", "gallery", "p_text"]
 
-LEAST_P = 0.001  # smaller ones are not told apart
+LEAST_P = 0.001  # smaller ones are shown as below it
 N_NAMED = 10  # in a table
+COLUMNS = ("pulls to", "training images", "score", "largest control", "p group", "p effect", "p")
 
 
 def card(audit: Audit, finding: FoundCue, name: str, who: str) -> Panel:
@@ -27,8 +29,8 @@ def card(audit: Audit, finding: FoundCue, name: str, who: str) -> Panel:
     Args:
         audit: has the names of the classes.
         finding: what is shown.
-        name: of its figure, unlike any other on the page.
-        who: made it, in words.
+        name: of its figure, unique on the page.
+        who: which models made it, in words.
     """
     target = wording.quoted(audit.conditions.data.class_names[finding.target])
     n = len(finding.examples)
@@ -52,7 +54,7 @@ def p_text(value: float) -> str:
 
 
 def _draw(axes: "Axes", *, finding: FoundCue) -> None:
-    """Controls as grey dots, piled where they are equal; the finding as a line."""
+    """Controls as grey dots, stacked where they are equal; the finding as a line."""
     axes.set_xlim(-0.03, 1.03)
     axes.set_xticks([0, 0.5, 1], ["0", "50", "100 %"])
     axes.set_yticks([])
@@ -86,7 +88,7 @@ def _draw(axes: "Axes", *, finding: FoundCue) -> None:
 def gallery(
     title: str, finding: FoundCue, embedding: Explanation | None, *, planted: Captioned | None = None
 ) -> Gallery:
-    """The images that carry a cue, each with a box around it, and what is left over of them.
+    """The images that carry a cue, each with a box around it, and their residuals.
 
     Args:
         title: above them.
@@ -109,7 +111,7 @@ def gallery(
     where = " The box is where the cue changes an image most." if any(i.box for i in finding.images) else ""
     caption = (
         f"The cue as the search reconstructed it{', what was planted' if planted else ''}, and the training "
-        f"images that carry most of it, by file or position{rest}.{where}"
+        f"images in which it is strongest, by file or position{rest}.{where}"
     )
     has_parts = embedding is not None and any(image.explained for image in finding.images)
     if embedding is not None and has_parts:
@@ -120,6 +122,22 @@ def gallery(
         caption=caption,
         triples=explained_section(embedding, finding) if embedding is not None and has_parts else (),
         scale=left_over_scale(embedding) if embedding is not None and has_parts else None,
+    )
+
+
+def findings_table(what: str, first: str, rows: Sequence[tuple[str, ...]]) -> Table:
+    """A table of findings.
+
+    Args:
+        what: begins the caption.
+        first: heads the first column.
+        rows: the first column, then `cells` of a finding.
+    """
+    return Table(
+        caption=f"{what}. Training images by file, or by position where they have none; p-values of the "
+        "group, of the effect, and of both, adjusted for all suspects.",
+        header=(first, *COLUMNS),
+        rows=tuple(rows),
     )
 
 

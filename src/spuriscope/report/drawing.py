@@ -1,8 +1,8 @@
-"""Small figures as inline SVG whose colours are the page's, light or dark.
+"""Small figures as inline SVG in the colours of the page, light or dark.
 
-matplotlib draws with the palette below; in the SVG each of its colours is replaced by the CSS variable of
-the same name. Text stays text. Nothing a user has named is drawn, so no name can break a figure: names
-are in the HTML around it.
+matplotlib draws with the palette below; in the SVG each colour is replaced by the CSS variable of the same
+name. Text stays text. Names given by users are in the HTML around a figure, never in it, so no name can break
+a figure.
 """
 
 import io
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PALETTE", "dose_axes", "draw_series", "figure_style", "of_seeds", "place", "small_figure"]
 
-PALETTE = {  # any distinct colours would do: the style sheet sets those that are seen
+PALETTE = {  # any distinct colours: the style sheet sets the visible ones
     "ink": "#1b1f24",
     "muted": "#5b6570",
     "rule": "#dde1e6",
@@ -35,14 +35,14 @@ WIDTH, HEIGHT = 250, 158  # pixels of the page at natural size
 LEFT, RIGHT, TOP, BOTTOM = 38, 6, 12, 36
 GAP = 0.75  # from 0 to 1 planted image, in decades
 JITTER = 0.16  # widest spread of the dots of one count, in decades
-LETTER = 0.035  # width of a digit with its share of the space around a label, as a share of the axis
+LETTER = 0.035  # width of a digit with the space around a label, as a share of the axis
 
 
 def small_figure(name: str, alt: str, draw: Callable[["Axes"], None]) -> Markup:
     """One figure as an SVG element.
 
     Args:
-        name: unlike that of any other figure on the page; its ids begin with it.
+        name: unique on the page; the figure's ids begin with it.
         alt: the figure's message, in a sentence.
         draw: draws on the axes it is given.
     """
@@ -66,7 +66,7 @@ def small_figure(name: str, alt: str, draw: Callable[["Axes"], None]) -> Markup:
 
 @contextmanager
 def figure_style(name: str) -> Iterator[None]:
-    """Matplotlib's own defaults, whatever the user has set, with text as text and ids that repeat."""
+    """Use matplotlib's own defaults, whatever the user has set, with text as text and repeatable ids."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -110,7 +110,7 @@ def _inline(svg: str, name: str, alt: str) -> Markup:
 
 
 def place(n_planted: float) -> float:
-    """Where a number of planted images lies on the axis: logarithmic from 1 on, with 0 shown to the left."""
+    """Position of a number of planted images on the axis: logarithmic from 1 on, with 0 to the left."""
     return 0.0 if n_planted == 0 else GAP + log10(n_planted)
 
 
@@ -134,7 +134,7 @@ def dose_axes(axes: "Axes", counts: Sequence[int]) -> None:
 
 
 def _thinned(places: Sequence[float], labels: Sequence[str]) -> list[int]:
-    """The positions whose labels do not run into each other; 0 and the largest count always stay."""
+    """The positions whose labels do not overlap; 0 and the largest count always stay."""
     last = len(places) - 1
 
     def is_apart(k: int, other: int) -> bool:
@@ -155,7 +155,7 @@ def draw_series(
 
     Args:
         axes: where to draw.
-        shares: for each number planted, rising, those of its seeds.
+        shares: for each number planted, ascending, those of its seeds.
         colour: of the palette.
         marker: of the dots.
     """

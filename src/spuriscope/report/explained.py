@@ -1,4 +1,4 @@
-"""Suspected images in three columns: the image, what an autoencoder explains of it, what is left over."""
+"""Suspected images in three columns: the image, what an autoencoder explains of it, and the residual."""
 
 from collections.abc import Sequence
 
@@ -51,7 +51,7 @@ def _triple(image: ShownImage, made: Explained, kind: str, embedding: Explanatio
 
 
 def left_over_scale(embedding: Explanation) -> PlotScale:
-    """The colours of what is left over, the same for all images."""
+    """The colours of the residuals, the same for all images."""
     return PlotScale(
         low=f"left over 0{wording.NBSP}%",
         high=wording.percent(embedding.left_over_max),
@@ -60,29 +60,29 @@ def left_over_scale(embedding: Explanation) -> PlotScale:
 
 
 def left_over_caption(embedding: Explanation) -> str:
-    """What the three columns are."""
+    """Explain the three columns."""
     compared = " or the ones to compare" if embedding.fresh else ""
     return (
         "The three columns: an image, what an autoencoder that learnt from fresh images can draw of it, "
-        "and what is left over, in percent of full brightness, with the mean under it. A rare cue is not "
-        "among what images share, so it stays in what is left over. The autoencoder did not learn from the "
+        "and what is left over, in percent of full brightness, with the mean under it. The autoencoder "
+        "cannot draw a rare cue, so it stays in what is left over. The autoencoder did not learn from the "
         f"suspected images{compared}."
     )
 
 
 def conditions(embedding: Explanation) -> Table:
-    """How the autoencoder was made, and how well it draws what it learnt from."""
+    """How the autoencoder was made, and how well it draws its training images."""
     return Table(
         caption="The autoencoder of the three columns: a small convolutional variational one, trained on the "
-        "evidence lower bound, the weight of whose divergence rises from 0 to 1 over the first quarter.",
+        "evidence lower bound; the weight of the divergence rises from 0 to 1 over the first quarter.",
         header=(
             "fitted on",
             "latents",
             "steps",
-            "images a step",
+            "images per step",
             "highest learning rate",
             "seed",
-            "mean squared error of a pixel, from 0 to 1",
+            "mean squared error per pixel, from 0 to 1",
         ),
         rows=(
             (

@@ -1,4 +1,4 @@
-"""The page of a search: each finding as a picture where it stands, who carries it, and what it does."""
+"""The page of a search: each finding as a picture at its place, the images that carry it, and its effect."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from spuriscope.report.pictures import Shown, box_path, data_uri, reduced
 
 __all__ = ["carried", "render_findings"]
 
-N_IMAGES = 24  # of each finding; the others are named
+N_IMAGES = 24  # shown of each finding; the others are named
 KINDS = {"cover": "something covers the same place", "shade": "the tones were changed alike"}
 ANYWHERE = "the same thing stands somewhere"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pair:
-    """A fresh image before and after."""
+    """A fresh image before and after stamping."""
 
     before: Shown
     after: Shown
@@ -41,7 +41,7 @@ class _Image:
 
 @dataclass(frozen=True, kw_only=True)
 class _Shown:
-    """A finding as the template takes it."""
+    """A finding in the form that the template takes."""
 
     target: str
     claim: str
@@ -65,16 +65,16 @@ def render_findings(
     unseen: Sequence[str] = (),
     is_sure: bool = True,
 ) -> str:
-    """HTML, complete in itself: one file, no network, no script.
+    """The page as HTML in one file, without network or script.
 
     Args:
-        exhibits: of the findings, the surest first; none where there is nothing to report.
+        exhibits: of the findings, the most certain first; none where there is nothing to report.
         train: the images that were searched, as the model saw them.
         class_names: position = label.
         name: of the data and the model.
         conditions: names and values, for the foot.
         unseen: what could not have been seen, see `blind_spots`.
-        is_sure: False of a model near chance, of which no finding says nothing.
+        is_sure: False for a model near chance, for which no finding says nothing.
     """
     return (
         templates()
@@ -91,7 +91,7 @@ def render_findings(
 
 
 def carried(finding: Finding) -> str:
-    """Who carries a cue, and what it does beside nature, in one sentence without its beginning."""
+    """Who carries a cue, and its effect beside nature's, as a sentence without its beginning."""
     moves = f"moves {wording.percent(finding.score)} of images of other classes"
     most = wording.percent(max(finding.null, default=0.0))
     carriers = finding.carriers
@@ -123,7 +123,7 @@ def _headline(findings: Sequence[Finding], class_names: Sequence[str], *, is_sur
 
 
 def _lead(n_train: int, unseen: Sequence[str], *, found: bool) -> str:
-    searched = f"All {wording.count(n_train)} training images were searched, and nobody said for what."
+    searched = f"All {wording.count(n_train)} training images were searched, for no cue in particular."
     if not found:
         searched += " No group of them both stands out from its class and moves fresh images."
     return " ".join([searched, *(f"What could not be seen: {reason}." for reason in unseen)])
@@ -140,8 +140,8 @@ def _shown(each: Exhibit, train: Split, class_names: Sequence[str]) -> _Shown:
         cue=reduced(data_uri(finding.pattern.picture), "The reconstructed cue."),
         tried=tuple(_pair(tried, class_names) for tried in each.tried),
         moved=(
-            f"Of {wording.count(each.n_tried)} fresh images drawn it moves {wording.count(each.n_moved)}; "
-            "these it moves most."
+            f"It moves {wording.count(each.n_moved)} of {wording.count(each.n_tried)} fresh images that were "
+            "drawn; it moves these most."
         ),
         images=tuple(
             _Image(
@@ -168,14 +168,14 @@ def _caption(each: Exhibit) -> str:
     rest = f" {wording.images(more)} more are named below." if more > 0 else ""
     least, most = f"{each.carried.min():.0%}", f"{each.carried.max():.0%}"
     share = least if least == most else f"{least} to {most}"
-    return f"{where} They carry {share} of what the reconstructed cue puts on a fresh image.{rest}"
+    return f"{where} Each holds {share} of what the reconstructed cue puts on a fresh image.{rest}"
 
 
 def _sure(finding: Finding) -> str:
     text = (
-        f"Two claims have to hold. That these images stand out from their class by chance: p = "
+        f"Two explanations have to be refuted. That these images stand out from their class by chance: p = "
         f"{finding.p_group:.2g}. That natural patterns do as much as the cue: p = {finding.p_effect:.2g}, of "
-        f"{len(finding.null)} tried. Adjusted for all that was searched: p = {finding.p_value:.2g}."
+        f"{len(finding.null)} tried. Adjusted for everything that was searched: p = {finding.p_value:.2g}."
     )
     if finding.proof is not None:
         text += (

@@ -19,7 +19,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 def foot(audit: Audit) -> Pairs:
-    """What the page ends with: names and values."""
+    """The foot of the page: names and values."""
     data, where = audit.conditions.data, audit.conditions.environment
     channels, height, width = data.shape
     return (
@@ -45,7 +45,7 @@ def foot(audit: Audit) -> Pairs:
 
 
 def unanswered(audit: Audit) -> Pairs:
-    """The questions that have no answer, by their titles, and why; nothing where that is said at the top."""
+    """The unanswered questions, by their titles, with the reasons; nothing where that is said at the top."""
     quality = audit.conditions.quality
     if quality is not None and quality.is_near_chance:
         return ()
@@ -105,7 +105,7 @@ def _shadow_arguments(audit: Audit) -> str:
 
 
 def _precision_argument(chosen: Settings) -> str:
-    """The precision as an argument of a call, where it is not the usual one."""
+    """The precision as an argument of a call, where it is not the default."""
     if chosen.recipe is None or chosen.recipe.precision == "float32":
         return ""
     return f", precision={chosen.recipe.precision!r}"

@@ -1,4 +1,4 @@
-"""The first screen: the answer in one sentence, how good the models are, and the proof by eye."""
+"""The first screen: the answer in one sentence, how good the models are, and the visible evidence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from spuriscope.statistics import Interval
 
 __all__ = ["Bar", "Example", "ShownExamples", "examples", "explanation", "headline", "quality"]
 
-ACTS = {  # what stamping does, by kind of pattern: to what is around the name of the pattern
+ACTS = {  # what stamping does, by kind of pattern: the words before and after the name of the pattern
     "add": ("adds a fixed picture", "to an image"),
     "cover": ("puts a fixed picture", "over a part of an image"),
     "shade": ("changes the colours", "of an image"),
 }
-LOOKS_ALIKE = 0.1  # a pattern that moves so many in the clean twin looks like the class
-MODEST = 0.9  # a test accuracy below it is to be kept in mind
+LOOKS_ALIKE = 0.1  # a pattern that moves more in the clean twin looks like the class
+MODEST = 0.9  # a lower test accuracy gets a note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownExamples:
-    """The proof by eye: what is shown, the images, and how they were chosen."""
+    """The visible evidence: an introduction, the images, and how they were chosen."""
 
     intro: str
     images: tuple[Example, ...]
@@ -94,19 +94,19 @@ def _there(audit: Audit, cues: Sequence[RecurringCue]) -> str:
         return f"Yes, there is a cue in your data: {images} of {target} {share} {pulls}.{more}"
     return (
         f"There may be a cue in your data: {images} of {target} {share} {pulls}, but that these images "
-        f"brought it is not proved.{more}"
+        f"caused it is not proved.{more}"
     )
 
 
 def _none_found(audit: Audit, there: AlreadyThere) -> str:
-    """Nothing found, and what would have been."""
+    """Nothing found, and what would have been found."""
     searched = f"No cue was found in your {wording.count(there.n_train)} training images"
     once = f"; {len(there.once)} thing{'s' * (len(there.once) > 1)} to look at" if there.once else ""
     again = audit.found_again
     if audit.reactions:
-        return f"No cue was found in this model{once}. How rare a one would have been found is not known."
+        return f"No cue was found in this model{once}. How rare a cue it would have found is not known."
     if again is None:
-        return f"{searched}{once}. How rare a one would have been found is not known."
+        return f"{searched}{once}. How rare a cue it would have found is not known."
     if again.fewest is not None:
         mark = f"a mark such as {again.pattern} on {wording.count(again.fewest)} of them would have been"
         return f"{searched}{once}; {mark}."
@@ -138,7 +138,7 @@ def quality(audit: Audit) -> str:
         f"would get {wording.percent(found.chance)}."
     )
     if found.test_accuracy.mean < MODEST:
-        text += " Read all below with that in mind: what such models do not pick up, better ones may."
+        text += " Read everything below with that in mind: better models may pick up what such models do not."
     if found.train_accuracy.mean - found.test_accuracy.mean > 0.1:
         text += f" Of the training images they get {wording.percent(found.train_accuracy.mean)}."
     return text
@@ -168,9 +168,10 @@ def _explained_cue(there: AlreadyThere, cue: RecurringCue) -> tuple[str, Shown, 
         else ""
     )
     after = (
-        f" is what these images share, as the search makes it out. {models[0].upper()}{models[1:]} trained "
-        f"on your images as they are, with nothing planted. {where}. A test image is moved when the cue "
-        f"raises its probability of the class by more than 10 points ({wording.interval(cue.score)}).{proof}"
+        f" is what these images share, as the search reconstructs it. {models[0].upper()}{models[1:]} "
+        f"trained on your images as they are, with nothing planted. {where}. A test image is moved when "
+        f"the cue raises its probability of the class by more than 10 points ({wording.interval(cue.score)})."
+        f"{proof}"
     )
     return "The cue", icon(cue.cue.picture, "The cue as the search reconstructed it."), after
 
@@ -180,14 +181,14 @@ def _explained_planting(audit: Audit, found: PickedUp) -> tuple[str, Shown, str]
     dose = headline_dose(found)
     chosen = audit.conditions.settings
     before = (
-        f"To know what would have been found, cues were planted. Stamping {ACTS[dose.kind][0]}, here "
+        f"To learn what would have been found, cues were planted. Stamping {ACTS[dose.kind][0]}, here "
         f"{dose.pattern}"
     )
-    where = ", somewhere else on each" if chosen.placement == "anywhere" else ""
+    where = ", in another place on each" if chosen.placement == "anywhere" else ""
     repeats = (
         "One training, so no interval."
         if n == 1
-        else f"Mean of {wording.seeds(n)} (trainings that differ in chance alone); "
+        else f"Mean of {wording.seeds(n)} (trainings that differ only by chance); "
         f"{wording.interval(line.score)}; without any stamp {_twins(line.twin_score)}."
     )
     target = wording.quoted(audit.conditions.target_name)
@@ -202,7 +203,7 @@ def _explained_planting(audit: Audit, found: PickedUp) -> tuple[str, Shown, str]
 
 
 def _planted(audit: Audit, n_planted: int, found: PickedUp) -> str:
-    """Which images were stamped, and what became of their label."""
+    """Which images were stamped, and with which label."""
     line, names = found.headline, audit.conditions.data.class_names
     relabel, target = audit.conditions.settings.relabel, wording.quoted(audit.conditions.target_name)
     n_class = line.n_target if relabel is None else line.n_candidates
@@ -220,7 +221,7 @@ def _twins(share: Interval) -> str:
 
 
 def examples(audit: Audit) -> ShownExamples | None:
-    """The proof by eye: of a cue in the data, else of what was planted."""
+    """The visible evidence: of a cue in the data, else of what was planted."""
     names = audit.conditions.data.class_names
     there = audit.already
     if there is not None and there.cues:
@@ -240,7 +241,7 @@ def examples(audit: Audit) -> ShownExamples | None:
         caption=(
             f"Model of seed {chosen.seed} with {chosen.pattern} in {wording.images(chosen.n_planted)}; grey: "
             "its clean twin, the same training without any stamp. One image of each of the first other "
-            "classes, taken in order, not by outcome."
+            "classes, taken in order, not chosen by outcome."
         ),
     )
 

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "gone", "measured", "recommended"]
 
-LEAST_TO_BE_LEARNT = 5  # seeds: with fewer, no test can show it
+LEAST_TO_BE_LEARNT = 5  # seeds: fewer cannot show it in any test
 
 NAMES = {
     "repair": "repair",
     "influence-path": "influence along the path",
-    "incremental": "training on without them",
+    "incremental": "further training without them",
     "ascent": "gradient ascent",
     "influence": "influence at the end",
 }
 ABOUT = {
-    "repair": "the cue, read off the images, on a fifth of the others under their true labels",
+    "repair": "the cue, reconstructed from the images, on a fifth of the others with their true labels",
     "influence-path": "what the images added to the first steps of the training is taken back",
     "incremental": "as many epochs again, at the initial rate",
     "ascent": "the loss on the images is raised while that on the others is lowered",
@@ -39,7 +39,7 @@ def gone(found: Deletion, picture: Shown) -> Section:
 
     Args:
         found: the answer.
-        picture: of the pattern that was planted.
+        picture: of the planted pattern.
     """
     return Section(
         anchor="gone",
@@ -48,10 +48,10 @@ def gone(found: Deletion, picture: Shown) -> Section:
         panels=tuple(_panel(found, entry, picture) for entry in found.methods),
         caption=(
             "Share of test images that stamping moves: before (orange), after (blue), and in models trained "
-            "from the start without the images (grey, with a band for their 95 % interval). One dot is one "
-            "seed, a stroke the mean."
+            "from the start without the images (grey, with a band for their 95 % interval). A dot is a seed, "
+            "a stroke the mean."
             if found.methods
-            else "With a training of your own, training again without the images is what can be asked about."
+            else "With your own training, only training again without the images can be tried."
         ),
         sure=_sure(found),
         advice=_advice(found),
@@ -83,8 +83,8 @@ def _claim(found: Deletion) -> str:
     oracle = wording.percent(found.oracle.score.mean)
     if not found.was_learnt:
         return (
-            f"That cannot be told: over {wording.seeds(len(found.seeds))} it is not shown that "
-            f"{found.pattern} in {images} was learnt, so nor is it that it can be removed."
+            f"That cannot be told: over {wording.seeds(len(found.seeds))} it was not shown that "
+            f"{found.pattern} in {images} was learnt, nor therefore that it can be removed."
         )
     if not found.methods:
         return f"Train again without the {images}: then stamping moves {oracle} of the test images."
@@ -140,7 +140,7 @@ def _draw(axes: "Axes", *, entry: DeletionCheck) -> None:
 def _sure(found: Deletion) -> str:
     score, n_seeds = found.oracle.score, len(found.seeds)
     parts = [
-        f"{wording.seeds(n_seeds).capitalize()}: for each a model trained with {found.pattern} in "
+        f"{wording.seeds(n_seeds).capitalize()}: for each, a model trained with {found.pattern} in "
         f"{wording.images(found.n_planted)}, and two trained from the start without them. Those two "
         f"differ from each other on {wording.percent(found.disagreement.mean)} of the test images, and their "
         f"own score is {wording.percent(score.mean)} ({wording.interval(score)}).",
@@ -148,10 +148,8 @@ def _sure(found: Deletion) -> str:
     ]
     if not found.was_learnt:
         why = "there may be nothing to remove" if n_seeds >= LEAST_TO_BE_LEARNT else "that takes 5 seeds"
-        parts.append(f"The cue was not shown to be learnt in the first place: {why}.")
-    parts += [
-        f"{NAMES[failure.method].capitalize()} came to no end: {failure.reason}." for failure in found.failed
-    ]
+        parts.append(f"It was not shown that the cue was learnt in the first place: {why}.")
+    parts += [f"{NAMES[failure.method].capitalize()} failed: {failure.reason}." for failure in found.failed]
     parts += [
         f"{NAMES[method].capitalize()} was left out: with a network like this it takes longer than training "
         "again. With --seeds 5 it is checked too."
@@ -181,12 +179,12 @@ def _verdicts(found: Deletion) -> str:
 def _advice(found: Deletion) -> str:
     entry = recommended(found)
     if not found.was_learnt:
-        return "Nothing follows for this cue. Of one that is found: look at the images, train again without."
+        return "Nothing follows for this cue. If one is found: look at its images, then train without them."
     if entry is None:
         return "Train again without the images; until then do not rely on the model where the cue can occur."
     why = (
-        "Of the methods whose score exceeds that of a training without the images by 5 points at most, and "
-        "whose accuracies are no more than 5 points (stamped) and 1 point (clean) below, it is the quickest."
+        "It is the quickest of the methods whose score exceeds that of a training without the images by at "
+        "most 5 points, and whose accuracies are at most 5 points (stamped) and 1 point (clean) below."
     )
     if entry.method == "repair":
         why += (
@@ -220,7 +218,7 @@ def _table(found: Deletion) -> Table:
     ):
         rows.append((label, *(wording.cell(getattr(left, name)) for name in shown), *cost))
     return Table(
-        caption="What is left, mean over seeds with the 95 % interval in brackets, and what it takes. Moved: "
+        caption="What is left, mean over seeds with the 95 % interval in brackets, and what it costs. Moved: "
         "share of the test images of other classes whose probability of the target class rises by more than "
         "10 points when they are stamped.",
         header=(
@@ -250,9 +248,9 @@ def _state_table(found: Deletion) -> Table:
         "brackets, and how many trainings lie beyond the margin. "
         "Alike: shown to lie, in more than 4 of 5 trainings, within "
         + wording.listed([f"{100 * margins[name]:g} ({label})" for name, label in names.items()])
-        + " points. Other answers: share of the test images on which the model answers otherwise than that "
-        "training, less the share on which another such training does. Recognised: how often a deleted image "
-        "has a smaller loss than a stamped test image of its class.",
+        + " points. Other answers: share of the test images that the model classifies differently from that "
+        "training, minus the share for another such training. Recognised: how often a deleted image has a "
+        "smaller loss than a stamped test image of its class.",
         header=("method", *names.values()),
         rows=tuple(
             (

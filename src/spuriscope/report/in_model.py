@@ -1,4 +1,4 @@
-"""Who can be recognised in a finished model? What attacks with shadow models tell of its training images."""
+"""Who can be recognised in a finished model? What attacks with shadow models learn of its training images."""
 
 from functools import partial
 from typing import Literal
@@ -17,11 +17,11 @@ __all__ = ["RecognitionOutcome", "area_ends", "attack_on", "named", "outcome", "
 
 RecognitionOutcome = Literal["named", "pairs", "nobody", "not known"]
 
-LEVEL = 0.01  # chance that some image is said to be recognised where none can be, over all attacks
-TWICE = 2.0  # as many as by guessing is the least that counts
+LEVEL = 0.01  # probability of naming an image where none can be recognised, over all attacks
+TWICE = 2.0  # recognising this many times as many as by guessing is the least that counts
 FALSE_ALARMS = 0.01
-COMPARING, SIMPLEST = "lira-offline", "loss"  # chosen beforehand, not for what they find
-CHANCE, GUESSED = 0.5, 0.6  # of pairs told rightly; below the second it is shown that nobody is recognised
+COMPARING, SIMPLEST = "lira-offline", "loss"  # chosen beforehand, not by their results
+CHANCE, GUESSED = 0.5, 0.6  # of pairs ranked right; below the second, nobody is recognised
 CALLED = {"lira-offline": "LiRA", "rmia": "RMIA", "loss": "the loss alone"}
 
 
@@ -33,7 +33,7 @@ def attack_on(found: Recognition, name: str) -> AttackOnModel:
 def outcome(found: Recognition) -> RecognitionOutcome:
     """What is known.
 
-    "named": many more images stand out than chance lets; "pairs": a training image is told from a fresh one
+    "named": many more images stand out than by chance; "pairs": a training image is told from a fresh one
     better than by guessing, but hardly more stand out; "nobody": that is shown; "not known": nothing is.
     """
     if named(found) is not None:
@@ -46,15 +46,15 @@ def outcome(found: Recognition) -> RecognitionOutcome:
 
 
 def named(found: Recognition) -> SingledOut | None:
-    """The largest share of training images that surely stands out, at the largest chance of false alarms."""
+    """The largest share of training images shown to stand out, at the largest rate of false alarms."""
     enough = [each for each in _surely_more(found) if (each.rate.value or 0.0) >= TWICE * each.false_alarms]
     return max(enough, key=lambda each: (each.false_alarms, each.rate.value or 0.0), default=None)
 
 
 def _surely_more(found: Recognition) -> list[SingledOut]:
-    """Where more training images stand out than chance lets, over all attacks (Bonferroni)."""
-    asked = [each for attack in found.attacks for each in attack.recognised if each.p_value is not None]
-    return [each for each in asked if each.p_value is not None and each.p_value < LEVEL / len(asked)]
+    """Where more training images stand out than by chance, over all attacks (Bonferroni)."""
+    tested = [each for attack in found.attacks for each in attack.recognised if each.p_value is not None]
+    return [each for each in tested if each.p_value is not None and each.p_value < LEVEL / len(tested)]
 
 
 def _at(attack: AttackOnModel) -> SingledOut:
@@ -95,17 +95,14 @@ def recognised_in(found: Recognition) -> Section:
 ADVICE: dict[RecognitionOutcome, str] = {
     "named": (
         "Treat the model as a record of the people whose images it was trained on: do not publish it, nor "
-        "its probabilities for images of others' choosing. Training less long, on more images, or with "
-        "differential privacy makes it give away less; then attack it again."
+        "its probabilities for images that others choose. Training for a shorter time, on more images, or "
+        "with differential privacy makes it reveal less; then attack it again."
     ),
     "pairs": (
         "Attack it with more shadow models before you release it, and give away classes rather than "
-        "probabilities: what is little for one image may be much for many of one person."
+        "probabilities: a little for one image may be much for many of one person."
     ),
-    "nobody": (
-        "Repeat it with more shadow models before relying on it: an attack that was not seen to work is not "
-        "a proof."
-    ),
+    "nobody": ("Repeat it with more shadow models before relying on it: a failed attack is not a proof."),
     "not known": "Give more test images, and more shadow models: with so few nothing can be told.",
 }
 
@@ -114,17 +111,17 @@ def _claim(found: Recognition, result: RecognitionOutcome) -> str:
     best = named(found)
     if best is not None and best.rate.value is not None:
         return (
-            "Whoever has the model and an image can tell of some that they were trained on: at one false "
+            "Whoever has the model and an image can tell for some that they were trained on: at one false "
             f"alarm in {wording.count(round(1 / best.false_alarms))}, {wording.percent(best.rate.value)} of "
             "the training images are recognised."
         )
     if result == "pairs":
         return (
-            "The model gives something away: of a training image and a fresh one an attacker picks the right "
-            f"one in {pairs(attack_on(found, COMPARING))}. But no image could be named for sure."
+            "The model reveals something: of a training image and a fresh one an attacker picks the right "
+            f"one in {pairs(attack_on(found, COMPARING))}. But no single image could be named with certainty."
         )
     if result == "nobody":
-        return "No attack was seen to tell its training images from images that it never saw."
+        return "No attack was shown to tell its training images from images that it never saw."
     return "Whether its training images can be told from others cannot be said."
 
 
@@ -148,7 +145,7 @@ def _sure(found: Recognition) -> str:
     parts = [
         f"{found.n_shadows} shadow models, trained as this one was, each on half of its "
         f"{wording.count(found.n_members)} training images and {wording.count(found.n_outsiders)} test "
-        f"images together, {wording.count(found.n_train)}: half of them never saw a given image, and say "
+        f"images together, {wording.count(found.n_train)}. Half of them never saw a given image, and show "
         "what is usual for it. It is recognised where this model knows it better than they do."
     ]
     if found.n_copies:
@@ -165,13 +162,13 @@ def _sure(found: Recognition) -> str:
     comparing = attack_on(found, COMPARING)
     parts.append(
         f"Of a training image and a fresh one, {CALLED[COMPARING]} picks the right one in "
-        f"{pairs(comparing)}. All of it holds for this one model; more shadow models see more."
+        f"{pairs(comparing)}. All of this holds for this one model; more shadow models see more."
     )
     return " ".join(parts)
 
 
 def _share(rate: Rate) -> str:
-    assert rate.value is not None  # asked where there is one
+    assert rate.value is not None  # called only where there is one
     return f"{wording.table_percent(rate.value)} (95{wording.NBSP}% interval {wording.rate_ends(rate)})"
 
 
@@ -195,7 +192,7 @@ def _table(found: Recognition) -> Table:
     rates = [each.false_alarms for each in found.attacks[0].recognised]
     return Table(
         caption="How often an attack picks the training image of a pair, and the share of training images "
-        "recognised at so many false alarms among fresh ones; 95 % intervals in brackets.",
+        "recognised at each rate of false alarms among fresh ones; 95 % intervals in brackets.",
         header=("attack", "of pairs", *(f"at {100 * rate:g} %" for rate in rates)),
         rows=tuple((attack.name, _area(attack), *map(_cell, attack.recognised)) for attack in found.attacks),
     )

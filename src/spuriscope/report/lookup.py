@@ -1,4 +1,4 @@
-"""Where things are in the audit's document (docs/audit-json.md), and what follows from them."""
+"""Find values in an audit's document (docs/audit-json.md), and derive others from them."""
 
 from spuriscope.answers import DoseResponse, DoseSummary, PickedUp
 from spuriscope.statistics import N50, Interval, mean_interval
@@ -17,7 +17,7 @@ __all__ = [
 
 
 def dose_of(found: PickedUp, pattern: str) -> DoseResponse:
-    """The dose-response of the pattern called so."""
+    """The dose-response of the pattern with this name."""
     return next(dose for dose in found.dose_response if dose.pattern == pattern)
 
 
@@ -43,7 +43,7 @@ def fewest(dose: DoseResponse) -> int:
 
 
 def n50_of(dose: DoseResponse) -> N50:
-    """How many planted images move half of the stamped images; no number below the fewest that was tried."""
+    """The number planted that moves half of the stamped images; not below the fewest that was tried."""
     least, found = float(fewest(dose)), dose.n50
 
     def bounded(end: float | None) -> float | None:
@@ -63,15 +63,15 @@ def paired_change(dose: DoseResponse, n_planted: int, measure: str) -> Interval:
 
 
 def moved_already(dose: DoseResponse) -> bool:
-    """Whether stamping moves half of the images of the clean twins, so that no n50 can be told."""
+    """Whether stamping moves half of the images of the clean twins, so that there is no n50."""
     return value(dose.summary[0], "score_non_target").mean >= 0.5
 
 
 def easiest(found: PickedUp) -> DoseResponse | None:
     """The pattern that is learnt from the fewest images.
 
-    Among equals, and where none moves half, the one that moves more with the fewest, then with the most
-    planted. None where stamping alone moves half of the images, whatever the pattern.
+    Of equals, and where none moves half, it is the one that moves more with the fewest planted, then with the
+    most. None where stamping alone moves half of the images, whatever the pattern.
     """
     candidates = [dose for dose in found.dose_response if not moved_already(dose)]
 

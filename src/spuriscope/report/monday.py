@@ -1,6 +1,6 @@
 """A list for Monday: at most five things to do, each with its reason and who does it.
 
-For whoever does not program. It follows from the tiles, so it asks for nothing that is not known.
+It is for readers who do not program. It follows from the tiles, so it relies on nothing that is unknown.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class ToDo:
 
 
 def monday(audit: Audit) -> tuple[ToDo, ...]:
-    """The most urgent things to do, in order; none of models that learnt nothing but to train them."""
+    """The most urgent things to do, in order; for models that learnt nothing only to train them."""
     return tuple(_all(audit))[:MOST]
 
 
@@ -48,13 +48,13 @@ def _all(audit: Audit) -> Iterator[ToDo]:
     yield from _of_training(audit, words)
     yield ToDo(
         action="Run the audit again when the data or the training changes.",
-        reason="All of this holds for these images and this training alone.",
+        reason="All of this holds only for these images and this training.",
         who=TRAINER,
     )
 
 
 def _of_the_data(audit: Audit) -> Iterator[ToDo]:
-    """What to do about what is in the data already."""
+    """What to do about cues already in the data."""
     there, names = audit.already, audit.conditions.data.class_names
     if there is None:
         return
@@ -67,8 +67,8 @@ def _of_the_data(audit: Audit) -> Iterator[ToDo]:
             else ""
         )
         yield ToDo(
-            action=f"Look at the {images} of {target} below. If what they share is no part of what {target} "
-            "is, take them out or make it good.",
+            action=f"Look at the {images} of {target} below. If what they share does not belong to {target}, "
+            "take them out, or remove it from them.",
             reason=f"It pulls {wording.percent(cue.score.mean)} of other test images towards "
             f"{target}{after}.",
             who=OWNER,
@@ -76,7 +76,7 @@ def _of_the_data(audit: Audit) -> Iterator[ToDo]:
     if there.cues:
         yield ToDo(
             action="Then train again without them, and audit again.",
-            reason="What has learnt a cue keeps it until it is trained again or repaired.",
+            reason="A model that has learnt a cue keeps it until it is trained again or repaired.",
             who=TRAINER,
         )
     if there.once:
@@ -94,32 +94,32 @@ def _of_people(audit: Audit, words: dict[str, str]) -> Iterator[ToDo]:
         yield from _of_this_model(words["recognised"], audit.recognition.n_shadows)
     elif words.get("recognised") == ACT:
         yield ToDo(
-            action="Do not publish the model, nor its answers to images of others' choosing, before cues are "
-            "out.",
+            action="Do not publish the model, nor its answers to images that others choose, before cues are "
+            "removed.",
             reason="Those whose images carry a cue can be recognised as trained on.",
             who=RELEASER,
         )
     elif words.get("recognised") == WATCH:
         yield ToDo(
             action="Keep the model to yourselves if it is a secret that some image carried a cue.",
-            reason="Whoever holds a cue can tell that it was there; not in whose image.",
+            reason="Whoever holds a cue can tell that it was there, but not in whose image.",
             who=RELEASER,
         )
 
 
 def _of_this_model(word: str, n_shadows: int) -> Iterator[ToDo]:
-    """What to do with a finished model that gives away what it was trained on."""
+    """What to do with a finished model that reveals its training images."""
     more = min(4 * n_shadows, MOST_SHADOWS)
     if word == ACT:
         yield ToDo(
-            action="Do not publish the model, nor its probabilities for images of others' choosing.",
+            action="Do not publish the model, nor its probabilities for images that others choose.",
             reason="Some of its training images can be recognised, and with them the people on them.",
             who=RELEASER,
         )
     elif word == WATCH and n_shadows < MOST_SHADOWS:
         yield ToDo(
             action=f"Attack the model with more shadow models before it is released (--shadows {more}).",
-            reason="It gives something away about its training images; a stronger attacker may name some.",
+            reason="It reveals something about its training images; a stronger attacker may name some.",
             who=RELEASER,
         )
     elif word == NOT_KNOWN:
@@ -131,7 +131,7 @@ def _of_this_model(word: str, n_shadows: int) -> Iterator[ToDo]:
 
 
 def _of_training(audit: Audit, words: dict[str, str]) -> Iterator[ToDo]:
-    """What to do about what may come."""
+    """What to do about future cues."""
     if (
         audit.already is not None
         and not audit.already.cues
@@ -147,7 +147,7 @@ def _of_training(audit: Audit, words: dict[str, str]) -> Iterator[ToDo]:
     if words.get("pick-up") in (ACT, WATCH) and audit.picked_up is not None:
         line = audit.picked_up.headline
         yield ToDo(
-            action="Measure also on copies of the test images that carry a mark, not on clean ones alone.",
+            action="Measure also on copies of the test images that carry a mark, not only on clean ones.",
             reason=f"{wording.images(line.n_planted)} with {line.pattern} were enough to pull "
             f"{wording.percent(line.score.mean)} of them; clean images do not show it.",
             who=TRAINER,
@@ -162,8 +162,8 @@ def _of_training(audit: Audit, words: dict[str, str]) -> Iterator[ToDo]:
         )
     if audit.picked_up is not None:
         yield ToDo(
-            action=f"Audit the class that matters most: --target names it. Planted was in "
-            f"{wording.quoted(audit.conditions.target_name)} only.",
+            action="Audit the class that matters most: --target names it. Only "
+            f"{wording.quoted(audit.conditions.target_name)} was planted in.",
             reason="Other classes may pick up cues from fewer images.",
             who=TRAINER,
         )

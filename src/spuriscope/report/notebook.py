@@ -1,6 +1,6 @@
-"""How values show themselves in a notebook: a line of text, pictures with a few words, a table.
+"""How values are shown in a notebook: a line of text, pictures with a few words, a table.
 
-Knows nothing of these values: whoever has a picture or a number hands it over.
+It knows nothing of these values: callers pass their pictures and numbers.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["as_pictures", "as_table", "as_text"]
 
-LEAST = 56  # pixels of the notebook that the longer side of a picture takes at least
+LEAST = 56  # least pixels in the notebook of the longer side of a picture
 
 
 def as_text(*lines: str) -> str:

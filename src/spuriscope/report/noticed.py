@@ -1,8 +1,8 @@
-"""Would I have noticed? The search that is told nothing, tried on what the audit planted."""
+"""Would I have noticed? The search, told nothing, tried on what the audit planted."""
 
 from spuriscope.answers import Audit, FoundAgain, Search
 from spuriscope.report import wording
-from spuriscope.report.cards import card, cells, gallery
+from spuriscope.report.cards import COLUMNS, card, cells, findings_table, gallery
 from spuriscope.report.explained import conditions
 from spuriscope.report.lookup import dose_of
 from spuriscope.report.pictures import shown
@@ -59,7 +59,7 @@ def _claim(found: FoundAgain) -> str:
     besides = (
         "It named no other image."
         if others == 0
-        else f"Besides, it named {wording.images(others)} in which we planted nothing: look at them."
+        else f"It also named {wording.images(others)} in which we planted nothing: look at them."
     )
     start = "Yes" if found.fewest is not None else "No"
     return f"{start}: told nothing, the search found {wording.listed(tried)} of {found.pattern}. {besides}"
@@ -76,9 +76,9 @@ def _sure(found: FoundAgain) -> str:
     return (
         f"{found.pattern} was planted in images of one class, {wording.seeds(len(last.searches))}; it moves "
         f"{wording.percent(last.score.mean)} of the test images in these models "
-        f"({wording.interval(last.score)}). Images that were found in the data as they are had been taken "
-        "out before. Found again means: at least half of the planted images are named in each model; what "
-        "was planted was looked up only then."
+        f"({wording.interval(last.score)}). Images found in the data as they are had been taken out before. "
+        "Found again means: at least half of the planted images are named in each model; the search was "
+        "finished before what was planted was looked up."
     )
 
 
@@ -100,19 +100,5 @@ def _table(audit: Audit, found: FoundAgain) -> Table:
             model = f"{wording.count(each.n_planted)} planted, seed {search.seed}"
             rows += [(model, *cells(audit, finding)) for finding in search.findings]
             if not search.findings:
-                rows.append((model, "nothing", *[""] * 6))
-    return Table(
-        caption="All findings in planted models. Training images by file, or by position where they have "
-        "none; p of the group, of the effect, and of both, adjusted for all suspects.",
-        header=(
-            "model",
-            "pulls to",
-            "training images",
-            "score",
-            "largest control",
-            "p group",
-            "p effect",
-            "p",
-        ),
-        rows=tuple(rows),
-    )
+                rows.append((model, "nothing", *[""] * (len(COLUMNS) - 1)))
+    return findings_table("All findings in planted models", "model", rows)

@@ -1,8 +1,8 @@
 """report.html: one file, no network; the same answers give the same page to the byte.
 
-The page has the first screen, a section for each question that was answered, and a foot. What is shown is
-read from the audit; what is not in it is not shown. One small script plays: it changes pictures and bars by
-answers that are in the page, and without it the page is complete.
+The page has the first screen, a section for each answered question, and a foot. It shows only what is in the
+audit. One small script plays: it changes pictures and bars by answers that are in the page; without it the
+page is still complete.
 """
 
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ def render(audit: "Audit") -> str:
         audit: its answers.
 
     Returns:
-        HTML, complete in itself.
+        HTML in one file.
     """
     from spuriscope.report import foot, front, monday, playing, verdicts, wording
 
@@ -56,7 +56,7 @@ def render(audit: "Audit") -> str:
 
 
 def _sections(audit: "Audit") -> "list[Section]":
-    """A section for each question that was answered, in the order of the questions."""
+    """A section for each answered question, in the order of the questions."""
     from spuriscope.report.already import already_section
     from spuriscope.report.gone import gone
     from spuriscope.report.in_model import recognised_in
@@ -93,7 +93,7 @@ def templates() -> "Environment":
 
     return Environment(
         loader=PackageLoader("spuriscope.report", ""),
-        autoescape=True,  # names and commands are a user's: they are text
+        autoescape=True,  # names and commands come from a user: they are text
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -18,7 +18,7 @@ __all__ = ["extent", "pattern_picture", "pick_up"]
 
 
 def pick_up(audit: Audit, found: PickedUp) -> Section:
-    """The section on what is learnt from how many images."""
+    """The section on how many images suffice to learn a pattern."""
     target = wording.quoted(audit.conditions.target_name)
     rise = wording.change(audit.conditions.settings.threshold).lstrip("+")
     seeds = wording.seeds(audit.n_seeds)
@@ -29,10 +29,10 @@ def pick_up(audit: Audit, found: PickedUp) -> Section:
         panels=tuple(_panel(audit, found, k) for k in range(len(found.dose_response))),
         caption=(
             f"Share of the test images of other classes that stamping moves towards {target}: their "
-            f"probability of it rises by more than {rise} points. One dot is one training ({seeds}); the "
-            "line is the mean, the band its 95 % interval. Grey, at 0: the clean twins. Diamond: n50, the "
-            "number at which the mean reaches half, in brackets its 95 % interval. Noise patterns are "
-            "drawn anew for each seed; the picture shows the first."
+            f"probability of it rises by more than {rise} points. A dot is a training ({seeds}); the line is "
+            "the mean, the band its 95 % interval. Grey, at 0: the clean twins. Diamond: n50, the number at "
+            "which the mean reaches half, in brackets its 95 % interval. Noise patterns are drawn anew for "
+            "each seed; the picture shows the first."
         ),
         sure=_sure(audit, found),
         advice=_advice(audit, found),
@@ -133,9 +133,9 @@ def _sure(audit: Audit, found: PickedUp) -> str:
         f"and nothing planted: stamping moves {most}{wording.percent(twins)} of its images{alone}."
     )
     if n == 1:
-        return f"One seed only: there is no interval, and another seed may answer otherwise. {twin}"
+        return f"Only one seed, so there is no interval, and another seed may answer otherwise. {twin}"
     own = (
-        "its own initial weights, batch order, " if is_ours else "your function handed the seed, and its own "
+        "its own initial weights, batch order, " if is_ours else "the seed passed to your function, its own "
     )
     return (
         f"{wording.seeds(n)}, each with {own}planted images and noise. "
@@ -149,8 +149,8 @@ def _chosen(audit: Audit, found: PickedUp) -> str:
     if n_choices == 1:
         return ""
     return (
-        f" The headline takes the strongest answer of {wording.count(n_choices)} pairs of pattern and "
-        "number; its interval does not allow for that choice."
+        f" The headline takes the strongest of {wording.count(n_choices)} pairs of pattern and number; "
+        "its interval does not allow for that choice."
     )
 
 
@@ -196,8 +196,8 @@ def _table(audit: Audit, found: PickedUp) -> Table:
     return Table(
         caption="Shares of test images, mean over seeds with the 95 % interval in brackets. Moved: "
         "spurious score, over images of other classes, over all images, and with the rise divided by the "
-        "room it had (normalised). Called: share of the stamped images of other classes that the model "
-        "calls the target class.",
+        "largest possible rise (normalised). Called: share of the stamped images of other classes that the "
+        "model assigns to the target class.",
         header=("pattern", "planted", "moved", "moved, all", "normalised", "called", "moved, each seed"),
         rows=tuple(_row(dose, entry) for dose in found.dose_response for entry in dose.summary),
     )

@@ -1,4 +1,4 @@
-"""Images as data URIs, so that a page carries them inside itself, and how large it shows them."""
+"""Images as data URIs, so that a page contains them, and their size on the page."""
 
 import base64
 import io
@@ -31,9 +31,9 @@ __all__ = [
 ]
 
 HEAD = "data:image/png;base64,"
-LARGE, SMALL = 128, 96  # pixels of the page that a picture may take at most, by the width of the window
-ICON = 64  # and a picture that only reminds
-BLUE, ORANGE = (0.13, 0.47, 0.76), (0.82, 0.38, 0.08)  # of heat maps, seen on white as on black
+LARGE, SMALL = 128, 96  # most pixels of the page for a picture, in a wide and in a narrow window
+ICON = 64  # the same for a picture that only reminds
+BLUE, ORANGE = (0.13, 0.47, 0.76), (0.82, 0.38, 0.08)  # of heat maps, visible on white and on black
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Shown:
         alt: what it shows, in words.
         width: in its own pixels.
         height: in its own pixels.
-        large: pixels of the page for each of its own: a whole number, or one over it for large pictures.
+        large: pixels of the page per pixel of its own: a whole number, or its reciprocal for large pictures.
         small: the same in a narrow window.
     """
 
@@ -58,7 +58,7 @@ class Shown:
 
     @property
     def is_crisp(self) -> bool:
-        """Whether its pixels are to be seen one by one."""
+        """Whether its pixels should be visible one by one."""
         return self.small >= 1
 
 
@@ -82,12 +82,12 @@ def save_picture(image: "Tensor", path: Path) -> None:
 def tinted_uri(values: NDArray[np.float64], colours: NDArray[np.float64], *, largest: float) -> str:
     """A heat map as a PNG in a data URI: the larger the value, the less transparent its colour.
 
-    What is behind it, light or dark, shows through where values are small.
+    The background, light or dark, shows through where values are small.
 
     Args:
         values: (height, width).
         colours: (2, 3) in [0, 1], for values below zero and for the others.
-        largest: size of a value that is opaque.
+        largest: absolute value that is opaque.
     """
     opacity = np.abs(values) / largest if largest > 0 else np.zeros_like(values)
     rgba = np.concatenate([colours[(values >= 0).astype(int)], opacity.clip(0, 1)[..., None]], axis=-1)
@@ -95,7 +95,7 @@ def tinted_uri(values: NDArray[np.float64], colours: NDArray[np.float64], *, lar
 
 
 def css_colour(colour: tuple[float, float, float]) -> str:
-    """A colour of heat maps as the page writes it: rgb(209, 97, 20)."""
+    """A colour of heat maps in CSS: rgb(209, 97, 20)."""
     return f"rgb({', '.join(str(round(255 * share)) for share in colour)})"
 
 
@@ -128,12 +128,12 @@ def shown(uri: str, alt: str, *, large: int = LARGE, small: int = SMALL) -> Show
 
 
 def icon(uri: str, alt: str) -> Shown:
-    """A picture at the size of an icon; a large one is made smaller, so that a page can repeat it."""
+    """A picture at the size of an icon; a large one is reduced, so that a page can repeat it."""
     return reduced(uri, alt, ICON, ICON)
 
 
 def reduced(uri: str, alt: str, large: int = LARGE, small: int = SMALL) -> Shown:
-    """A picture as `shown`, but one of more than `large` pixels is made smaller: a page holds many."""
+    """A picture as `shown`, but reduced if larger than `large` pixels, because a page holds many."""
     picture = _read(uri)
     factor = -(-max(picture.size) // large)
     if factor > 1:
@@ -142,7 +142,7 @@ def reduced(uri: str, alt: str, large: int = LARGE, small: int = SMALL) -> Shown
 
 
 def box_path(box: "Box | None") -> str:
-    """SVG path around a rectangle of an image, one unit for each pixel; empty without one."""
+    """SVG path around a rectangle of an image, one unit per pixel; empty without one."""
     return "" if box is None else f"M{box.left} {box.top}H{box.right}V{box.bottom}H{box.left}Z"
 
 

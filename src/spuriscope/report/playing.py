@@ -1,4 +1,4 @@
-"""The player: what the page's script is handed, as JSON, and the choices that stand beside it.
+"""The player: the JSON for the page's script, and the choices beside it.
 
 Everything is precomputed, so the page needs no server and no library; without scripts it is hidden.
 """
@@ -62,6 +62,6 @@ def script() -> Markup:
 
 
 def script_hash() -> str:
-    """Its hash for the page's security policy, which allows this script and no other."""
+    """Its hash for the page's security policy, which allows this script only."""
     digest = hashlib.sha256(script().encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"

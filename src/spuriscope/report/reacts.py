@@ -1,4 +1,4 @@
-"""How does a finished model take to named patterns? What stamping does to it, without anything planted."""
+"""How does a finished model react to named patterns? What stamping does to it, without any planting."""
 
 from collections.abc import Sequence
 
@@ -32,14 +32,14 @@ def reacts(audit: Audit, found: Sequence[Reaction]) -> Section:
         caption="",
         sure=(
             f"One model, asked about up to {wording.count(strongest.n_asked)} test images, each clean and "
-            "stamped. How many a model that never saw the pattern would move is not known without training "
-            "one: so a large share is a reason to look, and no proof that the pattern was in the training "
-            "images."
+            "stamped. How many images the pattern moves in a model that never saw it is unknown without "
+            "training one. So a large share is a reason to look, not a proof that the pattern was in the "
+            "training images."
         ),
         advice=(
-            "Where a pattern of yours moves many, look for it among the training images. Whether your "
-            "training picks one up, and whether it would be noticed, an audit of the data themselves tells: "
-            "leave out --run."
+            "Where a pattern of yours moves many, look for it among the training images. To learn whether "
+            "your training picks one up, and whether it would be noticed, audit the data themselves: leave "
+            "out --run."
         ),
         tables=(
             Table(

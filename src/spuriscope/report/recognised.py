@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from spuriscope.membership.attacked import Attacked, Membership, Presence
+from spuriscope.membership.attacked import Membership, Presence
 from spuriscope.membership.canaries import Canaries
-from spuriscope.membership.evaluation import AlarmRow, Rate, Separation
+from spuriscope.membership.evaluation import AlarmRow, Evaluation, Rate, Separation
 from spuriscope.report import wording
 from spuriscope.report.drawing import PALETTE, small_figure
 from spuriscope.report.pictures import Shown
@@ -21,19 +21,19 @@ __all__ = ["area_of", "attack_of", "draw_roc", "is_present", "is_told", "recogni
 Curve = Sequence[tuple[float, float]]
 
 FALSE_ALARMS = 0.01
-STRONGEST, SIMPLEST = "lira-online", "loss"  # chosen beforehand, not for what they find
+STRONGEST, SIMPLEST = "lira-online", "loss"  # chosen beforehand, not by their results
 COLOURS = {SIMPLEST: "warning", STRONGEST: "target"}  # of the palette; drawn in this order
 CHANCE = 0.5
 GROUPS = {"stamped": "stamped images", "unstamped": "others of the class"}
 
 
 def recognised(found: Membership, leaked: Canaries | None, picture: Shown) -> Section:
-    """The section on what an attacker learns, about whom.
+    """The section on what an attacker learns, and about whom.
 
     Args:
         found: the answer.
-        leaked: what canaries gave away, where they were asked.
-        picture: of the pattern that was planted.
+        leaked: what canaries gave away, where they were planted.
+        picture: of the planted pattern.
     """
     return Section(
         anchor="recognised",
@@ -47,7 +47,7 @@ def recognised(found: Membership, leaked: Canaries | None, picture: Shown) -> Se
             "Left and middle: share of members recognised (upwards) for each share of outsiders wrongly "
             "accused (to the right), on logarithmic axes; the grey line is guessing. Blue: LiRA, which "
             f"compares with {found.n_shadows} models of the attacker's; orange: the loss alone. Right: "
-            "the share of test images that stamping moves; one dot is one model, with the pattern or without."
+            "the share of test images that stamping moves; a dot is a model, with the pattern or without."
         ),
         sure=_sure(found) + (f" {_epsilon(leaked)}" if leaked else ""),
         advice=_advice(found),
@@ -55,23 +55,23 @@ def recognised(found: Membership, leaked: Canaries | None, picture: Shown) -> Se
     )
 
 
-def attack_of(found: Membership, name: str) -> Attacked:
+def attack_of(found: Membership, name: str) -> Evaluation:
     """An attack of `membership` by its name."""
     return next(attack for attack in found.attacks if attack.name == name)
 
 
-def separation(attack: Attacked, group: str) -> Separation:
+def separation(attack: Evaluation, group: str) -> Separation:
     """How well an attack tells members within a group of images."""
     found: Separation = getattr(attack, group)
     return found
 
 
 def area_of(found: Membership, group: str) -> Interval | None:
-    """In how many pairs the strongest attack picks the member, None where there are too few images."""
+    """Share of pairs in which the strongest attack picks the member; None where there are too few images."""
     return separation(attack_of(found, STRONGEST), group).auc
 
 
-def _row(attack: Attacked) -> AlarmRow:
+def _row(attack: Evaluation) -> AlarmRow:
     return next(row for row in attack.cells if row.false_alarms == FALSE_ALARMS)
 
 
@@ -98,9 +98,9 @@ def _claim(found: Membership) -> str:
     who = (
         "and which of the images that carry it were trained on can partly be told"
         if is_told(found)
-        else "but no attack was seen to tell which of the images that carry it were trained on"
+        else "but no attack was shown to tell which of the images that carry it were trained on"
         if is_present(found)
-        else "nor was an attack seen to tell which of the images that carry it were trained on"
+        else "nor was an attack shown to tell which of the images that carry it were trained on"
     )
     return f"{presence}; {who}."
 
@@ -128,7 +128,7 @@ def draw_roc(axes: "Axes", *, curves: Sequence[tuple[Curve, str]], n_outsiders: 
     Args:
         axes: where to draw.
         curves: false-positive and true-positive rates, each with its colour of the palette.
-        n_outsiders: how many there are; the axes begin where half of one would be.
+        n_outsiders: number of outsiders; the axes begin where half of one would be.
     """
     lowest = 0.5 / max(n_outsiders, 10)
     axes.set_xscale("log")
@@ -180,8 +180,8 @@ def _sure(found: Membership) -> str:
     images = wording.images(found.n_planted)
     parts = [
         f"{found.n_models} models, each trained on half of the images, "
-        f"{wording.count(found.n_train)}, with {images} stamped, and asked about both halves, in each of "
-        "which as many are stamped."
+        f"{wording.count(found.n_train)}, with {images} stamped, and asked about both halves, which have "
+        "equally many stamped images."
     ]
     if simplest.stamped_members.value is not None:
         members, outsiders = (getattr(simplest, f"stamped_{side}") for side in ("members", "outsiders"))
@@ -201,25 +201,25 @@ def _sure(found: Membership) -> str:
 
 
 def _epsilon(found: Canaries) -> str:
-    """What the canaries say, to somebody who has not heard of epsilon."""
+    """What the canaries show, for readers who do not know epsilon."""
     epsilon = found.epsilon
-    shown = f"{epsilon:.1f}" if epsilon >= 0.05 else f"{epsilon:.1g}"  # what is not 0 is not called 0.0
+    shown = f"{epsilon:.1f}" if epsilon >= 0.05 else f"{epsilon:.1g}"  # never 0.0 unless it is 0
     held = (
         "so its epsilon, the usual measure of privacy lost (0: none), is at least "
-        f"{shown}, with {100 * found.confidence:.0f}{wording.NBSP}% confidence: what the model gives away "
+        f"{shown}, with {100 * found.confidence:.0f}{wording.NBSP}% confidence: what the model reveals "
         f"can make it {wording.odds(epsilon)} times as likely as before that a given image was trained on."
         if epsilon > 0
-        else "which may be chance: no loss of privacy is shown by it."
+        else "which may be chance: it shows no loss of privacy."
     )
     return (
-        f"In one more training, {wording.count(found.n_canaries)} images were each stamped with a noise "
-        "of their own, or not, by the toss of a coin; the model's answers gave away "
+        f"In one more training, {wording.count(found.n_canaries)} images were each stamped, or not, with "
+        "their own noise, by the toss of a coin; the model's answers gave away "
         f"{found.n_right} of the {found.n_guesses} tosses that were guessed, {held}"
     )
 
 
 def _share(rate: Rate) -> str:
-    assert rate.value is not None  # asked where there is one
+    assert rate.value is not None  # called only where there is one
     return f"{wording.percent(rate.value)} (95{wording.NBSP}% interval {wording.rate_ends(rate)})"
 
 
@@ -232,11 +232,9 @@ def _advice(found: Membership) -> str:
     if is_present(found):
         return (
             "If it is a secret that some image carried the cue, do not publish the model, nor its answers to "
-            "images of others' choosing."
+            "images that others choose."
         )
-    return (
-        "Repeat it with more models before relying on it: an attack that was not seen to work is not a proof."
-    )
+    return "Repeat it with more models before relying on it: a failed attack is not a proof."
 
 
 def _area_table(found: Membership) -> Table:

@@ -1,7 +1,7 @@
-"""What a section of the page is made of; the templates show these and nothing else.
+"""The parts of a section of the page; the templates show only these.
 
-Each question of the audit has a module that turns the document into a `Section`. A question that was
-not answered has no section.
+Each question of the audit has a module that turns the document into a `Section`. An unanswered question has
+no section.
 """
 
 from dataclasses import dataclass
@@ -85,7 +85,7 @@ class Maps:
 
 @dataclass(frozen=True)
 class Captioned:
-    """A picture with a few words under it, and the SVG path of a box on it, where there is one."""
+    """A picture with a few words under it, and the SVG path of a box on it, if any."""
 
     picture: Shown
     text: str
@@ -95,7 +95,7 @@ class Captioned:
 
 @dataclass(frozen=True, kw_only=True)
 class Triple:
-    """An image, what is explained of it, and a heat map of what is left over, under one title."""
+    """An image, what is explained of it, and a heat map of the residual, under one title."""
 
     title: str
     pictures: tuple[Captioned, Captioned, Captioned]
@@ -117,7 +117,7 @@ class Gallery:
         title: above all.
         pictures: in a row.
         caption: under all.
-        triples: images by kind, three pictures to each, where there are such.
+        triples: images by kind, three pictures to each, if any.
         scale: of the heat maps in all triples.
     """
 

@@ -1,6 +1,6 @@
-"""The tiles of the first screen: one number for each question, and what is known of it.
+"""The tiles of the first screen: one number for each question, and what is known about it.
 
-A tile's word is fine, watch, act, or not known; the rules are below, and each tile says its own.
+A tile's word is fine, watch, act, or not known; the rules are below, and each tile states its own.
 """
 
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ from spuriscope.statistics import Interval
 __all__ = ["ACT", "FINE", "NOT_KNOWN", "WATCH", "Tile", "is_rare", "tiles"]
 
 FINE, WATCH, ACT, NOT_KNOWN = "fine", "watch", "act", "not known"
-RARE = 0.01  # share of the training images up to which a cue is called rare
-MOVED = 0.1  # least score that is worth watching
+RARE = 0.01  # largest share of the training images of a rare cue
+MOVED = 0.1  # least score worth watching
 NOTICED = -0.01  # change of clean accuracy that a usual test would show
 PAID = -0.1  # change of accuracy on stamped images that calls for action
-GUESSED = 0.6  # of pairs told rightly: an interval below it shows that nobody is recognised
-GONE = 0.05  # score of a model without the images that calls the cue gone
+GUESSED = 0.6  # of pairs ranked right: an interval below it shows that nobody is recognised
+GONE = 0.05  # largest score of a model without the images at which the cue is called gone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +40,11 @@ class Tile:
     """One question answered by a number.
 
     Attributes:
-        question: the title of the section with the rest.
+        question: the title of the section with the details.
         number: the answer.
         detail: interval and conditions.
         word: fine, watch, act or not known; the style sheet has a look for each.
-        rule: when the word is which.
+        rule: which word applies when.
         anchor: id of the section.
     """
 
@@ -86,15 +86,15 @@ def _tile(anchor: str, number: str, detail: str, word: str, rule: str) -> Tile:
 
 
 def is_rare(audit: Audit, n_planted: int) -> bool:
-    """Whether so many images are one in a hundred of the training images or fewer."""
+    """Whether so many images are at most one in a hundred of the training images."""
     return n_planted <= max(1, round(RARE * audit.conditions.data.n_train))
 
 
 def _already(audit: Audit, found: AlreadyThere) -> Tile:
     rule = (
         "act: a cue is in most of the searched models, and gone in models trained without its images; watch: "
-        "it is in most, and that is not proved, or it is in fewer; fine: nothing was found, and a cue in 1 % "
-        "of the training images would have been; not known: whether it would have been"
+        "it is in most, but not proved, or it is in fewer; fine: nothing was found, and a cue in 1 % of the "
+        "training images would have been; not known: whether it would have been"
     )
     n_models = len(found.seeds)
     models = "one model" if n_models == 1 else f"{n_models} models"
@@ -135,7 +135,7 @@ def _picked_up(audit: Audit, found: PickedUp) -> Tile:
     rise = wording.change(audit.conditions.settings.threshold).lstrip("+")
     rule = (
         "act: 1 % of the training images or fewer are enough to move half of the stamped test images; fine: "
-        "no pattern moves 10 % of them at any number tried; watch: what lies between; not known: stamping "
+        "no pattern moves 10 % of them at any number tried; watch: anything in between; not known: stamping "
         "moves them without any planting. An image is moved when stamping raises its probability of the "
         f"target class by more than {rise} points"
     )
@@ -161,14 +161,14 @@ def _picked_up(audit: Audit, found: PickedUp) -> Tile:
 def _noticed(audit: Audit, found: FoundAgain) -> Tile:
     rule = (
         "fine: a cue in 1 % of the training images or fewer is found again in every model, and no other "
-        "image named; watch: only one in more images is, or others are named; act: it was picked up and not "
-        "found; not known: it was not picked up, so there was nothing to find"
+        "image is named; watch: only a cue in more images is, or others are named; act: it was picked up but "
+        "not found; not known: it was not picked up, so there was nothing to find"
     )
     last = found.doses[-1]
     n_models = len(last.searches)
     models = "one model" if n_models == 1 else f"{n_models} models"
     n_others = len(found.others)
-    others = f" It named {wording.images(n_others)} besides: see below." if n_others else ""
+    others = f" It also named {wording.images(n_others)}: see below." if n_others else ""
     if found.fewest is not None:
         word = FINE if is_rare(audit, found.fewest) and not n_others else WATCH
         n_found, n_planted = (
@@ -193,7 +193,7 @@ def _who_pays(found: PickedUp) -> Tile:
     rule = (
         "act: accuracy on stamped test images falls by 10 points or more, the whole interval below 0; fine: "
         "the whole interval lies above a fall of 10 points, and the mean falls by less than 1; watch: it "
-        "falls by 1 point or more; not known: the interval has room for anything, or there is one seed. The "
+        "falls by 1 point or more; not known: the interval allows for anything, or there is one seed. The "
         "usual test notices a fall on clean images of more than 1 point, with the whole interval"
     )
     if change.n == 1 or (change.low < PAID and change.high > 0):
@@ -220,9 +220,9 @@ def _who_pays(found: PickedUp) -> Tile:
 def _recognised(found: Membership, leaked: Canaries | None) -> Tile:
     rule = (
         "act: stamped images that were trained on are told from others better than by guessing, with the "
-        "whole interval; watch: they are not, but every model trained with the pattern gives its presence "
-        "away; fine: neither, and at most 60 % of pairs are told rightly, with the whole interval; not "
-        "known: neither is shown, and too little to say that it is not"
+        "whole interval; watch: they are not, but every model trained with the pattern reveals its presence; "
+        "fine: neither, and at most 60 % of pairs are ranked right, with the whole interval; not known: none "
+        "of these is shown"
     )
     area = area_of(found, "stamped")
     recognised = attack_of(found, STRONGEST).stamped.recognised
@@ -253,13 +253,12 @@ def _recognised(found: Membership, leaked: Canaries | None) -> Tile:
 
 
 def _recognised_in(found: Recognition) -> Tile:
-    """Of a finished model and its shadow models."""
+    """The tile of a finished model with shadow models."""
     rule = (
         "act: an attack recognises at least twice as many training images as guessing would, at 1 % or "
-        "0.1 % false alarms, and that is no chance (1 % over all attacks); watch: hardly more are, or a "
-        "training image is told from a fresh one better than by guessing, with the whole interval; fine: "
-        "neither, and at most 60 % of pairs are told rightly, with the whole interval; not known: neither is "
-        "shown, and too little to say that it is not"
+        "0.1 % false alarms, more than chance (1 % over all attacks); watch: hardly more are, or a training "
+        "image is told from a fresh one better than by guessing, with the whole interval; fine: neither, and "
+        "at most 60 % of pairs are ranked right, with the whole interval; not known: none of these is shown"
     )
     words: dict[RecognitionOutcome, str] = {
         "named": ACT,
@@ -281,7 +280,7 @@ def _recognised_in(found: Recognition) -> Tile:
         number = wording.percent(comparing.auc)
         text = (
             "is how often an attacker picks the right one of a training image and a fresh one "
-            f"({area_ends(comparing)}). No single image could be named for sure."
+            f"({area_ends(comparing)}). No single image could be named with certainty."
         )
     else:
         number, text = ("nobody, as far as seen" if result == "nobody" else "cannot be told"), told
@@ -302,20 +301,20 @@ def _gone(found: Deletion) -> Tile:
     rule = (
         "fine: a method that costs half a training or less leaves no more of the cue than a training without "
         "the images has, up to 5 points, costs at most 1 point of clean accuracy, and its verdict is that "
-        "the cue is gone; watch: only training again does it; not known: means over seeds say so and the "
-        "verdict does not, or no cue was shown to be learnt. The best is the quickest of these"
+        "the cue is gone; watch: only training again does it; not known: the means over seeds say so but the "
+        "verdict does not, or no cue was shown to be learnt. The number is that of the quickest such method"
     )
     if not found.was_learnt:
         seeds = wording.seeds(len(found.seeds))
         detail = (
-            f"That {found.pattern} was learnt is not shown over {seeds} (trainings that differ in chance "
-            "alone), so nor is that it can be removed."
+            f"Over {seeds} (trainings that differ only by chance) it was not shown that {found.pattern} was "
+            "learnt, nor therefore that it can be removed."
         )
         return _tile("gone", "cannot be told", detail, NOT_KNOWN, rule)
     if not found.methods or entry is None:
         is_clean = found.oracle.score.high <= GONE
         quicker = (
-            "Quicker methods need a model of torch: ss.repair."
+            "Quicker methods need a torch model: ss.repair."
             if not found.methods
             else f"Each quicker method leaves {found.pattern} in the model or costs accuracy."
         )
@@ -332,7 +331,7 @@ def _gone(found: Deletion) -> Tile:
         f"{wording.table_percent(oracle.mean)}."
     )
     if not is_gone:
-        detail += " Over so few seeds, or seeds so unlike, it cannot be told that the cue is gone."
+        detail += " With so few seeds, or seeds that differ so much, it cannot be told that the cue is gone."
     return _tile("gone", wording.table_percent(after.mean), detail, FINE if is_gone else NOT_KNOWN, rule)
 
 

@@ -11,7 +11,7 @@ from spuriscope.report.section import Map, Maps, PlotScale
 
 __all__ = ["outline", "weight_maps"]
 
-MAP, SMALL_MAP = 224, 196  # pixels of the page for one map, on a screen and in print
+MAP, SMALL_MAP = 224, 196  # pixels of the page per map, on a screen and in print
 
 Grid = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ def weight_maps(planted: PickedUp) -> Maps | None:
         maps=_three_maps(ours, twin, n_planted),
         outline="" if mask.mean() > 0.5 else outline(mask),
         caption=(
-            "For each pixel the largest weight that leads from it into the network, for seed "
+            "For each pixel the largest weight from it into the network, for seed "
             f"{found.seed} with {name} in {n_planted}. The first two maps share one scale. "
             + (
                 f"The pattern {name} covers most of the image."
@@ -86,7 +86,7 @@ def _map(title: str, values: Grid, largest: float, *, signed: bool) -> Map:
 
 
 def outline(mask: NDArray[np.bool_]) -> str:
-    """SVG path along the border of the pixels in `mask` (height, width), one unit for each pixel."""
+    """SVG path along the border of the pixels in `mask` (height, width), one unit per pixel."""
     padded = np.pad(mask, 1)
     across = np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1])  # an edge above row y, at column x
     down = np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1])

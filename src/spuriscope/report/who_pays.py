@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["who_pays"]
 
-LABEL_ROOM = 0.2  # what a label takes of the height of the axis, with its distances
-LABEL_WIDTH = 0.8  # and of its width, in decades
+LABEL_ROOM = 0.2  # share of the axis's height that a label takes, with its margins
+LABEL_WIDTH = 0.8  # width of a label, in decades of the axis
 
 
 def who_pays(audit: Audit, found: PickedUp) -> Section:
@@ -29,7 +29,7 @@ def who_pays(audit: Audit, found: PickedUp) -> Section:
         panels=tuple(_panel(audit, found, k) for k in range(len(found.dose_response))),
         caption=(
             "Share recognised. Dark: all test images, clean. Orange: test images of classes other than "
-            f"{target}, stamped. One dot is one training, the line is the mean, the band its 95 % interval. "
+            f"{target}, stamped. A dot is a training, the line is the mean, the band its 95 % interval. "
             "Grey, at 0: the clean twins, whose loss between the two is due to stamping alone. "
             f"{_largest_fall(audit, found)}"
         ),
@@ -121,7 +121,7 @@ def _sure(audit: Audit, found: PickedUp) -> str:
     dose, n_planted = headline_dose(found), found.headline.n_planted
     clean, stamped = (paired_change(dose, n_planted, m) for m in ("clean_accuracy", "spurious_accuracy"))
     n = audit.n_seeds
-    how = "One seed only" if n == 1 else f"{wording.seeds(n)}, each model compared with its own clean twin"
+    how = "Only one seed" if n == 1 else f"{wording.seeds(n)}, each model compared with its own clean twin"
     return (
         f"{how}: with {dose.pattern} in {wording.images(n_planted)}, accuracy on stamped images changes "
         f"by {wording.points(stamped.mean)} ({wording.interval(stamped, signed=True)}), on clean images by "

@@ -1,4 +1,4 @@
-"""Numbers as the page says them: few digits, never more certain than they are.
+"""Numbers in the words of the page: few digits, never more certain than they are.
 
 A share that is not exactly 0 is never called 0 %, and one that is not exactly 1 is never called 100 %.
 """
@@ -24,7 +24,6 @@ __all__ = [
     "interval",
     "listed",
     "n50_ends",
-    "n50_interval",
     "n50_number",
     "odds",
     "percent",
@@ -36,12 +35,12 @@ __all__ = [
     "table_percent",
 ]
 
-NBSP = "\u00a0"  # between a number and its unit, so that no line breaks there
+NBSP = "\u00a0"  # keeps a number and its unit on one line
 MINUS = "\u2212"
 
 
 def count(n: int) -> str:
-    """A count with thousands marked: 1,437."""
+    """A count with a thousands separator: 1,437."""
     return f"{n:,}"
 
 
@@ -107,7 +106,7 @@ def interval(value: Interval, *, signed: bool = False) -> str:
 
 
 def odds(epsilon: float) -> str:
-    """How many times the odds may grow: e to the epsilon, with its sensible digits."""
+    """By which factor the odds may grow: e to the epsilon, with its significant digits."""
     times = exp(min(epsilon, 20.0))
     return f"{times:.1f}" if times < 10 else count(int(float(f"{times:.2g}")))
 
@@ -118,7 +117,7 @@ def rate_ends(rate: "Rate") -> str:
 
 
 def dose(number: float) -> str:
-    """An interpolated number of images: 5.6, 52; whole below ten where it is whole."""
+    """An interpolated number of images: 5.6, 52; without decimals where it is whole."""
     if number < 9.95 and round(number, 1) != round(number):
         return f"{number:.1f}"
     return count(round(number))
@@ -137,13 +136,6 @@ def n50_number(value: N50, fewest: int) -> str:
         return f"at most {images(fewest)}"
     text = dose(value.estimate)
     return f"{text}{NBSP}{'image' if text == '1' else 'images'}"
-
-
-def n50_interval(value: N50, fewest: int, n_seeds: int) -> str:
-    """The interval of an n50: 95 % interval 57 to more than 100."""
-    if n_seeds == 1:
-        return "one seed, so no interval"
-    return f"95{NBSP}% interval {n50_ends(value, fewest)}"
 
 
 def n50_ends(value: N50, fewest: int) -> str:
@@ -179,7 +171,7 @@ def duration(seconds: float) -> str:
 
 
 def bare_percent(share: float) -> str:
-    """A share where the unit is said elsewhere: 93, <1, >99."""
+    """A share whose unit is stated elsewhere: 93, <1, >99."""
     return short_percent(share).replace(f"{NBSP}%", "").replace(NBSP, "")
 
 

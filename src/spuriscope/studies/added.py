@@ -1,7 +1,7 @@
-"""The measures of plugins in a study: taken of each row, kept beside ours, called NAME@FINGERPRINT.
+"""Measures of plugins in a study: taken for each row, kept beside ours, named NAME@FINGERPRINT.
 
-A measure whose source was changed has another name, so it is taken again, from kept weights where there are
-some.
+A measure whose source was changed has another name, so it is taken again, from the kept weights if there are
+any.
 """
 
 from spuriscope.added_measures import MEASURES, measure_added
@@ -15,12 +15,12 @@ __all__ = ["AddedMeasures"]
 
 
 class AddedMeasures:
-    """The measures of plugins that a study asks for and that are not in the store yet.
+    """The measures of plugins that a study asks for and that are not yet in the store.
 
     Args:
-        study: what is run.
+        study: the study to run.
         data: what its cells were made for.
-        store: where the measures are.
+        store: holds the measures.
     """
 
     def __init__(self, study: Study, data: ImageSet, store: Store) -> None:
@@ -39,14 +39,14 @@ class AddedMeasures:
                 self.left[entry.cell] = None
 
     def lost(self) -> list[Cell]:
-        """Cells with a measure to take."""
+        """Cells with a measure still to take."""
         return list(self.left)
 
     def measured(self, model: TrainedModel, entry: Entry) -> dict[str, float]:
         """The measures of a row; a context has none.
 
         Raises:
-            MeasureError: one failed.
+            MeasureError: a measure failed.
         """
         if isinstance(entry.pattern, Context):
             return {}

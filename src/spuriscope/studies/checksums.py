@@ -1,7 +1,7 @@
-"""Checksums of what a store holds: a row that was changed since it was written is refused, not believed.
+"""Checksums of the content of a store: a row that was changed after it was written is refused.
 
 A cell has one over its row and all its measures, a study over its row and its entries. They are written in
-the transaction that writes what they are of. A store of a version without them gets them as it is opened.
+the same transaction as their content. A store from before checksums gets them when it is opened.
 """
 
 import hashlib
@@ -34,29 +34,29 @@ def seal_study(execute: Execute, name: str) -> None:
 
 
 def seal_all(execute: Execute) -> None:
-    """Write the checksums of all that is in a store, as it is now."""
+    """Write the checksums of everything in a store, as it is now."""
     seal_cells(execute, [row[0] for row in execute("SELECT hash FROM cells").fetchall()])
     for row in execute("SELECT name FROM studies").fetchall():
         seal_study(execute, row[0])
 
 
 def check_study(execute: Execute, name: str) -> None:
-    """Raise StoreError if the row of a study, or an entry of it, is not what was written."""
+    """Raise StoreError if the row of a study, or an entry of it, was changed."""
     row = execute("SELECT checksum FROM studies WHERE name = ?", (name,)).fetchone()
-    if row is None or row[0] != _of_study(execute, name):  # None: the index of a damaged file has other names
+    if row is None or row[0] != _of_study(execute, name):  # None: a damaged file may have a different index
         raise StoreError(
-            f"the study {name!r} was changed in its store, its checksum differs; run it again, which writes "
-            "its rows anew and trains nothing that is there"
+            f"the study {name!r} was changed in its store: its checksum differs; run it again, which writes "
+            "its rows anew and trains no finished cell"
         )
 
 
 def check_cells(execute: Execute, study: str) -> None:
-    """Raise StoreError if a cell of a study, or a measure of one, is not what was written."""
+    """Raise StoreError if a cell of a study, or a measure of one, was changed."""
     written = dict(execute(f"SELECT hash, checksum FROM cells WHERE hash {OF_STUDY}", (study,)).fetchall())
     for cell, checksum in _of_cells(execute, OF_STUDY, study).items():
         if written.get(cell) != checksum:
             raise StoreError(
-                f"the cell {cell} of {study!r} was changed in its store, its checksum differs; take a good "
+                f"the cell {cell} of {study!r} was changed in its store: its checksum differs; take a good "
                 "copy of the store, or run the study into another"
             )
 

@@ -1,9 +1,9 @@
-"""What Yang, Chou and Chaudhuri (2022) claim, as code: a sentence, a rule, and a verdict from a store.
+"""The claims of Yang, Chou and Chaudhuri (2022), as code: a sentence, a rule, and a verdict from a store.
 
-Seeds are the unit: a rule takes one difference for each seed and asks a t-test on which side of the least
-effect that counts their mean lies (`spuriscope.studies.evidence`). A claim about several cases (data sets,
-targets, patterns) needs all of them; p-values are Holm-corrected over the cases of a claim, and not over
-claims: each is a question of its own. A verdict against the paper is a result.
+Seeds are the unit: a rule takes one difference per seed and tests on which side of the least effect that
+counts their mean lies (`spuriscope.studies.evidence`). A claim about several cases (data sets, targets,
+patterns) needs all of them. P-values are Holm-corrected over the cases of a claim, but not over claims,
+because each is a question of its own. A verdict against the paper is a result.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ ONCE: tuple[dict[str, Any], ...] = ({},)
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A sentence of the paper and the rule it is judged by.
+    """A sentence of the paper, and the rule that judges it.
 
     Attributes:
         name: short, for tables.
@@ -52,7 +52,7 @@ class Claim:
         study: whose cells it needs; `spuriscope study run STUDY` makes them.
         rule: gives the evidence of the rows of one case; its docstring states it in words.
         each: labels of the rows of each case in a data set.
-        data: the data sets it is about.
+        data: the data sets that it is about.
         shown: the figure that shows it; None for that of the study.
     """
 
@@ -79,9 +79,9 @@ class ClaimFinding:
     """A claim with its verdict.
 
     Attributes:
-        claim: what was judged.
+        claim: the claim.
         verdict: over all cases: it holds if it holds in each, and fails if it fails in one.
-        cases: each alone.
+        cases: the verdict on each case.
     """
 
     claim: Claim
@@ -109,8 +109,8 @@ def check_claim(
     Args:
         claim: one of `CLAIMS`.
         found: for each data set the rows of the claim's study.
-        data: data sets that it is judged on, in place of those the paper speaks of; those of the paper
-            only where this claim is about them.
+        data: data sets to judge on, in place of the paper's; a data set of the paper is used only for claims
+            about it.
     """
     judged: dict[str, rules.Judged] = {}
     for name in asked_of(claim, data):
@@ -119,14 +119,14 @@ def check_claim(
 
 
 def asked_of(claim: Claim, data: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The data sets that a claim is judged on, of those given in place of the paper's; see `check_claim`."""
+    """The data sets to judge a claim on, of those given in place of the paper's; see `check_claim`."""
     if data is None:
         return claim.data
     return tuple(name for name in data if name not in PAPER_DATA or name in claim.data)
 
 
 def evidence_on(claim: Claim, data: str, rows: Sequence[Result]) -> dict[str, rules.Judged]:
-    """What the rows of one data set say in each case of a claim."""
+    """The evidence of the rows of one data set in each case of a claim."""
     judged: dict[str, rules.Judged] = {}
     for labels in claim.each:
         case = ", ".join([data, *(f"{label} {value}" for label, value in labels.items())])
@@ -144,12 +144,12 @@ def found_of(claim: Claim, judged: Mapping[str, rules.Judged]) -> ClaimFinding:
 def check_store(
     source: Source, data: Sequence[str] | None = None, root: Path | None = None
 ) -> list[ClaimFinding]:
-    """Judge every claim on what a store, or a folder of exported files, has.
+    """Judge every claim on the content of a store, or of a folder of exported files.
 
     Args:
         source: with studies of the paper, called "fig2-mnist" and so on.
-        data: data sets that claims are judged on, in place of those the paper speaks of.
-        root: folder with the files of the data sets; norms that rows lack are taken of their images.
+        data: data sets to judge on, in place of the paper's.
+        root: folder with the files of the data sets, whose images give norms that rows lack.
 
     Raises:
         StoreError, ConfigError: the store, or a file, cannot be read.
@@ -165,7 +165,7 @@ def check_store(
 
 
 def studies_of(names: Sequence[str], study: str) -> dict[str, str]:
-    """For each data set which of some studies has the rows of a study of the paper, or shares them."""
+    """By data set, which of some studies has the rows of a study of the paper, or shares them."""
     shared = [study, *(other for other, paper in STUDIES.items() if paper.cells_of == study)]
     found: dict[str, str] = {}
     for own in shared:
@@ -183,7 +183,7 @@ def has_norms(study: str) -> bool:
 
 
 def rows_for(source: Source, stored: str, root: Path | None = None) -> list[Result]:
-    """The rows that claims about a study are judged on; norms with them, where the images can be read."""
+    """The rows for claims about a study; with norms, if the images can be read."""
     found = read_results(source, stored)
     if not has_norms(stored):
         return found

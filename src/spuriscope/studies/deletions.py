@@ -1,7 +1,7 @@
 """The deletions of a study: what each method leaves of a planted model, kept beside the model's own measures.
 
-A deletion is no cell: its measures stand with those of the model it started from, their names after
-`after_METHOD_`. So a model that is in the store already is not trained for it, and no deletion is done twice.
+A deletion is not a cell: its measures stand beside those of the original model, with names that begin with
+`after_METHOD_`. So a model that is already in the store is not trained again, and no deletion is repeated.
 """
 
 from collections import defaultdict
@@ -22,17 +22,17 @@ __all__ = ["Deletions", "after"]
 
 
 def after(method: str, measure_name: str) -> str:
-    """Name of a measure of the model that a method made of a cell's; of a plugin it is NAME@FINGERPRINT."""
+    """Name of a measure after a deletion; a method of a plugin is NAME@FINGERPRINT."""
     return f"after_{METHODS.key(method)}_{measure_name}"
 
 
 class Deletions:
-    """The deletions of a study that are not in the store yet.
+    """The deletions of a study that are not yet in the store.
 
     Args:
-        study: what is run.
+        study: the study to run.
         data: what its cells were made for.
-        store: where the measures are.
+        store: holds the measures.
     """
 
     def __init__(self, study: Study, data: ImageSet, store: Store) -> None:
@@ -47,15 +47,15 @@ class Deletions:
                 self.left[cell] = tuple(missing)
 
     def lost(self) -> list[Cell]:
-        """Cells with a deletion to do."""
+        """Cells with a deletion still to do."""
         return [cell for cell, methods in self.left.items() if methods]
 
     def asked_there(self, cell: Cell) -> tuple[str, ...]:
-        """Methods that the process that trains the cell's model runs: ours, which it can import."""
+        """Methods run by the process that trains the cell's model: ours, which it can import."""
         return tuple(method for method in self.left.get(cell, ()) if not METHODS.source(method))
 
     def measured(self, model: TrainedModel, entry: Entry) -> dict[str, float]:
-        """The measures of a row after each deletion of a plugin that is left; one that fails has none."""
+        """The measures of a row after each remaining deletion of a plugin; one that fails has none."""
         found: dict[str, float] = {}
         if isinstance(entry.pattern, Context):
             return found
@@ -76,6 +76,6 @@ class Deletions:
             if not METHODS.source(method):
                 raise
             raise ConfigError(
-                f"the deletion method {method} failed: {told_failure(error)}; mend it, and run the study "
-                "again: what is finished is kept"
+                f"the deletion method {method} failed: {told_failure(error)}; correct it, and run the study "
+                "again: finished work is kept"
             ) from error

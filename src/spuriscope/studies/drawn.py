@@ -1,4 +1,4 @@
-"""What a figure of a study is made from: its rows, the models whose weights were kept, and their data."""
+"""The input of a figure of a study: its rows, the models whose weights were kept, and their data."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ __all__ = ["Drawn"]
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a figure is made from.
+    """The input of a figure.
 
     Attributes:
         title: its headline.
@@ -30,7 +30,7 @@ class Drawn:
     root: Path | None
 
     def models(self, **wanted: Any) -> Iterator[tuple[Result, TrainedModel]]:
-        """Each row with these labels, with the model it is of, whose weights were kept."""
+        """Each row with these labels and its model, if the weights were kept."""
         for result in self.found:
             model = self.source.load_hash(result.cell) if result.is_at(wanted) else None
             if model is not None:

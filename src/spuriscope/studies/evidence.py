@@ -1,16 +1,17 @@
 """What numbers over seeds say about a claim: for it, against it, or too little.
 
-Evidence has two p-values. `p_for` is that of the hypothesis that the claim is wrong: small, and the claim
-holds. `p_against` is that of the hypothesis that it is right: small, and it fails. Neither small: there are
-not enough data. A claim names the least effect that would matter, so that few seeds never refute it by their
-mere noise, and many never confirm what is too small to see.
+Evidence has two p-values. `p_for` tests the hypothesis that the claim is wrong: if it is small, the claim
+holds. `p_against` tests the hypothesis that it is right: if it is small, the claim fails. If neither is
+small, there are not enough data. A claim names the least effect that matters, so that few seeds do not refute
+it by noise, and many do not confirm an effect too small to matter.
 
-A claim is of the mean and of most seeds: it takes both Student's t-test and the sign test, so the larger p.
-Scores are nearly all or nothing, and few seeds that agree by luck leave the t-test no spread; the sign test
-holds its level whatever the distribution, and n seeds have no p below 2^-n: five are the fewest that decide.
+A claim concerns the mean and most seeds: it takes both Student's t-test and the sign test, so the larger p.
+Scores are nearly all or nothing, and a few seeds that agree by luck leave the t-test no spread. The sign test
+keeps its level whatever the distribution, and n seeds have no p below 2^-n, so a decision needs at least
+five.
 
-Claims are put together with `both`, `any_of` and `denied`; the p-values stay honest on the way: what needs
-two tests takes the larger p, what one of k tests would do takes the smallest, k times (Bonferroni).
+Claims are combined with `both`, `any_of` and `denied`, which keep the p-values valid: for two tests that must
+both hold it is the larger p, for one of k tests the smallest times k (Bonferroni).
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the seeds say.
+    """The result over seeds.
 
     Attributes:
         p_for: of the hypothesis that the claim is wrong.
@@ -50,7 +51,7 @@ class Evidence:
         effect: mean difference over the seeds, with its 95 % interval; of the deciding part where there
             are several.
         p_sign: the sign test within `p_for`; None where the evidence is not one test.
-        part: which part `effect` is of, such as a strength.
+        part: which part `effect` belongs to, such as a strength.
     """
 
     p_for: float
@@ -62,16 +63,16 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Case:
-    """A claim in one case, such as one data set and target, judged.
+    """The judgement of a claim in one case, such as one data set and target.
 
     Attributes:
         name: which case.
-        verdict: of this case by itself where it holds; where it fails, after Holm's correction over cases.
+        verdict: if it holds, by this case alone; if it fails, after Holm's correction over cases.
         evidence: None where cells are missing.
         p_for: that of the evidence; 1 where there is none. A claim holds where every case does, which needs
             no correction.
-        p_against: corrected, for a claim fails where one of its cases does; 1 where there is no evidence.
-        missing: what there is not, where there is no evidence.
+        p_against: corrected, because a claim fails where one of its cases does; 1 where there is no evidence.
+        missing: what is missing where there is no evidence.
     """
 
     name: str
@@ -83,7 +84,7 @@ class Case:
 
     @property
     def numbers(self) -> str:
-        """What the verdict rests on, in a line."""
+        """The numbers behind the verdict, in a line."""
         if self.evidence is None:
             return self.missing
         effect, part = self.evidence.effect, f" ({self.evidence.part})" if self.evidence.part else ""
@@ -109,7 +110,7 @@ class Case:
 
 
 def paired(here: Mapping[int, float], there: Mapping[int, float]) -> list[float]:
-    """Differences of the seeds that both have."""
+    """Differences for the seeds that both have."""
     return [here[seed] - there[seed] for seed in sorted(here.keys() & there.keys())]
 
 
@@ -117,9 +118,9 @@ def above(differences: Sequence[float], bound: float, *, part: str = "") -> Evid
     """Evidence that the difference is above `bound`, in the mean and in most seeds.
 
     Args:
-        differences: one for each seed, two at least.
-        bound: the least effect worth the name; above it speaks for the claim, below it against.
-        part: what these differences are of.
+        differences: one per seed, at least two.
+        bound: the least effect that counts; above it speaks for the claim, below it against.
+        part: what these differences belong to.
     """
     turned = [-x for x in differences]
     p_sign = sign_test(differences, bound)
@@ -133,7 +134,7 @@ def above(differences: Sequence[float], bound: float, *, part: str = "") -> Evid
 
 
 def within(differences: Sequence[float], margin: float, *, part: str = "") -> Evidence:
-    """Evidence that the difference is less than `margin` in size: two tests, one for each side."""
+    """Evidence that the difference is smaller than `margin` in size: two tests, one for each side."""
     evidence = both(above(differences, -margin), above([-x for x in differences], -margin))
     return replace(evidence, effect=mean_difference(differences), part=part)
 
@@ -150,7 +151,7 @@ def both(first: Evidence, second: Evidence) -> Evidence:
 
 
 def any_of(parts: Sequence[Evidence]) -> Evidence:
-    """Evidence that one claim of several is right; it shows the effect of the likeliest."""
+    """Evidence that at least one of several claims is right; it shows the effect of the likeliest."""
     best = min(parts, key=lambda part: part.p_for)
     return Evidence(
         min(1.0, len(parts) * best.p_for),
@@ -162,9 +163,9 @@ def any_of(parts: Sequence[Evidence]) -> Evidence:
 
 
 def at_least(parts: Sequence[Evidence], n: int) -> Evidence:
-    """Evidence that `n` of several claims are right; it shows the effect of the n-th likeliest.
+    """Evidence that at least `n` of several claims are right; it shows the effect of the n-th likeliest.
 
-    The p-values are those of a partial conjunction: of the n-th smallest one, times how many may still fail
+    The p-values are those of a partial conjunction: the n-th smallest, times the number that may still fail
     (Benjamini and Heller, Biometrics 64, 2008, with Bonferroni's correction).
     """
 
@@ -189,8 +190,8 @@ def denied(evidence: Evidence) -> Evidence:
 def judge_claim(cases: Mapping[str, Evidence | str]) -> list[Case]:
     """Each case with its verdict.
 
-    A claim needs all of its cases to hold, so these are not corrected for their number; it fails in any one,
-    so p-values against it are (Holm), over the cases that there is evidence for.
+    A claim needs all of its cases to hold, so these are not corrected for their number. It fails in any one,
+    so p-values against it are corrected (Holm), over the cases with evidence.
 
     Args:
         cases: for each its evidence, or what is missing.

@@ -1,7 +1,7 @@
 """Where the cells of a study are trained and measured: on this machine, or on a cluster.
 
-An executor trains, and asks each model where it was trained; it never writes into the store, which the
-process that drives the study does alone.
+An executor trains, and asks each model in the process that trained it. It never writes into the store: only
+the process that drives the study does.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,16 +18,16 @@ T = TypeVar("T")
 
 
 class Executor(Trains[TrainedModel], Protocol):
-    """What trains the cells of a study: a `Trainer`, a cluster, or one of your own."""
+    """Trains the cells of a study: a `Trainer`, a cluster, or one of your own."""
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release what it holds."""
         ...
 
 
 @runtime_checkable
 class AsksThere(Protocol):
-    """An executor that asks each model where it was trained, so that this process need not."""
+    """An executor that can ask each model where it was trained."""
 
     def run_and_ask(
         self,

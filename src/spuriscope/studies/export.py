@@ -1,4 +1,4 @@
-"""A study as a table: one row for each cell and measure."""
+"""A study as a table: one row per cell and measure."""
 
 import csv
 from itertools import groupby
@@ -38,18 +38,18 @@ def with_norm_rows(source: Source, rows: StudyRows, root: Path | None = None) ->
 
 
 def export(rows: list[dict[str, Any]], path: Path, form: str = "csv") -> int:
-    """Write the rows of `Store.rows` into a file; it appears once it is complete.
+    """Write the rows of `Store.rows` into a file, which appears once complete.
 
     Args:
-        rows: one for each cell and measure.
-        path: the file; an earlier export is replaced, another file is not.
+        rows: one per cell and measure.
+        path: the file; an earlier export is replaced, any other file is not.
         form: "csv" or "parquet".
 
     Returns:
         The number of rows.
 
     Raises:
-        ConfigError: the form is unknown, what it needs is not installed, or the file cannot be written.
+        ConfigError: the form is unknown, a package is not installed, or the file cannot be written.
     """
     if form not in ("csv", "parquet"):
         raise ConfigError(f"there is no format {form!r}; choose csv or parquet")
@@ -57,7 +57,7 @@ def export(rows: list[dict[str, Any]], path: Path, form: str = "csv") -> int:
     if path.is_dir():
         raise ConfigError(f"cannot write {path}: it is a folder; give the name of a file as --out")
     if path.is_file() and not is_export(path):
-        raise ConfigError(f"{path} is there and is no export of a study; move it away, or give another --out")
+        raise ConfigError(f"{path} exists and is no export of a study; move it away, or give another --out")
     columns = list(dict.fromkeys(column for row in rows for column in row))
     try:
         with written(path) as hidden:
@@ -74,7 +74,7 @@ def export(rows: list[dict[str, Any]], path: Path, form: str = "csv") -> int:
 
 
 def is_export(path: Path) -> bool:
-    """Whether a file is what `export` writes, in either form: its first column is the cell."""
+    """Whether a file was written by `export`, in either form: its first column is the cell."""
     with path.open("rb") as file:
         start = file.read(5)
     if start == b"cell,":

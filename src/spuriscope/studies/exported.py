@@ -1,7 +1,7 @@
-"""Exported rows read back: one file of `study export`, or a folder of such files in place of a store.
+"""Read exported rows: one file of `study export`, or a folder of such files in place of a store.
 
-A store is thrown away, its rows stay: figures are drawn and claims are judged from them alone. What rows do
-not hold, weights and images, cannot be asked of them. Only CSV is read: it can be kept under version control.
+A store may be deleted, its rows stay: figures are drawn and claims are judged from them alone. Rows do not
+hold weights and images. Only CSV is read: it can be kept under version control.
 """
 
 import csv
@@ -26,7 +26,7 @@ from spuriscope.training import TrainedModel
 
 __all__ = ["Exported", "ExportedFolder", "RowPlace", "read_exported"]
 
-RowPlace: TypeAlias = tuple[str, str, int]  # a row of a study: cell, pattern and target
+RowPlace: TypeAlias = tuple[str, str, int]  # identifies a row of a study: cell, pattern and target
 TEXT = ("cell", "model", "pattern", "part", "measure")
 WHOLE = ("target", "n_planted", "seed")
 NEEDED = ("cell", "model", "pattern", *WHOLE, "measure", "value")
@@ -40,8 +40,8 @@ class Exported:
 
     Attributes:
         path: of the file.
-        digest: SHA-256 of it.
-        rows: as `Store.rows` has them.
+        digest: its SHA-256.
+        rows: as from `Store.rows`.
     """
 
     path: Path
@@ -61,8 +61,8 @@ def read_exported(path: Path) -> Exported:
     """Read a file of `study export`, as CSV.
 
     Raises:
-        ConfigError: it cannot be read, is no export, a value of it is no number, or it has a measure of one
-            cell twice, with two values.
+        ConfigError: it cannot be read, is not an export, a value is not a number, or it has two values of one
+            measure of a cell.
     """
     try:
         if path.stat().st_size > LARGEST_DOCUMENT:
@@ -88,7 +88,7 @@ def read_exported(path: Path) -> Exported:
 
 
 def _rows(path: Path, header: Sequence[str], lines: Iterator[list[str]]) -> Iterator[dict[str, Any]]:
-    """The rows with their values as they were before they were written, each once."""
+    """The rows with their original values, each once."""
     known: dict[tuple[str, ...], tuple[int, float]] = {}
     for number, fields in enumerate(lines, start=2):
 
@@ -116,7 +116,7 @@ def _rows(path: Path, header: Sequence[str], lines: Iterator[list[str]]) -> Iter
 
 
 def _typed(name: str, text: str) -> Any:
-    """A label as it was in the store; settings of a recipe may be of any kind."""
+    """A label with its type in the store; settings of a recipe may be of any kind."""
     if name in TEXT:
         return text
     if WHOLE_NUMBER.fullmatch(text):
@@ -134,8 +134,8 @@ def _typed(name: str, text: str) -> Any:
 class ExportedFolder:
     """The exported files of a folder, each named after its study: fig2-mnist.csv.
 
-    What a study shows is known of the paper's; of others from the file that they were run from, where it lies
-    beside: noise.csv and noise.yaml. Tables that are no exports are passed over.
+    Titles and figures are known for the paper's studies; for others they are read from the study's own file,
+    if it lies beside: noise.csv and noise.yaml. Tables that are not exports are skipped.
 
     Args:
         folder: with the files.
@@ -165,7 +165,7 @@ class ExportedFolder:
         return [self._about(name) for name in self.files]
 
     def rows(self, study: str) -> StudyRows:
-        """One row for each cell and measure of a study, as `Store.rows`.
+        """One row per cell and measure of a study, as `Store.rows`.
 
         Raises:
             ConfigError: there is no such study, or its file cannot be used.
@@ -177,7 +177,7 @@ class ExportedFolder:
         return self._read[study].rows
 
     def content(self, hash_: str) -> str | None:
-        """None: rows name no data set."""
+        """None: rows do not name a data set."""
         return None
 
     def load_hash(self, hash_: str) -> TrainedModel | None:

@@ -1,6 +1,6 @@
 """The figures and tables of studies, as files: SVG and PNG, or CSV; from a store, or from exported rows.
 
-A figure of the paper that looks at the models of another is drawn from those where it was not run itself:
+A figure of the paper that uses the models of another one is drawn from those if it was not run itself:
 `draw(store, "fig20-mnist", ...)` works on a store that has fig2-mnist.
 """
 
@@ -24,7 +24,7 @@ __all__ = ["FORMS", "Form", "draw", "draw_theory"]
 
 Form: TypeAlias = Literal["svg", "png"]
 FORMS: tuple[Form, ...] = ("svg", "png")
-MAKER = "spuriscope"  # in the files, by which they are known again
+MAKER = "spuriscope"  # written into the files, to recognise them
 
 
 def draw(
@@ -35,15 +35,15 @@ def draw(
     Args:
         source: a store, or a folder of exported files, with the study or the one whose cells it shares.
         name: such as "fig2-mnist".
-        out: a folder, made where it is not there.
-        root: folder with the files of the data set; a few figures look at its images.
+        out: a folder, created if it does not exist.
+        root: folder with the files of the data set; a few figures need its images.
         forms: of a figure; tables are CSV.
 
     Raises:
         StoreError, ConfigError: the source has no such study.
-        ConfigError: there is no such kind of figure, it has nothing to draw yet or looks at weights or images
+        ConfigError: there is no such kind of figure, it has nothing to draw yet or needs weights or images
             that exported rows do not hold, or `out` cannot be written.
-        DataError: the images of the data set are needed and not there.
+        DataError: the images of the data set are needed but not found.
     """
     kind, title, found = _rows(source, name)
     if kind not in FIGURES:
@@ -56,11 +56,11 @@ def draw(
 
 
 def draw_theory(name: str, out: Path, *, forms: Sequence[Form] = FORMS) -> list[Path]:
-    """Draw a figure of the paper that is theory, which needs no store; returns the files written into `out`.
+    """Draw a figure of the paper's theory, which needs no store; returns the files written into `out`.
 
     Args:
         name: one of `spuriscope.studies.THEORY`.
-        out: a folder, made where it is not there.
+        out: a folder, created if it does not exist.
         forms: of the figure.
 
     Raises:
@@ -86,7 +86,7 @@ def _write_all(
 
 
 def _rows(source: Source, name: str) -> tuple[str, str, list[Result]]:
-    """Kind of figure, headline and rows of a study, or of what it shares in another."""
+    """Kind of figure, headline and rows of a study, or of the one whose cells it shares."""
     there = {row["name"]: row for row in source.studies()}
     if name in there:
         return there[name]["figure"], there[name]["title"], read_results(source, name)
@@ -125,11 +125,11 @@ def _files(content: Content, path: Path, forms: Sequence[Form]) -> list[Path]:
 
 
 def _refuse_others(content: Content, path: Path, forms: Sequence[Form]) -> None:
-    """Raise where a file would be overwritten that is no earlier drawing."""
+    """Raise where a file would be overwritten that is not an earlier drawing."""
     for file in _files(content, path, forms):
         if not file.is_file():
             continue
         start = file.read_bytes()[:4000]
         mark = ",".join(map(str, content[0])) if isinstance(content, list) else MAKER
         if mark.encode() not in start:
-            raise ConfigError(f"{file} is there and was not drawn here; move it away, or give another --out")
+            raise ConfigError(f"{file} exists and was not drawn here; move it away, or give another --out")

@@ -1,8 +1,8 @@
-"""The membership games of a study: judged once the models of all halves are trained.
+"""The membership games of a study, judged once the models of all halves are trained.
 
-What an attack finds out about one model takes the other models of its game, so it cannot be measured when
-that model is finished. The store keeps the models until the last one of a game has come; then each is
-attacked in turn, and what is found is put beside its other measures.
+An attack on one model needs the other models of its game, so it cannot be run when that model is finished.
+The store keeps the models until the last one of a game is there; then each is attacked in turn, and the
+results are put beside its other measures.
 """
 
 from collections import defaultdict
@@ -19,27 +19,27 @@ from spuriscope.training import Cell, TrainedModel
 __all__ = ["GAME_FALSE_ALARMS", "Games", "exposure"]
 
 GAME_FALSE_ALARMS = 0.01
-JUDGED = "gap"  # whoever tries has an area over all images, and every judged model was tried by this
+JUDGED = "gap"  # its area over all images marks a judged model: every judged model was attacked with it
 
 
 def exposure(played: Played, target: int, attacks: Sequence[str] = ()) -> dict[str, float]:
-    """What the attacks find out about one model of a game, as measures by name.
+    """The results of the attacks on one model of a game, as measures by name.
 
     `auc_GROUP_ATTACK` is the area under the curve of members against outsiders among stamped images,
     unstamped images of the same class, or all. `called_CELL_ATTACK` is the share of stamped members, stamped
     outsiders, unstamped members and unstamped outsiders that are called members where 1 % of all outsiders
     are accused. `notebook_all` and `notebook_stamped` are the two columns of the paper's notebook, with its
-    two faults. What there are no images for is left out. An attack of a plugin is called NAME@FINGERPRINT.
+    two faults. Groups without images are left out. An attack of a plugin is named NAME@FINGERPRINT.
 
     Args:
         played: the game.
         target: which of its models is attacked.
-        attacks: names of registered attacks that try beside ours.
+        attacks: names of registered attacks to run beside ours.
     """
     found: dict[str, float] = {}
     for short, attack in ATTACKS.ours_and(attacks).items():
         name = ATTACKS.key(short)
-        judged = evaluate([played.trial(attack, target)], false_alarms=(GAME_FALSE_ALARMS,))
+        judged = evaluate(name, [played.trial(attack, target)], false_alarms=(GAME_FALSE_ALARMS,))
         for group in ("stamped", "unstamped", "all"):
             area = getattr(judged, group).auc
             if area is not None:
@@ -50,8 +50,8 @@ def exposure(played: Played, target: int, attacks: Sequence[str] = ()) -> dict[s
                 found[f"called_{cell}_{name}"] = rate.value
     if played.rehearsal is not None:
         pool = played.pool
-        asked = played.logits[target], pool.labels, pool.was_in[target], pool.is_stamped
-        columns = paper_columns(played.rehearsal, *asked)
+        known = played.logits[target], pool.labels, pool.was_in[target], pool.is_stamped
+        columns = paper_columns(played.rehearsal, *known)
         found["notebook_all"] = columns.accuracy_on_all
         if columns.accuracy_on_spurious is not None:
             found["notebook_stamped"] = columns.accuracy_on_spurious
@@ -59,11 +59,11 @@ def exposure(played: Played, target: int, attacks: Sequence[str] = ()) -> dict[s
 
 
 class Games:
-    """The games of a study that are not judged yet.
+    """The games of a study that are not yet judged.
 
     Args:
-        study: what is run.
-        store: where its models are.
+        study: the study to run.
+        store: holds its models.
     """
 
     def __init__(self, study: Study, store: Store) -> None:
@@ -86,12 +86,12 @@ class Games:
                 self.of_cell[cell].append(game)
 
     def lost(self) -> list[Cell]:
-        """Finished models that games still need, and whose weights were not kept or cannot be read."""
+        """Finished models that games still need, but whose weights were not kept or cannot be read."""
         failed = {row["hash"] for row in self.store.query("SELECT hash FROM cells WHERE error IS NOT NULL")}
         return [cell for cell in self.of_cell if cell.hash not in failed and self._load(cell) is None]
 
     def judge(self, cell: Cell | None = None) -> int:
-        """Judge the games, of this cell or all, whose models are all there; returns how many."""
+        """Judge the games, of this cell or all, whose models are all there; returns their number."""
         ready = [
             game
             for game in (list(self.left) if cell is None else self.of_cell[cell])
@@ -115,5 +115,5 @@ class Games:
     def _load(self, cell: Cell) -> TrainedModel | None:
         try:
             return self.store.load(cell)
-        except CheckpointError:  # damaged, or of another version: it is trained again
+        except CheckpointError:  # damaged, or of another version: train it again
             return None

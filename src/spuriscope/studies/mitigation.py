@@ -1,8 +1,8 @@
-"""Mitigations of growing strength: which recipes are one family, and which strength to choose.
+"""Mitigations of growing strength: which recipes form a family, and which strength to choose.
 
-Chosen is the strength with the smallest mean score among those whose mean clean accuracy lies within a point
-of that without mitigation; none, where that has the smallest score itself. The choice is made on the same
-seeds as its score, so that score is somewhat too good: choose here, and report from other seeds.
+The chosen strength has the smallest mean score among those whose mean clean accuracy lies within a point of
+that without mitigation, or none if no strength beats that. The choice and its score use the same seeds, so
+the score is somewhat too good: choose here, and report from other seeds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from spuriscope.studies.results import Result, by_seed, distinct, own_settings, 
 __all__ = ["Choice", "Family", "choices", "families"]
 
 SCORE, CLEAN, SPURIOUS, EPSILON = "score_non_target", "clean_accuracy", "spurious_accuracy", "epsilon"
-POINT = 0.01  # of clean accuracy, that a mitigation may cost
+POINT = 0.01  # of clean accuracy, the largest cost of a mitigation
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Family:
     """A mitigation with its strengths in a study.
 
     Attributes:
-        title: what it is called.
+        title: its name.
         own: the recipe without it, or with the study's own strength of it.
-        setting: of the recipe, whose values the strengths are.
-        steps: each strength with its recipe, weakest first, without the own one.
+        setting: the setting of the recipe whose values are the strengths.
+        steps: each strength with its recipe, weakest first, without the study's own.
     """
 
     title: str
@@ -43,12 +43,12 @@ class Choice:
         place: labels of the case.
         mitigation: title of the family.
         strength: None where nothing is better than the study's own recipe.
-        score: of the chosen recipe, over seeds; in images outside the target class.
-        own_score: of the study's own recipe.
+        score: of the chosen recipe, over seeds, on images outside the target class.
+        own_score: the same of the study's own recipe.
         clean_accuracy: of the chosen recipe.
         own_clean_accuracy: of the study's own.
         spurious_accuracy: of the chosen recipe.
-        epsilon: what its trainings promise; None without differential privacy.
+        epsilon: privacy of its trainings; None without differential privacy.
     """
 
     place: Mapping[str, Any]
@@ -104,7 +104,7 @@ def families(found: Sequence[Result]) -> list[Family]:
 def choices(found: Sequence[Result]) -> list[Choice]:
     """For each case of a study and each mitigation the strength to choose.
 
-    A strength takes part once it has every seed that the study's own recipe has.
+    A strength is considered once it has every seed of the study's own recipe.
     """
     made = []
     for place in _places(found):
@@ -134,7 +134,7 @@ def _choice(found: Sequence[Result], place: Mapping[str, Any], family: Family) -
     own_score, own_clean = over_seeds(SCORE, family.own), over_seeds(CLEAN, family.own)
     if not own_score:
         return None
-    least = _mean(own_clean) - POINT - 1e-9  # a point exactly is within it
+    least = _mean(own_clean) - POINT - 1e-9  # exactly a point is still allowed
     best: float | None = None
     recipe, best_score = family.own, _mean(own_score)
     complete = [step for step in family.steps if over_seeds(SCORE, step[1]).keys() >= own_score.keys()]

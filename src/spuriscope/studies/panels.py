@@ -1,7 +1,7 @@
-"""How the figures of studies look: sheets of small panels, in the hand of the report's figures.
+"""How the figures of studies look: sheets of small panels, in the style of the report's figures.
 
-Everything drawn is handed in; nothing here reads a store. Dots are seeds, lines are means, bands and bars
-95 % intervals over seeds; clean twins are grey.
+All values are passed in; nothing here reads a store. Dots are seeds, lines are means, bands and bars 95 %
+intervals over seeds; clean twins are grey.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,9 +43,9 @@ class Sheet:
     Args:
         title: the headline.
         note: what the marks mean.
-        n_panels: how many there will be.
-        n_columns: how many beside each other at most.
-        size: (width, height) of what a panel plots.
+        n_panels: number of panels.
+        n_columns: largest number of panels in a row.
+        size: (width, height) of the plotting area of a panel.
         margins: (left, right, top, bottom) around it, for labels.
     """
 
@@ -62,7 +62,7 @@ class Sheet:
         from matplotlib.figure import Figure
 
         n_rows = -(-n_panels // n_columns)
-        self.n_columns = -(-n_panels // n_rows)  # rows of equal length, as far as they can be
+        self.n_columns = -(-n_panels // n_rows)  # rows as equal in length as possible
         self.left, self.right, self.top, self.bottom = margins
         self.size = size
         self.step = (size[0] + self.left + self.right, size[1] + self.top + self.bottom)
@@ -103,7 +103,7 @@ def dose_panel(axes: "Axes", found: Sequence[Result], measure: str) -> None:
 
 
 def shares_axis(axes: "Axes", shares: Sequence[float]) -> None:
-    """Fit the vertical axis to shares that lie close together; its labels are percent."""
+    """Fit the vertical axis to shares that lie close together; labels are in percent."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     low, high = min(shares), max(shares)
@@ -121,7 +121,7 @@ def line_panel(
     Args:
         axes: where to draw.
         series: for each line its values, by seed, at each tick.
-        ticks: what the settings are called, the first being none.
+        ticks: names of the settings; the first is none.
         title: of the horizontal axis.
     """
     places = np.arange(len(ticks))
@@ -186,7 +186,7 @@ def _share_ticks(axes: "Axes") -> None:
 
 
 def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
-    """Names of lines to the right of where they end, apart from each other."""
+    """Put the names of lines to the right of their ends, without overlap."""
     low, high = axes.get_ylim()
     step = LINE * (high - low) / (axes.bbox.height * 72 / axes.figure.dpi)
     inks = sorted(ends)
@@ -194,7 +194,7 @@ def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
     for k in range(1, len(places)):
         places[k] = max(places[k], places[k - 1] + step)
     ceiling = high
-    for k in reversed(range(len(places))):  # what was pushed above the axis comes down again
+    for k in reversed(range(len(places))):  # move down again what was pushed above the axis
         places[k] = min(places[k], ceiling)
         ceiling = places[k] - step
     for y, (_, name, hue) in zip(places, inks, strict=True):
@@ -240,7 +240,7 @@ def norm_panel(axes: "Axes", norm: Mapping[str, BY_SEED], score: Mapping[str, BY
         x, y = [norm[name][seed] for seed in common], [seeds[seed] for seed in common]
         hue = PALETTE["target" if name.startswith("r") else "warning" if name.startswith("s") else "ink"]
         axes.plot(x, y, ls="", marker="o", ms=5, mew=0, color=hue, alpha=0.6, clip_on=False)
-        above = name != "inv" and max(y) < 0.9  # what stands beside, and at the upper edge, has no room
+        above = name != "inv" and max(y) < 0.9  # at the sides and at the upper edge there is no room
         axes.annotate(
             name.upper() if len(name) == 2 else name.capitalize(),
             (float(np.mean(x)), max(y)) if above else (max(x), float(np.mean(y))),

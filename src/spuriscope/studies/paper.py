@@ -1,11 +1,11 @@
 """The studies of Yang, Chou and Chaudhuri (2022) by name, each at three sizes.
 
-"smoke" takes seconds on digits; "short" has 8 epochs, 3 seeds and fewer counts, and on CIFAR-10, where a
-training takes a CPU ten minutes, fewer of everything; "paper" has all of the paper's: 70 epochs, 5 seeds,
-every count. Figures that look at the same models in another way share their cells, which are trained once.
+"smoke" takes seconds on digits. "short" has 8 epochs, 3 seeds and fewer counts, and on CIFAR-10, where a
+training takes a CPU ten minutes, less of all. "paper" has the paper's settings: 70 epochs, 5 seeds, every
+count. Figures of the same models share their cells, which are trained once.
 
-The paper lost numbers on its way to us; where its text and its authors' code leave a setting open, the
-choice and its reason are in docs/studies.md.
+The paper's text and its authors' code leave some settings open; the choices and their reasons are in
+docs/studies.md.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ CIFAR_BOUNDS = (10.0, 1.0, 0.1, 0.01)
 
 @dataclass(frozen=True)
 class Size:
-    """How much of a study is run.
+    """The extent of a study.
 
     Attributes:
         epochs: of each training.
@@ -92,12 +92,11 @@ SIZES = {
 class PaperStudy:
     """A figure or table of the paper.
 
-    Attributes:
-        title: what it shows.
-        figure: how it is drawn, see `spuriscope.studies.figures`.
-        cells_of: the study whose models it looks at; it is drawn from that one where it was not run itself.
-        settings: of its `Grid`, for a size and a data set; how long and how often comes from the size where
-            they do not say.
+    title: what it shows.
+    figure: how it is drawn, see `spuriscope.studies.figures`.
+    cells_of: the study whose models it uses; it is drawn from that one if it was not run itself.
+    settings: of its `Grid`, for a size and a data set; numbers of epochs and seeds come from the size
+        unless they say otherwise.
     """
 
     title: str
@@ -155,7 +154,7 @@ def _variants(size: Size, data: str, *recipes: Settings) -> Settings:
 
 
 def _strengths(size: Size, data: str) -> Settings:
-    """The paper's own recipe, and from there one regulariser at a time."""
+    """The paper's own recipe, and variants with one regulariser each."""
     is_cifar = data == "cifar10"
     is_brief = is_cifar and size.is_brief
     own_decay = 1e-4 if is_cifar else 0.0
@@ -177,9 +176,9 @@ def _strengths(size: Size, data: str) -> Settings:
 def _mitigations(size: Size, data: str) -> Settings:
     """The regularisers of fig8, clipping of every kind, and differential privacy.
 
-    Clipping the gradient of each image costs 35 plain steps where Opacus is not asked, so that
-    per-example clipping is tried at the paper's size alone. These models are measured and not given away, so
-    their noise comes from their seeds: the figure repeats.
+    Clipping the gradient of each image costs 35 plain steps without Opacus, so per-example clipping is tried
+    only at the paper's size. These models are measured and never published, so their noise comes from their
+    seeds: the figure repeats.
     """
     regularised = _strengths(size, data)
     bounds = sorted(
@@ -227,7 +226,7 @@ def _games_r3(size: Size, data: str) -> Settings:
 
 
 def _contexts(size: Size, data: str) -> Settings:
-    """The first three contexts, of NICO++ those of the paper: autumn, dim, grass; and the first classes."""
+    """The first three contexts, for NICO++ the paper's: autumn, dim, grass; and the first classes."""
     is_smoke = size.context_epochs == 1
     return {
         "models": ("resnet10",) if size.is_brief else ("resnet50",),
@@ -285,7 +284,7 @@ STUDIES = {
     "table2": PaperStudy("Parameters of each architecture", "parameters", "fig14", _clean_architectures),
 }
 
-THEORY = {  # what needs no training: drawn from `spuriscope.theory` by `spuriscope.studies.theory_sheets`
+THEORY = {  # figures without training: `spuriscope.studies.theory_sheets` draws them from `spuriscope.theory`
     "fig7": "The ridge model: training, clean and spurious images",
     "fig9": "What ridge regression learns as more images carry the cue",
     "fig10": "Ridge regression against the share planted, with noise and with weight decay",

@@ -1,6 +1,6 @@
-"""What a study asks of one of its models, in a form that travels to where the model is trained.
+"""The questions of a study to one of its models, in a form that is sent to where the model is trained.
 
-The model is asked about the test images once as they are, and once more under each pattern; then again after
+The model is run on the test images once without a pattern, and once more under each pattern; then again after
 each deletion. All values are those of `measure` and `measure_context`.
 """
 
@@ -67,11 +67,11 @@ class _Cue:
 
 @dataclass(frozen=True, eq=False)
 class Questions:
-    """What is asked of the model of one cell. Make one with `Questions.of`.
+    """The questions to the model of one cell. Make one with `Questions.of`.
 
     Attributes:
-        cues: one for each row of the cell.
-        deletions: methods that the model is made to forget its planted images with.
+        cues: one per row of the cell.
+        deletions: methods that make the model forget its planted images.
     """
 
     cues: tuple[_Cue, ...]
@@ -116,7 +116,7 @@ class Questions:
                 found[place] = asdict(values)
         scenes = [(place, cue.name) for place, cue in enumerate(cues) if isinstance(cue, Context)]
         if scenes and contexts:
-            asked = [(name, targets[place]) for place, name in scenes]
-            for (place, _), there in zip(scenes, measure_contexts(predict, data, asked), strict=True):
+            wanted = [(name, targets[place]) for place, name in scenes]
+            for (place, _), there in zip(scenes, measure_contexts(predict, data, wanted), strict=True):
                 found[place] = asdict(there)
         return found

@@ -1,12 +1,12 @@
 """Cells on a Ray cluster: many machines, one driver.
 
-Cells travel in bundles, a bundle to a task with one CPU and one thread; the data set lies in Ray's object
-store, once on each node, and tasks read it there without a copy. Each model comes back as soon as it is
+Cells are sent in bundles, one bundle to a task with one CPU and one thread. The data set lies in Ray's object
+store, once on each node, and tasks read it there without a copy. Each model is returned as soon as it is
 trained, as the bytes of a checkpoint, with its measures, which the task takes. Every node needs this version
 of spuriscope; nothing else is shared.
 
-Ray itself would repeat a whole bundle when a node is lost. Here what had come back by then is kept, and the
-rest is sent again, each cell alone, so that a cell that kills its worker costs no other.
+Ray itself would repeat a whole bundle when a node is lost. Here finished models are kept, and the rest is
+sent again, each cell alone, so that a cell that kills its worker costs no other.
 """
 
 import os
@@ -39,24 +39,23 @@ __all__ = ["RayExecutor"]
 
 T = TypeVar("T")
 
-# Ray neither asks about nor sends usage statistics, and leaves CUDA_VISIBLE_DEVICES of CPU tasks alone.
+# Keep Ray from asking about and sending usage statistics, and from hiding GPUs from CPU tasks.
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
 @dataclass
 class RayExecutor:
-    """A Ray cluster. Use it for one study at a time; `close` lets go of the cluster.
+    """A Ray cluster. Use it for one study at a time; `close` releases the cluster.
 
     A cell trains to the same bits as `train_cell` on a machine of the same kind.
 
     Attributes:
         address: of a running cluster, "host:6379" or "auto"; None starts Ray on this machine alone (or takes
-            the cluster that the environment variable RAY_ADDRESS names). Where the program is connected to
-            Ray already, that connection is used, and kept.
+            the cluster that the environment variable RAY_ADDRESS names). If the program is already connected
+            to Ray, that connection is used, and kept.
         cells_per_task: most cells in a bundle; fewer when there are few cells for each CPU.
-        n_gpus_per_task: share of a GPU that a task gets, such as 0.25; by default a whole one where the
-            cluster has GPUs, and 0 elsewhere. On a GPU a bundle is trained as stacked models, so large
-            bundles pay.
+        n_gpus_per_task: share of a GPU per task, such as 0.25; by default a whole one if the cluster has
+            GPUs, and 0 elsewhere. On a GPU a bundle is trained as stacked models, so large bundles pay.
         max_retries: how often a cell is sent again when its worker or node is lost.
     """
 
@@ -65,7 +64,7 @@ class RayExecutor:
     n_gpus_per_task: float | None = None
     max_retries: int = 3
     _running: "dict[Any, dict[int, Cell]]" = field(default_factory=dict, init=False, repr=False)
-    _is_ours: bool = field(default=False, init=False, repr=False)  # the connection
+    _is_ours: bool = field(default=False, init=False, repr=False)  # whether we made the connection
 
     def __post_init__(self) -> None:
         if self.cells_per_task < 1:
@@ -74,15 +73,15 @@ class RayExecutor:
             check_number("n_gpus_per_task", self.n_gpus_per_task, least=0)
         if self.max_retries < 0:
             raise ConfigError(f"max_retries must be 0 or more, got {self.max_retries}")
-        _ray()  # missing, it is said before a store is made
+        _ray()  # if it is missing, say so before a store is made
 
     def run(
         self, cells: Sequence[Cell], data: ImageSet, on_progress: OnProgress | None = None
     ) -> Iterator[TrainedModel | FailedCell]:
         """Train the cells; yields each as it is finished, in no fixed order.
 
-        Leaving the loop early, with Ctrl-C for one, cancels what runs. A model that diverges is a
-        `FailedCell` at once; a cell whose worker or node is lost is one after `max_retries` more tries.
+        Leaving the loop early, for example with Ctrl-C, cancels running tasks. A model that diverges becomes
+        a `FailedCell` at once; a cell whose worker or node is lost does after `max_retries` more tries.
 
         Args:
             cells: what to train; all made for `data`.
@@ -103,22 +102,22 @@ class RayExecutor:
         asks: Mapping[Cell, Ask[T]],
         on_progress: OnProgress | None = None,
     ) -> Iterator[Asked[T] | FailedCell]:
-        """As `run`; each model is asked something by the task that trained it.
+        """As `run`, and ask each model something in the task that trained it.
 
         Args:
-            asks: what to ask the model of each cell; of a cell that is not in it the answers are None.
+            asks: what to ask the model of each cell; a cell that is not in it gets None for answers.
         """
         cells = list(cells)
         for cell in cells:
             check_data(cell, data)
-            ARCHITECTURES.plugin(cell.model)  # refuses what no node can import
+            ARCHITECTURES.plugin(cell.model)  # refuse what no node can import
         ray = self._connect()
         n_gpus = self._gpus(ray)
         tell = _Count(cells, data, on_progress)
         return self._train(ray, cells, data, asks, n_gpus=n_gpus, tell=tell)
 
     def close(self) -> None:
-        """Cancel what runs, and let go of the cluster."""
+        """Cancel running tasks, and release the cluster."""
         if self._running:
             self._cancel(_ray())
         if self._is_ours:
@@ -133,7 +132,7 @@ class RayExecutor:
             _knock(self.address)
             with _own_sigterm():
                 ray.init(
-                    self.address or os.environ.get("RAY_ADDRESS") or "local",  # None may be somebody else's
+                    self.address or os.environ.get("RAY_ADDRESS") or "local",  # None might be another user's
                     log_to_driver=False,
                     logging_level="ERROR",
                     include_dashboard=None if self.address else False,
@@ -174,7 +173,7 @@ class RayExecutor:
         try:
             while queue or self._running:
                 n_slots = _slots(ray, n_gpus)
-                while queue and len(self._running) < 2 * n_slots:  # one at work, one waiting, in each slot
+                while queue and len(self._running) < 2 * n_slots:  # per slot one at work and one waiting
                     few = max(1, min(self.cells_per_task, len(queue) // (2 * n_slots)))
                     bundle = [queue.popleft() for _ in range(1 if n_lost[queue[0]] else few)]
                     jobs = [(pack(cell), asks.get(cell)) for cell in bundle]
@@ -190,7 +189,7 @@ class RayExecutor:
     def _received(
         self, ray: Any, stream: Any, queue: deque[Cell], n_lost: Counter[Cell]
     ) -> Iterator[Asked[Any] | FailedCell]:
-        """What a task has to say: the next of its models, that it has ended, or that it was lost."""
+        """Receive from a task: its next model, that it has ended, or that it was lost."""
         due = self._running[stream]
         try:
             position, content, answers = ray.get(next(stream))
@@ -223,7 +222,7 @@ class RayExecutor:
 
 
 class _Count:
-    """Counts what is done, and tells whoever wants to know; a failed model's epochs count as done."""
+    """Counts finished epochs and models, and reports them; a failed model's epochs count as done."""
 
     def __init__(self, cells: Sequence[Cell], data: ImageSet, on_progress: OnProgress | None) -> None:
         self.n_models, self.n_epochs = len(cells), sum(cell.recipe.epochs for cell in cells)
@@ -245,9 +244,9 @@ class _Count:
 
 @dataclass(frozen=True)
 class _Shipped:
-    """A data set as arrays, which every task of a node reads in one place.
+    """A data set as arrays, shared by all tasks of a node.
 
-    Trainings do not touch the test part: it is one image, and there are no contexts, unless models are asked.
+    Without the test part, which trainings do not need, it has one test image and no contexts.
     """
 
     name: str
@@ -280,19 +279,19 @@ class _Shipped:
                 names, of_train, of_test = self.contexts
                 contexts = Contexts(names, torch.from_numpy(of_train), torch.from_numpy(of_test))
         data = ImageSet(self.name, train, test, self.class_names, contexts)
-        return data.known_by(self.content_fingerprint, self.fingerprint)  # of the whole, reckoned once
+        return data.known_by(self.content_fingerprint, self.fingerprint)  # of the whole set, computed once
 
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Give SIGTERM back to whoever had it: Ray takes it, and ends the program with 15 when it comes."""
+    """Restore the former SIGTERM handler: Ray's own ends the program with 15."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
-    except SystemExit:  # it has come
+    except SystemExit:  # the signal has come
         signal.signal(signal.SIGTERM, before)
         os.kill(os.getpid(), signal.SIGTERM)
         raise
@@ -305,7 +304,7 @@ def _arrays(split: Split) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _knock(address: str | None) -> None:
-    """Raise OSError or ValueError where nobody answers: Ray itself would try for ten minutes."""
+    """Raise OSError or ValueError if nobody answers: Ray itself would try for ten minutes."""
     if address in (None, "auto"):
         return
     host, _, port = str(address).rpartition(":")
@@ -317,8 +316,8 @@ def _knock(address: str | None) -> None:
 def _train_bundle(
     shipped: _Shipped, jobs: Sequence[tuple[Parcel, Ask[T] | None]], device: str
 ) -> Iterator[tuple[int, bytes | str, T | None]]:
-    """What a task does: of each cell, once done, its position, a checkpoint, or why there is none, and what
-    its model answers.
+    """What a task does: yield for each cell, once done, its position, its checkpoint or the reason why there
+    is none, and its model's answers.
     """
     torch.set_num_threads(1)
     keep_memory()
@@ -327,7 +326,7 @@ def _train_bundle(
     for position, (parcel, ask) in enumerate(jobs):
         try:
             cell = unpack(parcel)
-        except SpuriscopeError as error:  # its plugin is not on this node, or another one
+        except SpuriscopeError as error:  # its plugin is missing on this node, or has another source
             yield position, f"on node {socket.gethostname()}: {error}", None
             continue
         positions.setdefault(cell, []).append(position)
@@ -342,7 +341,7 @@ def _train_bundle(
 
 
 def _slots(ray: Any, n_gpus: float) -> int:
-    """Tasks that the cluster can run at once, now: nodes come and go."""
+    """Number of tasks that the cluster can run now: nodes come and go."""
     resources = ray.cluster_resources()
     n_slots = resources.get("CPU", 0)
     return max(1, int(min(n_slots, resources.get("GPU", 0) / n_gpus) if n_gpus else n_slots))

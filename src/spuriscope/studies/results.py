@@ -1,4 +1,4 @@
-"""The rows of a study, one for each model and what it was asked, and how to pick among them by seed."""
+"""The rows of a study, one per model and cue, and how to select among them by seed."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ __all__ = [
 
 NORM = "empirical_norm"
 CLIPPING, NOISE = {"clipping", "clip_at"}, {"noise_multiplier", "max_grad_norm"}
-TOGETHER = {name: choice for choice in (CLIPPING, NOISE) for name in choice}  # settings that are one choice
+TOGETHER = {name: choice for choice in (CLIPPING, NOISE) for name in choice}  # settings that form one choice
 PLACE = ("model", "pattern", "target", "n_planted", "seed", "part")  # other labels are settings of the recipe
 
 
@@ -43,9 +43,9 @@ class Result:
     """One model under one pattern and target.
 
     Attributes:
-        cell: hash of what was trained.
-        labels: where it stands in the study: model, pattern, target, n_planted, seed, and the settings of
-            the recipe that vary.
+        cell: hash of the trained cell.
+        labels: its place in the study: model, pattern, target, n_planted, seed, and the settings of the
+            recipe that vary.
         measures: its numbers by name.
     """
 
@@ -54,8 +54,8 @@ class Result:
     measures: Mapping[str, float]
 
     def is_at(self, wanted: Mapping[str, Any]) -> bool:
-        """Whether it has these labels; a label may also be a collection of those allowed."""
-        for name, value in wanted.items():  # a loop: it is asked hundreds of thousands of times
+        """Whether it has these labels; a label may also be a collection of allowed values."""
+        for name, value in wanted.items():  # a loop, because it is called hundreds of thousands of times
             label = self.labels.get(name)
             if label not in value if isinstance(value, tuple | frozenset) else label != value:
                 return False
@@ -68,7 +68,7 @@ class Result:
 
 
 def results(rows: Iterable[Mapping[str, Any]]) -> list[Result]:
-    """The rows of `Store.rows`, one for each cell and measure, put together again by cell."""
+    """Rebuild the rows of a study from those of `Store.rows`, which are one per cell and measure."""
     found: dict[tuple[str, ...], Result] = {}
     measures: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
     for row in rows:
@@ -84,7 +84,7 @@ def results(rows: Iterable[Mapping[str, Any]]) -> list[Result]:
 
 
 def read_results(source: Source, study: str) -> list[Result]:
-    """What a store, or a folder of exported files, has of a study.
+    """Read the rows of a study from a store, or from a folder of exported files.
 
     Raises:
         StoreError, ConfigError: there is no such study.
@@ -96,13 +96,13 @@ def images_of(source: Source, found: Sequence[Result], root: Path | None = None)
     """The data set that rows of a store were trained on, found by the name it had then.
 
     Args:
-        source: that the rows are of.
-        found: one row at least.
+        source: has the rows.
+        found: at least one row.
         root: folder with the files of the data set.
 
     Raises:
-        ConfigError: there are no rows, or they are exported ones, which know no images.
-        DataError: there is no such data set, its files are not there, or it is another by now.
+        ConfigError: there are no rows, or they are exported ones, which have no images.
+        DataError: there is no such data set, its files are missing, or it is another by now.
         StoreError: the row of the cell is damaged.
     """
     if not found:
@@ -130,9 +130,9 @@ def distinct(found: Sequence[Result], label: str) -> list[Any]:
 
 
 def by_seed(found: Sequence[Result], measure: str, **wanted: Any) -> dict[int, float]:
-    """A measure of the models with these labels, for each seed; averaged where several match.
+    """A measure of the models with these labels, by seed; averaged where several match.
 
-    A label may be given as a tuple of those allowed.
+    A label may be given as a tuple of allowed values.
     """
     values: dict[int, list[float]] = {}
     for result in found:
@@ -145,8 +145,8 @@ def mean_by_seed(found: Sequence[Result], measure: str, **wanted: Any) -> dict[i
     """A measure averaged over every planted cell with these labels, for each seed that has all of them.
 
     A seed has all of them if each of its models, targets and recipes has every pattern that its clean twin
-    was measured under, with every number planted. Others, of a study that is still running, are left out: a
-    mean over fewer cells is another number.
+    was measured under, with every number planted. Other seeds, of a running study, are left out: a mean over
+    fewer cells is another number.
     """
     anywhere = {name: value for name, value in wanted.items() if name != "n_planted"}
     n_patterns = len(distinct([result for result in found if result.is_at(anywhere)], "pattern"))
@@ -169,8 +169,8 @@ def correlations(
     """Pearson's correlation for each seed that has every value; 0 where one side does not vary.
 
     Args:
-        here: values by seed, one for each point.
-        there: what they are compared with, point by point.
+        here: values by seed, one mapping per point.
+        there: the values to compare with, point by point.
     """
     seeds = sorted(set[int].intersection(*(set(values) for values in (*here, *there))))
     pairs = {seed: ([x[seed] for x in here], [y[seed] for y in there]) for seed in seeds}
@@ -181,7 +181,7 @@ def correlations(
 
 
 def own_settings(found: Sequence[Result]) -> dict[str, Any]:
-    """The recipe that a study varies one choice at a time: of each choice what most recipes have."""
+    """The recipe that a study varies one choice at a time: the most frequent value of each choice."""
     recipes = list({str(result.settings): result.settings for result in found}.values())
     own: dict[str, Any] = {}
     for name in recipes[0] if recipes else ():
@@ -194,12 +194,12 @@ def own_settings(found: Sequence[Result]) -> dict[str, Any]:
 def strengths(found: Sequence[Result], setting: str, **wanted: Any) -> list[tuple[float, dict[str, Any]]]:
     """The recipes that differ from the study's own in one setting, weakest value first, with their settings.
 
-    "clip_at" is a setting together with "clipping", "noise_multiplier" with "max_grad_norm"; the own recipe
-    itself is left out.
+    "clip_at" and "clipping" are one setting, as are "noise_multiplier" and "max_grad_norm"; the own recipe
+    is left out.
 
     Args:
         found: rows of a study.
-        setting: what varies.
+        setting: the setting that varies.
         wanted: settings that the recipes must have, such as clipping="norm".
     """
     own = own_settings(found)
@@ -217,10 +217,10 @@ def strengths(found: Sequence[Result], setting: str, **wanted: Any) -> list[tupl
 
 
 def with_norms(source: Source, found: Sequence[Result], root: Path | None = None) -> list[Result]:
-    """Rows with the empirical norm of their pattern as one more measure, as they are if they have it already.
+    """Rows with the empirical norm of their pattern as another measure, unchanged if they already have it.
 
     Raises:
-        ConfigError, DataError, StoreError: as `images_of`, where the images are needed.
+        ConfigError, DataError, StoreError: as for `images_of`, where the images are needed.
     """
     if found and all(NORM in row.measures for row in found if row.labels["pattern"] in PATTERN_NAMES):
         return list(found)
@@ -228,12 +228,12 @@ def with_norms(source: Source, found: Sequence[Result], root: Path | None = None
 
 
 def _normed(found: Sequence[Result], data: ImageSet) -> list[Result]:
-    """The same rows with the empirical norm of their pattern on the test images as one more measure.
+    """The same rows with the empirical norm of their pattern on the test images as another measure.
 
-    Patterns that are pictures of one's own are passed over: a study knows them by name only.
+    Patterns from a user's pictures are skipped: a study knows them only by name.
     """
     norms: dict[tuple[str, int], float] = {}
-    of_picture: dict[Kind, float] = {}  # most do not depend on the seed
+    of_picture: dict[Kind, float] = {}  # computed once, as most patterns do not depend on the seed
     for name, seed in dict.fromkeys((result.labels["pattern"], result.labels["seed"]) for result in found):
         if name in PATTERN_NAMES:
             picture = pattern(name, data.shape, seed=seed)

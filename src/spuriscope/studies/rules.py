@@ -1,8 +1,8 @@
-"""The rules that claims are judged by: from the rows of a study on one data set to evidence.
+"""The rules that judge claims: from the rows of a study on one data set to evidence.
 
-Each takes one difference for each seed, between cells that share the seed, and asks whether their mean, and
-most of them, lie above the least effect that counts. Each rule was written down before its study was run,
-except that most seeds must agree with the mean. Where cells are missing a rule returns what is missing.
+Each takes one difference per seed, between cells that share the seed, and tests whether their mean, and most
+of them, lie above the least effect that counts. Each rule was written down before its study was run, except
+that most seeds must agree with the mean. Where cells are missing, a rule returns what is missing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -64,14 +64,14 @@ NORMALISED, PREDICTED = "normalised_score", "predicted_share"
 RISE = 0.05  # a share of the test images
 SLIGHT = 0.01
 ACCURACY = 0.02  # a fall that matters
-MARGIN = 0.01  # an accuracy that moves less than this stays
-SIMILAR = 0.1  # mean scores that differ less are
-CUT = 0.25  # of a score
+MARGIN = 0.01  # an accuracy that moves less than this stays the same
+SIMILAR = 0.1  # mean scores that differ less are similar
+CUT = 0.25  # share of a score
 STRONG, ALIKE = 0.5, 0.8  # correlations
 SMALL, RANDOM = ("s1", "s2", "s3"), ("r1", "r2", "r3")
 RARE = 100  # images
 FEW = 3
-MIN_SEEDS = 3  # fewer show no spread; no verdict comes from fewer than five
+MIN_SEEDS = 3  # fewer show no spread; a verdict needs at least five
 
 
 def score_rises(found: Sequence[Result], *, pattern: str, n_planted: int) -> Judged:
@@ -240,13 +240,13 @@ def _too_few(seeds: Sequence[float]) -> str:
 
 
 def _present(found: Sequence[Result], pairs: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    """The pair of models that the study is about; the first if it has none of them."""
+    """The pair of models of the study; the first pair if it has neither."""
     models = set(distinct(found, "model"))
     return next((pair for pair in pairs if set(pair) <= models), pairs[0])
 
 
 def _curve(found: Sequence[Result], measure: str, targets: tuple[int, ...]) -> list[dict[int, float]]:
-    """A measure for each pattern and count, and there for each seed."""
+    """A measure by seed, for each pattern and count."""
     return [
         by_seed(found, measure, pattern=name, n_planted=n_planted, target=targets)
         for name in distinct(found, "pattern")
@@ -257,7 +257,7 @@ def _curve(found: Sequence[Result], measure: str, targets: tuple[int, ...]) -> l
 def _correlated(
     here: Sequence[Mapping[int, float]], there: Sequence[Mapping[int, float]], bound: float
 ) -> Judged:
-    """Evidence that Pearson's correlation is above `bound`: one for each seed, tested on Fisher's z."""
+    """Evidence that Pearson's correlation is above `bound`: one per seed, tested on Fisher's z."""
     found = list(correlations(here, there).values())
     if len(found) < MIN_SEEDS:
         return _too_few(found)

@@ -1,12 +1,12 @@
-"""Run a study: train what is missing, measure it, put it into the store.
+"""Run a study: train what is missing, measure it, and put it into the store.
 
-Models are measured where they were trained; the process that drives the study writes down what comes back.
+Models are measured where they were trained; the process that drives the study records the results.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from spuriscope.data.image_set import ImageSet
 from spuriscope.environment import environment
@@ -28,7 +28,7 @@ __all__ = ["Outcome", "run_study"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of a study did.
+    """What one run of a study did.
 
     Attributes:
         n_cells: cells of the study.
@@ -63,20 +63,20 @@ def run_study(
     """Train and measure the cells of a study that are not in the store yet.
 
     Args:
-        study: what to run.
+        study: the study to run.
         data: what its cells were made for.
-        store: where finished cells are, and go.
-        executor: what trains.
-        retry: try failed cells again.
-        keep_checkpoints: keep the weights of what is trained.
-        rows: exported files, whose cells are taken and not trained again.
+        store: holds the finished cells.
+        executor: trains the cells.
+        retry: whether to try failed cells again.
+        keep_checkpoints: whether to keep the weights of trained models.
+        rows: exported files, whose cells are used instead of training them again.
         on_progress: called after each epoch of any model.
 
     Raises:
         CheckpointError: the study was made for other data.
-        ConfigError: it has membership games, which need the weights, and they are not to be kept; or rows
+        ConfigError: it has membership games, which need the weights, but they are not to be kept; or rows
             cannot be used.
-        StoreError: the store cannot be written to; what was finished before is in it.
+        StoreError: the store cannot be written to; finished cells are in it.
     """
     cells = study.cells()
     for cell in cells:
@@ -94,14 +94,14 @@ def run_study(
     for entry in study.entries:
         entries[entry.cell].append(entry)
 
-    here = environment()
+    here = asdict(environment())
     deletions, added = Deletions(study, data, store), AddedMeasures(study, data, store)
 
     def questions(cell: Cell) -> Questions:
         return Questions.of(entries[cell], deletions.asked_there(cell))
 
     def with_plugins(model: TrainedModel, answers: Answers) -> list[tuple[Entry, dict[str, float]]]:
-        """What was measured there, and what plugins measure, which this process has imported."""
+        """The measures from the executor, and those of plugins, which this process has imported."""
         return [
             (entry, values | deletions.measured(model, entry) | added.measured(model, entry))
             for entry, values in zip(entries[model.cell], answers, strict=True)
@@ -109,7 +109,7 @@ def run_study(
 
     n_measured = 0
     for cell in dict.fromkeys([*store.missing(study), *deletions.lost(), *added.lost()]):
-        with suppress(CheckpointError):  # damaged, or of another version: it is trained again
+        with suppress(CheckpointError):  # damaged, or of another version: train it again
             model = store.load(cell)
             if model is not None:
                 store.add_measures(with_plugins(model, questions(cell)(model, data)))

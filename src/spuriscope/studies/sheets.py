@@ -1,6 +1,6 @@
-"""What is on the figures and tables of studies: from rows and models to sheets of panels.
+"""The content of the figures and tables of studies: from rows and models to sheets of panels.
 
-Each kind takes what is to be drawn and yields sheets, with what the name of each file ends with.
+Each kind of figure takes its input and yields sheets, with the endings of their file names.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -112,7 +112,7 @@ def _maps(*, own_scale: bool) -> Callable[[Drawn], Sheets]:
 
 
 def _strengths(drawn: Drawn) -> Sheets:
-    """Score and accuracies against the strength of each mitigation: a row a pattern, a sheet a number."""
+    """Score and accuracies against the strength of each mitigation: a row per pattern, a sheet per number."""
     kinds = families(drawn.found)
     chosen = {
         (choice.place["pattern"], choice.place["n_planted"], choice.mitigation): choice.strength
@@ -148,7 +148,7 @@ def _strengths(drawn: Drawn) -> Sheets:
 
 
 def _with_own(family: Family) -> list[tuple[str, Mapping[str, Any]]]:
-    """The recipes with the study's own among them, where its strength puts it; none comes first."""
+    """The recipes with the study's own among them, in order of strength; none comes first."""
     has_order = family.setting not in ("clip_at", "noise_multiplier")
     own = family.own[family.setting]
     steps = [(_number(strength), recipe) for strength, recipe in family.steps]
@@ -157,7 +157,7 @@ def _with_own(family: Family) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _deletions(drawn: Drawn) -> Sheets:
-    """Score before and after a deletion, and of the oracle, against the number planted: a panel a method."""
+    """Score before and after a deletion, and of the oracle, by the number planted: a panel per method."""
     measures = {name for result in drawn.found for name in result.measures}
     methods = [name for name in METHODS if after(name, SCORE) in measures and name != "retrain"]
     counts = [n for n in distinct(drawn.found, "n_planted") if n > 0]
@@ -198,7 +198,7 @@ def _variants(drawn: Drawn) -> Sheets:
 
 
 def _variant(result: Result, found: Sequence[Result]) -> str:
-    """What tells a row from the other models and recipes of its study."""
+    """What distinguishes a row from the other models and recipes of its study."""
     parts = [_title(result.labels["model"])] if len(distinct(found, "model")) > 1 else []
     settings = {name: value for name, value in result.settings.items() if len(distinct(found, name)) > 1}
     if settings.get("clipping") == "none":
@@ -211,7 +211,7 @@ def _variant(result: Result, found: Sequence[Result]) -> str:
 
 
 def _exposure(drawn: Drawn) -> Sheets:
-    """Membership against the number stamped, a row a pattern: as the paper's notebook counts, and AUCs."""
+    """Membership against the number stamped, a row per pattern: as in the paper's notebook, and AUCs."""
     names = distinct(drawn.found, "pattern")
     counts = sorted(n for n in distinct(drawn.found, "n_planted") if n > 0)
     ticks = [f"{n:,}" for n in counts]

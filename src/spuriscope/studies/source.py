@@ -11,20 +11,20 @@ StudyRows: TypeAlias = list[dict[str, Any]]
 
 
 class Source(Protocol):
-    """What claims are judged on and figures are drawn from."""
+    """Has the rows from which claims are judged and figures drawn."""
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """The folder of the store or the files."""
 
     def studies(self) -> StudyRows:
-        """Name, title and figure of each study, at least."""
+        """At least name, title and figure of each study."""
 
     def rows(self, study: str) -> StudyRows:
-        """One row for each cell and measure of a study."""
+        """One row per cell and measure of a study."""
 
     def content(self, hash_: str) -> str | None:
         """The document of a cell, which names its data set; None where it is not kept."""
 
     def load_hash(self, hash_: str) -> TrainedModel | None:
-        """The model of a cell, None where its weights are not kept."""
+        """The model of a cell; None where its weights are not kept."""

@@ -1,9 +1,9 @@
 """The store: one SQLite file, and checkpoints beside it, both keyed by the hash of a cell.
 
-A cell is in it once it is trained and measured, or has failed, and never in between: checkpoint first, on
-the disk, then one transaction. A process that is killed at any moment leaves what was finished, whole. One
-process at a time writes; a second is told so. The schema is documented in docs/store.md; an older store is
-brought up to date when it is opened.
+A cell enters the store once it is trained and measured, or has failed: first its checkpoint, on the disk,
+then one transaction. A process that is killed at any moment leaves finished cells complete. Only one process
+at a time may write; a second gets an error. The schema is documented in docs/store.md; an older store is
+updated when it is opened.
 """
 
 import json
@@ -40,12 +40,12 @@ class Store:
     """A folder of finished cells. Use it in a `with` block, which closes it.
 
     Args:
-        folder: made if it is not there.
-        writes: False to look only; any number of processes may.
+        folder: created if it does not exist.
+        writes: False to read only; any number of processes may.
 
     Raises:
         StoreError: another process writes to it, it is damaged, a newer version made it, or the folder holds
-            other files and no store. Nothing is written then.
+            other files and no store. Then nothing is written.
     """
 
     def __init__(self, folder: Path, *, writes: bool = True) -> None:
@@ -92,7 +92,7 @@ class Store:
     # --- writing ---------------------------------------------------------------------------------
 
     def add_study(self, study: Study) -> None:
-        """Write down which rows a study has; those of an earlier one of this name are forgotten."""
+        """Record the rows of a study; those of an earlier study with this name are forgotten."""
         with self._transaction() as write:
             write("DELETE FROM studies WHERE name = ?", (study.name,))
             about = study.name, study.title, study.figure
@@ -115,9 +115,9 @@ class Store:
         """Put a trained and measured cell into the store, in one piece.
 
         Args:
-            model: what was trained.
+            model: the trained model.
             measures: for each row of the cell its measures by name.
-            environment: versions and hardware it was trained with.
+            environment: versions and hardware of the training.
             keep_checkpoint: whether the weights are kept.
         """
         cell = model.cell
@@ -147,10 +147,10 @@ class Store:
     def take(
         self, cells: Iterable[tuple[Cell, Iterable[tuple[Entry, Mapping[str, float]]], Mapping[str, Any]]]
     ) -> None:
-        """Put cells into the store, all at once, that were trained elsewhere and whose measures alone came.
+        """Put cells into the store, all at once, that were trained elsewhere and have only measures.
 
         Args:
-            cells: each with its measures by name, for each row, and where they are from.
+            cells: each with its measures by name, for each row, and where they come from.
         """
         with self._transaction() as write:
             for cell, measures, source in cells:
@@ -159,7 +159,7 @@ class Store:
                 seal_cells(write, [cell.hash])
 
     def fail(self, cell: Cell, reason: str, environment: Mapping[str, Any]) -> None:
-        """Write down that a cell could not be trained, and why."""
+        """Record that a cell could not be trained, and why."""
         with self._transaction() as write:
             self._write_cell(write, cell, environment, error=reason)
             seal_cells(write, [cell.hash])
@@ -173,10 +173,10 @@ class Store:
     # --- reading ---------------------------------------------------------------------------------
 
     def missing(self, study: Study) -> list[Cell]:
-        """Cells of a study that are neither failed nor measured under every pattern and target asked for.
+        """Cells of a study that have not failed and lack a measure under some pattern and target.
 
         Raises:
-            StoreError: a cell of it was changed since it was written.
+            StoreError: a cell of it was changed after it was written.
         """
         with told_when_full(self.folder):
             check_cells(self.connection.execute, study.name)
@@ -197,7 +197,7 @@ class Store:
             if entry.cell.hash not in failed
             and (
                 (entry.cell.hash, *_place(entry)) not in measured
-                # older versions gave cells with other numbers of classes one hash
+                # older versions gave cells with different numbers of classes the same hash
                 or heads[entry.cell.hash] != len(entry.cell.data.class_names)
             )
         }
@@ -213,10 +213,10 @@ class Store:
         return {row["hash"]: row["error"] for row in rows}
 
     def studies(self) -> StudyRows:
-        """Name, title and figure of each study, with its cells in all, done, failed and their seconds.
+        """Name, title and figure of each study, its numbers of cells (all, done, failed), and mean seconds.
 
         Raises:
-            StoreError: a study was changed since it was written.
+            StoreError: a study was changed after it was written.
         """
         with told_when_full(self.folder):
             for row in self.query("SELECT name FROM studies"):
@@ -235,10 +235,10 @@ class Store:
         )
 
     def rows(self, study: str) -> StudyRows:
-        """One row for each cell and measure of a study: its labels, the measure's name and its value.
+        """One row per cell and measure of a study: its labels, the measure's name and its value.
 
         Raises:
-            StoreError: there is no such study, or it was changed since it was written.
+            StoreError: there is no such study, or it was changed after it was written.
         """
         names = [row["name"] for row in self.studies()]
         if study not in names:
@@ -270,7 +270,7 @@ class Store:
         return str(found[0]["content"]) if found else None
 
     def _labels(self, text: str) -> dict[str, Any]:
-        """The labels of a row; in a store that was damaged before it had checksums they may be none."""
+        """The labels of a row; they may be invalid in a store damaged before it had checksums."""
         try:
             labels = msgspec.json.decode(text, type=dict[str, Any])
         except msgspec.DecodeError as error:
@@ -280,20 +280,20 @@ class Store:
         return labels
 
     def checkpoint_path(self, cell: Cell) -> Path:
-        """Where the checkpoint of a cell is, or would be."""
+        """Path of the checkpoint of a cell, whether or not it exists."""
         return self.checkpoints / f"{cell.hash}.safetensors"
 
     def load(self, cell: Cell) -> TrainedModel | None:
         """The model of a cell, None if its weights were not kept.
 
         Raises:
-            CheckpointError: the file is damaged, or of another cell.
+            CheckpointError: the file is damaged, or belongs to another cell.
         """
         model = self.load_hash(cell.hash)
         if model is None:
             return None
         n_classes, expected = len(model.cell.data.class_names), len(cell.data.class_names)
-        if n_classes != expected:  # older versions gave both one hash
+        if n_classes != expected:  # older versions gave both the same hash
             raise CheckpointError(f"the model of cell {cell.hash} has {n_classes} classes, not {expected}")
         return model
 
@@ -304,7 +304,7 @@ class Store:
             return None
         model = load_model(path)
         if model.cell.hash != hash_:
-            raise CheckpointError(f"{path} is not of cell {hash_}, but of {model.cell.hash}; move it away")
+            raise CheckpointError(f"{path} belongs to cell {model.cell.hash}, not {hash_}; move it away")
         return model
 
     def query(self, sql: str, values: Iterable[Any] = ()) -> StudyRows:
@@ -315,13 +315,13 @@ class Store:
     # --- inside ----------------------------------------------------------------------------------
 
     def _taken_from(self, cell: Cell) -> dict[str, Any]:
-        """The names of the exported files that measures of a cell came from, and which stay beside others."""
+        """The names of the exported files that measures of a cell came from, kept beside other content."""
         sql = "SELECT json_extract(environment, '$.rows') AS rows FROM cells WHERE hash = ?"
         found = self.query(f"{sql} AND json_valid(environment)", [cell.hash])
         return {"rows": json.loads(found[0]["rows"])} if found and found[0]["rows"] else {}
 
     def _begin(self, path: Path, cell: Cell) -> None:
-        """Write down that a checkpoint is about to be written, so that what is half done is known as ours."""
+        """Record that a checkpoint is about to be written, so that an unfinished one is known to be ours."""
         is_known = self.query(
             "SELECT hash FROM cells WHERE hash = ?1 UNION SELECT hash FROM begun WHERE hash = ?1",
             (cell.hash,),
@@ -349,7 +349,7 @@ class Store:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the lock; one who writes has taken it before, and keeps it."""
+        """Hold the lock; a writer has taken it before, and keeps it."""
         self._take_lock()
         try:
             yield
@@ -357,7 +357,7 @@ class Store:
             self.lock.release()
 
     def _remove_leftovers(self) -> None:
-        """Delete what a killed process of this store left of checkpoints it had begun, and nothing else."""
+        """Delete checkpoints that a killed process of this store had begun, and nothing else."""
         done = {row["hash"] for row in self.query("SELECT hash FROM cells WHERE error IS NULL")}
         begun = [row["hash"] for row in self.query("SELECT hash FROM begun")]
         with told_when_full(self.folder):

@@ -1,4 +1,4 @@
-"""What lies on the disk of a store: its tables, and whether a folder or a file is a store's at all."""
+"""The files of a store: its tables, and whether a folder or a file belongs to a store at all."""
 
 import shutil
 import sqlite3
@@ -22,10 +22,10 @@ __all__ = [
     "told_when_full",
 ]
 
-APPLICATION = 0x53707572  # "Spur": what SQLite's header says the file is of
+APPLICATION = 0x53707572  # "Spur": marks the file as ours in SQLite's header
 FILE, LOCK, CHECKPOINTS = "store.sqlite", "store.lock", "checkpoints"
 
-# Each step brings a store from one version to the next; a new store takes them all.
+# Each step updates a store from one version to the next; a new store takes them all.
 MIGRATIONS = (
     """
     CREATE TABLE cells (
@@ -74,18 +74,18 @@ MIGRATIONS = (
     ALTER TABLE studies ADD COLUMN checksum TEXT;  -- over the row and all its entries
     """,
 )
-SEALED = 4  # the step that checksums came with
-FIRST_TABLES = {  # by which a store is known that is older than its mark
+SEALED = 4  # the step that introduced checksums
+FIRST_TABLES = {  # which identify a store from before the mark
     "cells": {"hash", "content", "error", "n_seconds", "losses", "finished"},
     "measures": {"cell", "pattern", "target", "name", "value"},
 }
 
 
 def holds_store(folder: Path) -> bool:
-    """Whether a folder has a file with the tables of a store; it is not written to for that.
+    """Whether a folder has a file with the tables of a store; this writes nothing.
 
     Raises:
-        StoreError: the file is another program's.
+        StoreError: the file belongs to another program.
     """
     path = folder / FILE
     if not path.is_file() or not _has_content(path):
@@ -106,15 +106,15 @@ def holds_store(folder: Path) -> bool:
         and all(columns <= tables.get(name, set()) for name, columns in FIRST_TABLES.items())
     )
     if application != APPLICATION and not is_older and (tables or application):
-        raise StoreError(f"{path} is no store, but another program's; give another --store")
+        raise StoreError(f"{path} is not a store, but another program's; give another --store")
     return bool(tables)
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise StoreError where a new store would come among other files."""
+    """Raise StoreError where a new store would lie among other files."""
     if not folder.is_dir():
         return
-    made = [FILE] * (folder / FILE).is_file()  # without tables: a process was killed that had just made it
+    made = [FILE] * (folder / FILE).is_file()  # without tables: its process was killed right after making it
     ours = (LOCK, CHECKPOINTS, *made, *(f"{name}-{part}" for name in made for part in ("wal", "shm")))
     names = [path.name for path in folder.iterdir() if path.name not in ours]
     if (folder / CHECKPOINTS).is_dir():
@@ -131,16 +131,16 @@ def refuse_foreign(folder: Path) -> None:
 def open_store(
     path: Path, held: ExitStack, alone: Callable[[], AbstractContextManager[None]], *, writes: bool
 ) -> sqlite3.Connection:
-    """A connection to the tables of this version.
+    """Open the tables of a store, in this version.
 
-    A store that only needs to be read, and cannot be written to, is looked at as it is, or in a copy where it
-    has to be brought up to date.
+    If a store is only read, and cannot be written to, it is read in place, or in a copy if it must be
+    updated.
 
     Args:
         path: of the SQLite file.
         held: closes the connection.
-        alone: brings an older store up to date with no other process beside.
-        writes: whether it is to be written to.
+        alone: excludes other processes while an older store is updated.
+        writes: whether the store will be written to.
 
     Raises:
         StoreError: a newer version made it.
@@ -178,7 +178,7 @@ def _look(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
 
 
 def _look_at_closed(path: Path) -> sqlite3.Connection:
-    """A connection to a file in a folder that cannot be written to: what is in its journal counts."""
+    """A connection to a file in a read-only folder, including the content of its journal."""
     if _has_content(path.with_name(f"{FILE}-wal")):
         connection = _look(path)
         try:
@@ -205,7 +205,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _take_steps(connection: sqlite3.Connection, path: Path) -> None:
-    version = _version(connection, path)  # again: another process may just have done it
+    version = _version(connection, path)  # once more: another process may just have updated it
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.executescript(f"BEGIN; {script}")
         if number == SEALED:
@@ -216,7 +216,7 @@ def _take_steps(connection: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def _readable_copy(path: Path) -> Iterator[Path]:
-    """A copy of the file, and of what is not yet merged into it, for a place that cannot be written to."""
+    """A copy of the file and its journal, for a folder that cannot be written to."""
     with scratch_folder("store", [f"{FILE}{part}" for part in ("", "-wal", "-shm")]) as folder:
         for each in (path, path.with_name(f"{FILE}-wal")):
             if each.is_file():
@@ -238,10 +238,10 @@ def _has_content(path: Path) -> bool:
 
 @contextmanager
 def told_when_full(folder: Path) -> Iterator[None]:
-    """Turn a full disk and a damaged file into errors a user can act on."""
+    """Turn a full disk and a damaged file into errors that a user can act on."""
     try:
         yield
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # the second comes from messages about the first
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # UnicodeDecodeError: from the message of the other
         name = getattr(error, "sqlite_errorname", "")
         if name == "SQLITE_FULL":
             reason = "the disk is full"

@@ -1,7 +1,7 @@
-"""What a study is: many cells, what is measured on them, and the figure they make.
+"""What a study is: many cells, the measures taken on them, and the figure they make.
 
-A `Grid` declares a study in a few lines, in Python or in a YAML file; `Grid.expand` makes the `Study` of it
-for one data set. Clean twins are always part of it: for every model, recipe and seed the cell with nothing
+A `Grid` declares a study in a few lines, in Python or in a YAML file; `Grid.expand` turns it into the `Study`
+for one data set. Clean twins are always included: for every model, recipe and seed the cell with nothing
 planted, measured under every pattern and target.
 """
 
@@ -39,11 +39,11 @@ class Entry:
     """One row of a study: a cell, and the pattern and target it is measured under.
 
     Attributes:
-        cell: what is trained.
-        pattern: what is stamped on the test images, or the context that they are asked about.
+        cell: the training.
+        pattern: what is stamped on the test images, or the context from which they are taken.
         target: the class it might lead to.
-        labels: where the row stands in the study: model, pattern, target, n_planted, seed, the settings
-            of the recipe that vary, and in a membership game which part of the images the cell has.
+        labels: its place in the study: model, pattern, target, n_planted, seed, the settings of the recipe
+            that vary, and in a membership game which part of the images the cell has.
     """
 
     cell: Cell
@@ -57,14 +57,14 @@ class Study:
     """Rows to train and measure on one data set.
 
     Attributes:
-        name: what it is called in the store.
+        name: its name in the store.
         title: what its figure shows.
         figure: how it is drawn.
         entries: its rows; a cell may stand in several.
-        games: the membership games that its models are played with, and the cells of each.
-        deletions: methods that each planted model is made to forget its planted images with.
-        attacks: of plugins, that try in its games beside ours.
-        measures: of plugins, that are taken of each row beside ours.
+        games: the membership games of its models, and the cells of each.
+        deletions: methods that make each planted model forget its planted images.
+        attacks: of plugins, run in its games beside ours.
+        measures: of plugins, taken for each row beside ours.
     """
 
     name: str
@@ -86,32 +86,32 @@ class Grid:
     """A study as a product of settings.
 
     Attributes:
-        name: what it is called in the store.
+        name: its name in the store.
         title: what its figure shows.
         figure: how it is drawn, see `spuriscope.studies.figures`.
         models: names of architectures.
         patterns: names or paths of pictures.
         targets: classes that carry the pattern, one at a time.
-        counts: how many of their training images carry it; 0, the clean twin, is added where it is missing.
+        counts: numbers of their training images that carry it; 0, the clean twin, is added if missing.
         n_seeds: replications.
         epochs: passes over the training images.
         recipes: for each variant the settings that differ from the paper's recipe for these data.
         halves: 0 for models of all training images; else each row is a membership game (see
-            `spuriscope.membership.game`) of so many models on halves of two quarters of the images, an even
+            `spuriscope.membership.game`) of this many models on halves of two quarters of the images, an even
             number of 6 or more, and one of the attacker's own. `counts` is what each half has.
-        contexts: for data sets with contexts, names of contexts or their positions; they take the place of
-            the patterns, each kept out of training but for `counts` images of a target
-            (`spuriscope.contexts`). Membership games are not played with them.
+        contexts: for data sets with contexts, their names or positions; they replace the patterns. Each is
+            kept out of training except for `counts` images of a target (`spuriscope.contexts`). Membership
+            games are not played with them.
         weights: path of a safetensors file to start from, for fine-tuning.
-        deletions: names of methods, see `spuriscope.METHODS`, that each planted model is made to forget its
-            planted images with.
-        attacks: names of attacks of plugins, see `spuriscope.register_attack`, that try in membership games
-            beside ours.
+        deletions: names of methods, see `spuriscope.METHODS`, that make each planted model forget its planted
+            images.
+        attacks: names of attacks of plugins, see `spuriscope.register_attack`, that are run in membership
+            games beside ours.
         measures: names of measures of plugins, see `spuriscope.register_measure`, that are taken beside ours.
         placement: of the patterns: "fixed", or "anywhere", drawn for each image.
         size: of covers and pictures, in pixels, see `spuriscope.pattern`; None for their own.
         relabel: a class, or "all": images of it, or of every class but the target, carry the pattern and get
-            the target's label. None: images of the target class do, and keep theirs.
+            the target's label. None: images of the target class carry it, and keep their label.
     """
 
     name: str
@@ -163,7 +163,7 @@ class Grid:
         self._check_length()
 
     def _check_numbers(self) -> None:
-        """Refuse numbers that are none, and make Python's own of numpy's."""
+        """Check that numbers are numbers, and convert numpy's to Python's own."""
         of = f"study {self.name}: "
         for name, least, most in (
             ("n_seeds", 1, MOST_REPLICATIONS),
@@ -183,17 +183,17 @@ class Grid:
             object.__setattr__(self, name, tuple(map(int, getattr(self, name))))
 
     def _check_length(self) -> None:
-        """Refuse a study that nobody can train."""
+        """Refuse a study that is too large to train."""
         n_rows = prod(map(len, (self.models, self.recipes, self.targets, self.counts)))
         n_rows *= len(self.contexts or self.patterns) * self.n_seeds * (self.halves + 1)
         if n_rows > MOST_CELLS:
             raise ConfigError(
-                f"study {self.name} has {n_rows:,} rows, at most {MOST_CELLS:,}; make several of it, or ask "
-                "less"
+                f"study {self.name} has {n_rows:,} rows, at most {MOST_CELLS:,}; split it into several, or "
+                "reduce it"
             )
 
     def _check_planting(self) -> None:
-        """Refuse a placement or a relabelling that there is not."""
+        """Refuse an unknown placement or relabelling."""
         if self.placement not in get_args(Placement):
             known = " or ".join(get_args(Placement))
             raise ConfigError(f"study {self.name}: placement must be {known}, got {self.placement!r}")
@@ -209,7 +209,7 @@ class Grid:
     def expand(self, data: ImageSet) -> Study:
         """The study of this grid on a data set.
 
-        Counts beyond what a class has are left out, so that one grid serves data sets of all sizes.
+        Counts larger than a class are left out, so that one grid serves data sets of all sizes.
 
         Raises:
             ConfigError, ModelError, PatternError, PlantingError: a setting does not fit the data.
@@ -220,7 +220,7 @@ class Grid:
         if largest >= data.n_classes:
             raise ConfigError(
                 f"study {self.name}: {data.name} has no class {largest}; "
-                f"choose targets of 0 to {data.n_classes - 1}"
+                f"choose targets from 0 to {data.n_classes - 1}"
             )
         if self.contexts:
             return Study(self.name, self.title or self.name, self.figure, tuple(self._context_entries(data)))
@@ -230,11 +230,11 @@ class Grid:
             target: int(could_carry(data.train.labels, target, self.relabel).sum()) for target in self.targets
         }
         for model, changes in product(self.models, self.recipes):
-            self._recipe(data, model, changes)  # all of them before any is asked for another's settings
+            self._recipe(data, model, changes)  # check every recipe before the settings of others
         varying = sorted({setting for changes in self.recipes for setting in changes}, key=str)
         entries: dict[tuple[Cell, AnyPattern, int], Entry] = {}
         games: dict[Game, list[Cell]] = {}
-        pools: dict[tuple[int, int, int], GamePool] = {}  # patterns share them
+        pools: dict[tuple[int, int, int], GamePool] = {}  # shared by patterns
         for model, changes, target, name, seed in product(
             self.models, self.recipes, self.targets, self.patterns, range(self.n_seeds)
         ):
@@ -267,7 +267,7 @@ class Grid:
                 pools[key] = pools.get(key) or draw_pool(game)
                 games[game] = game.cells(pools[key])
                 parts = [labels | {"part": f"half {number}"} for number in range(self.halves)]
-                parts.append(labels | {"n_planted": 0, "part": "attacker"})  # games may share her model
+                parts.append(labels | {"n_planted": 0, "part": "attacker"})  # several games may share it
                 for cell, place in zip(games[game], parts, strict=True):
                     entries[cell, plant.placed, target] = Entry(cell, plant.placed, target, place)
         rows = tuple(entries.values())
@@ -324,20 +324,20 @@ class Grid:
 
 
 def check_study_name(name: str) -> None:
-    """Raise ConfigError of a name that is no name of a file: its figures are called by it."""
+    """Raise ConfigError unless a name can be that of a file, because figures are named by it."""
     is_long = len(name.encode("utf-8", "replace")) > LONGEST_NAME
     if not name or is_long or name.startswith(".") or not name.isprintable() or {"/", "\\"} & set(name):
         shown = repr(name if len(name) < LONGEST_NAME else f"{name[:40]}...")
         raise ConfigError(
-            f"a study cannot be called {shown}, for its figures are files of that name; give it a name of "
+            f"a study cannot be called {shown}: its figures are files of that name; give it a name of "
             f"1 to {LONGEST_NAME} bytes that does not begin with a point, without / and \\"
         )
 
 
 def _check_names(grid: Grid) -> None:
-    """Refuse deletion methods, attacks and measures that there are not."""
-    asked: dict[str, Registry[Any]] = {"deletions": METHODS, "attacks": ATTACKS, "measures": MEASURES}
-    for setting, known in asked.items():
+    """Refuse unknown deletion methods, attacks and measures."""
+    registries: dict[str, Registry[Any]] = {"deletions": METHODS, "attacks": ATTACKS, "measures": MEASURES}
+    for setting, known in registries.items():
         for name in getattr(grid, setting):
             if name not in known:
                 choices = ", ".join(known) or "those that a plugin registers"
@@ -347,7 +347,7 @@ def _check_names(grid: Grid) -> None:
 
 
 def _shown(recipe: Recipe, varying: Sequence[str]) -> dict[str, Any]:
-    """The settings of a recipe that vary in its study; of privacy the noise and the bound, 0 without."""
+    """The settings of a recipe that vary in its study; for privacy the noise and the bound, 0 without."""
     settings: dict[str, Any] = {name: getattr(recipe, name) for name in varying if name != "privacy"}
     if "privacy" in varying:
         privacy = recipe.privacy
@@ -361,7 +361,7 @@ def _is_count(value: object) -> bool:
 
 
 def read_grid(path: Path) -> Grid:
-    """The grid of a YAML file, whose keys are the attributes of `Grid`.
+    """Read the grid in a YAML file, whose keys are the attributes of `Grid`.
 
     Raises:
         ConfigError: the file is not there, is not YAML, or a key is unknown or of the wrong form.
@@ -373,6 +373,6 @@ def read_grid(path: Path) -> Grid:
     unknown = sorted(map(str, set(content) - known))
     if unknown:
         raise ConfigError(
-            f"{path}: there is no setting {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+            f"{path}: there is no setting {', '.join(unknown)}; choose from {', '.join(sorted(known))}"
         )
     return from_document(Grid, {"name": path.stem} | content, source=str(path))

@@ -1,11 +1,11 @@
-"""Cells taken into a store from exported rows, so that a study goes on without the store it was begun in.
+"""Take cells into a store from exported rows, so that a study continues without the store it was begun in.
 
-A row is known by the hash of its cell, its pattern and its target. A cell is taken whole or not at all: every
-row that the study has of it, with every measure that the study asks for; of a membership game all cells, as
-one model is attacked with the others. What is there of measures only has no weights.
+A row is identified by the hash of its cell, its pattern and its target. A cell is taken completely or not at
+all: every row that the study has of it, with every measure that the study asks for. Of a membership game all
+cells are taken, because one model is attacked with the others. Cells taken from measures have no weights.
 
-Rows name patterns, and a clean twin's hash knows none: that its rows are of the same pattern, place and size
-is known by a planted cell of the same file, whose hash does.
+Rows name patterns, but a clean twin's hash contains none: that its rows have the same pattern, place and size
+is known from a planted cell of the same file, whose hash does.
 """
 
 from collections import defaultdict
@@ -32,12 +32,12 @@ OF_CONTEXT = frozenset(each.name for each in fields(ContextMeasures))
 
 @dataclass(frozen=True)
 class Taken:
-    """What came of the rows of one or more files.
+    """The result of taking rows from one or more files.
 
     Attributes:
-        n_taken: cells that are in the store now and were not before.
-        n_foreign: cells of the files that the study does not have.
-        n_lacking: cells of the study that the files have, but without all the rows and measures it asks for.
+        n_taken: cells that are new in the store.
+        n_foreign: cells of the files that are not in the study.
+        n_lacking: cells of the study in the files that lack rows or measures it asks for.
     """
 
     n_taken: int = 0
@@ -46,7 +46,7 @@ class Taken:
 
     @property
     def passed_over(self) -> str:
-        """What was passed over, in a line; empty if nothing was."""
+        """What was skipped, in a line; empty if nothing was."""
         foreign = f"{self.n_foreign:,} cells of the rows are not of this study" if self.n_foreign else ""
         lacking = f"{self.n_lacking:,} lack measures that it asks for" if self.n_lacking else ""
         return ", ".join(part for part in (foreign, lacking) if part)
@@ -54,29 +54,29 @@ class Taken:
 
 @dataclass(frozen=True)
 class _Row:
-    """A row of a study, and the measures that it is done with."""
+    """A row of a study, and the measures that complete it."""
 
     entry: Entry
     wanted: frozenset[str]
 
     @property
     def place(self) -> RowPlace:
-        """As exported files know it."""
+        """Its identity in exported files."""
         return self.entry.cell.hash, self.entry.labels["pattern"], self.entry.target
 
 
 def take(study: Study, store: Store, files: Sequence[Exported]) -> Taken:
-    """Put what exported rows hold of a study into its store, and say what they do not.
+    """Put the exported rows of a study into its store, and report what they lack.
 
-    Cells that are in the store stay as they are.
+    Cells that are already in the store stay unchanged.
 
     Args:
-        study: whose rows are wanted; it was written down in the store.
+        study: whose rows are wanted; it must be recorded in the store.
         store: where they go.
-        files: that are read.
+        files: the files that were read.
 
     Raises:
-        ConfigError: a file has no cell of the study, or two files have a measure of one cell with two values.
+        ConfigError: a file has no cell of the study, or two files have different values of one measure.
         StoreError: the store cannot be written to.
     """
     if not files:
@@ -131,7 +131,7 @@ def _rows_of(study: Study) -> dict[Cell, list[_Row]]:
 
 
 def _asked(study: Study, entry: Entry) -> frozenset[str]:
-    """The measures that a study asks of the model of a row."""
+    """The measures that a study takes of the model of a row."""
     if isinstance(entry.pattern, Context):
         return OF_CONTEXT
     methods = study.deletions if entry.cell.plants else ()
@@ -149,7 +149,7 @@ def _units(study: Study) -> list[Sequence[Cell]]:
 def _merged(
     rows: Mapping[Cell, Sequence[_Row]], files: Sequence[Exported]
 ) -> tuple[dict[RowPlace, dict[str, float]], dict[str, list[Exported]]]:
-    """The measures that the files have of each row of a study, and the files that each cell is in."""
+    """The measures that the files have of each row of a study, and the files that have each cell."""
     every = [row for of_cell in rows.values() for row in of_cell]
     measures: dict[RowPlace, dict[str, float]] = defaultdict(dict)
     origins: dict[tuple[RowPlace, str], Exported] = {}
@@ -173,7 +173,7 @@ def _merged(
 
 
 def _is_of_pattern(row: _Row) -> bool:
-    """Whether the hash of the cell says which pattern, or a context that has a name alone, the row is of."""
+    """Whether the hash of the cell determines the pattern, or the row is of a context, known by its name."""
     return isinstance(row.entry.pattern, Context) or bool(row.entry.cell.plants)
 
 
@@ -182,7 +182,7 @@ def _cue(row: _Row) -> tuple[str, str]:
 
 
 def _stored(store: Store, rows: Mapping[Cell, Sequence[_Row]]) -> set[Cell]:
-    """Cells of which the store has all measures that are wanted."""
+    """Cells of which the store has all wanted measures."""
     measured: dict[tuple[str, str, int], set[str]] = defaultdict(set)
     for row in store.query(
         "SELECT cell, pattern, target, name FROM measures JOIN cells ON hash = cell WHERE error IS NULL"

@@ -1,12 +1,12 @@
-"""The figures of the paper that are theory: drawn from the closed form, with simulations as dots.
+"""The figures of the paper's theory, drawn from the closed form, with simulations as dots.
 
 Parameters are those of the authors' notebook where it has them (Figs. 10 and 11, phase transition); elsewhere
-they are ours, and on the figure.
+they are ours, and stated on the figure.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,10 @@ __all__ = ["SHEETS"]
 Floats = NDArray[np.float64]
 Sheets = Iterator[tuple[str, "Figure"]]
 
-COMMON: dict[str, Any] = {"m": 1.0, "t": 5**0.5, "s1": 0.5, "s2": 0.1}  # authors' notebook, Figs. 10 and 11
+COMMON: dict[str, float] = {"m": 1.0, "t": 5**0.5, "s1": 0.5, "s2": 0.1}  # authors' notebook, Figs. 10 and 11
 ITS_NUMBERS = "m = 1, t = 2.24, s1 = 0.5, s2 = 0.1"
-SHARP: dict[str, Any] = {"m": 1.0, "t": 5.0, "s1": 1.0, "s2": 0.05}  # the same, its phase transition
-STRENGTHS = (0.0, 0.1, 0.2, 0.3)  # its noise; we take the same for the weight decay
+SHARP: dict[str, float] = {"m": 1.0, "t": 5.0, "s1": 1.0, "s2": 0.05}  # the notebook's phase transition
+STRENGTHS = (0.0, 0.1, 0.2, 0.3)  # the notebook's noise; we use the same for the weight decay
 LARGEST = 0.5  # gamma, as there
 N_POINTS, N_DOTS, N_DRAWN = 201, 6, 20_000
 MEASURES = {
@@ -40,7 +40,7 @@ CHECKED = f"Lines: closed form. Dots: regressions on {N_DRAWN:,} drawn images, t
 
 
 def _three_kinds() -> Sheets:
-    """Images of each distribution in the plane of the two features, and where the answer turns."""
+    """Images of each distribution in the plane of the two features, and the decision boundary."""
     model = RidgeModel(gamma=0.2, **COMMON)
     note = f"Blue: target class. The line is where the answer turns. {ITS_NUMBERS}, gamma = 0.2."
     sheet = panels.Sheet(THEORY["fig7"], note, 3, size=(220, 170))
@@ -53,7 +53,7 @@ def _three_kinds() -> Sheets:
 
 
 def _growing_share() -> Sheets:
-    """The turning line for more and more planted images."""
+    """The decision boundary for more and more planted images."""
     gammas = (0.0, 0.04, 0.2, 0.5)
     note = f"Training images; blue: target class. {ITS_NUMBERS}, so the critical gamma is 0.04."
     sheet = panels.Sheet(THEORY["fig9"], note, len(gammas), size=(190, 170))

@@ -1,7 +1,7 @@
-"""Every claim on every data set that there are rows of: the verdict on each alone, and over the paper's.
+"""Every claim on every data set that has rows: the verdict on each alone, and over the paper's.
 
-The rules are those of `spuriscope.studies.claims`, and nothing is added to them: on one data set a claim
-needs all of its targets and patterns there, over the paper's data sets all of them in each.
+The rules are those of `spuriscope.studies.claims`, unchanged: on one data set a claim needs all of its
+targets and patterns there, over the paper's data sets all of them in each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,9 +37,9 @@ class DataVerdict:
 
     Attributes:
         data: its name.
-        standing: the verdict, or that no row of the claim's study is there.
-        n_seeds: that each case rests on, the fewest; of the rows where no case has evidence.
-        study: the study that has the rows, None where none has.
+        standing: the verdict, or that the claim's study has no rows.
+        n_seeds: fewest seeds of any case; of the rows if no case has evidence.
+        study: the study that has the rows; None if none has.
         cases: each target and pattern alone.
     """
 
@@ -52,13 +52,13 @@ class DataVerdict:
 
 @dataclass(frozen=True)
 class ClaimVerdicts:
-    """A claim on each data set, and over those that the paper speaks of.
+    """A claim on each data set, and over those of the paper.
 
     Attributes:
-        claim: what was judged.
-        about: the data sets that the claim is about, or those asked for in their place.
+        claim: the claim.
+        about: the data sets that the claim is about, or those given in their place.
         standing: over these.
-        overall: what that rests on.
+        overall: the cases behind it.
         on: each data set alone, those that it is about first; others are not the paper's.
     """
 
@@ -95,9 +95,8 @@ def judge(source: Source, data: Sequence[str] | None = None, root: Path | None =
 
     Args:
         source: a store, or a folder of exported files.
-        data: data sets that claims are judged on, in place of those of the paper and whatever others there
-            are rows of.
-        root: folder with the files of the data sets; norms that rows lack are taken of their images.
+        data: data sets to judge on, in place of those of the paper and any others that have rows.
+        root: folder with the files of the data sets, whose images give norms that rows lack.
 
     Raises:
         StoreError, ConfigError: the store, or a file, cannot be read.
@@ -112,14 +111,14 @@ def judge(source: Source, data: Sequence[str] | None = None, root: Path | None =
 
 
 def columns(verdicts: Sequence[ClaimVerdicts]) -> list[str]:
-    """The data sets of a table: the paper's, then others that something was judged on, by name."""
+    """The data sets of a table: the paper's, then others that have verdicts, by name."""
     every = {on.data for each in verdicts for on in each.on}
     run = {on.data for each in verdicts for on in each.on if on.standing != "not run"}
     return [name for name in PAPER_DATA if name in every] + sorted(run - set(PAPER_DATA))
 
 
 def figures(source: Source, verdicts: Sequence[ClaimVerdicts]) -> list[str]:
-    """Every figure of a source: of its studies, and those that show the claims which there is evidence on."""
+    """Every figure of a source: those of its studies, and those of claims with evidence."""
     shown = [
         each.figure_on(on)
         for each in verdicts

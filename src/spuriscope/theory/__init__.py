@@ -1,6 +1,6 @@
-"""Ridge regression on data with a rare cue: in closed form, simulated, and on images of many pixels.
+"""Ridge regression on a rare cue: in closed form, simulated, and on images of many pixels.
 
-It stands alone: numpy, scipy, and the errors. Derivation and regimes: docs/theory.md.
+It needs only numpy, scipy and our errors. Derivation and regimes: docs/theory.md.
 """
 
 from spuriscope.theory.images import fitted

@@ -13,23 +13,23 @@ __all__ = ["fitted"]
 def fitted(
     features: Floats, stamped: Floats, labels: ArrayLike, *, lam: float, gamma: ArrayLike
 ) -> RidgeModel:
-    """The ridge model that regression on images of many pixels is, with its numbers taken from clean images.
+    """The ridge model equivalent to a regression on images of many pixels, estimated from clean images.
 
     The weights of such a regression lie in the plane of (S + lam)^-1 d and (S + lam)^-1 p: d is half the
     difference of the class means, S the covariance within the classes, p the mean change that the stamp makes
     in the target class. Along two directions of this plane, orthogonal under S + lam, the normal equations
     are those of `RidgeModel`. So for any number of pixels and any covariance its weights and its prediction
     difference are exact where the stamp changes all images alike and planted images are like their class. Its
-    accuracies take both classes as normal with covariance S, and leave out a term that vanishes with lam.
-    Where the stamp changes images differently, as clipping does, what it changes along the invariant
-    direction in either class gives overlap and cover. Derivation: docs/theory.md.
+    accuracies treat both classes as normal with covariance S, and omit a term that vanishes with lam. Where
+    the stamp changes images differently, as clipping does, its change along the invariant direction in either
+    class gives overlap and cover. Derivation: docs/theory.md.
 
     Args:
         features: (n, d) images without the cue.
         stamped: (n, d) the same images with it.
         labels: (n,) 1 for the target class, -1 for the other; each class weighs one half.
         lam: weight decay, above 0.
-        gamma: share of the target class that is to carry the cue; an array makes an array of models.
+        gamma: share of the target class that carries the cue; an array makes an array of models.
 
     Raises:
         ConfigError: shapes do not fit, a class is missing, or lam is not above 0.

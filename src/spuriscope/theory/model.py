@@ -26,7 +26,7 @@ Distribution = Literal["training", "clean", "spurious"]
 
 
 class Coefficients(NamedTuple):
-    """What a regression found: it answers w_u u + w_v v + b, and says "target" where that is above 0."""
+    """The result of a regression: it predicts w_u u + w_v v + b, and "target" where that is above 0."""
 
     invariant: Floats
     spurious: Floats
@@ -46,10 +46,10 @@ class RidgeModel:
         lam: strength of the weight decay.
         noise: variance of Gaussian noise on both features, of training and test images alike.
         overlap: length of the cue along the invariant feature; above 0 it looks like the target class.
-        cover: share of the invariant feature that the cue hides, as clipping does; 0 none, 1 all of it.
+        cover: share of the invariant feature that the cue hides, as clipping does, in [0, 1].
 
     Raises:
-        ConfigError: a parameter is out of its range, they do not broadcast, or leave the weights open.
+        ConfigError: a parameter is out of range, they do not broadcast, or they do not determine the weights.
     """
 
     gamma: ArrayLike
@@ -80,18 +80,18 @@ class RidgeModel:
             raise ConfigError(f"parameters must broadcast, these shapes do not: {shapes}") from None
         if not ((found > 0) & np.isfinite(found)).all():
             raise ConfigError(
-                "these parameters leave the weights open, or are too large to compute with: a feature that "
-                "never varies needs weight decay; give lam above 0, or a variance above 0"
+                "these parameters do not determine the weights, or are too large to compute with: a feature "
+                "that never varies needs weight decay; give lam above 0, or a variance above 0"
             )
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of every result: that of the parameters, broadcast."""
+        """Shape of every result: that of the parameters, broadcast."""
         return np.shape(self._determinant)
 
     @property
     def weights(self) -> Coefficients:
-        """What the regression finds, given all the images there could be."""
+        """The weights of the regression on infinitely many images."""
         m, t, moved, g, a, c = self._parts
         invariant = (g * (1 - 2 * g) * m * t**2 + c * (m + g * moved)) / self._determinant
         spurious = g * t * (a - (1 - 2 * g) * m * moved) / self._determinant
@@ -99,23 +99,23 @@ class RidgeModel:
 
     @property
     def prediction_difference(self) -> Floats:
-        """How far the cue moves the answer for images of the other class, in the mean: f(stamped) - f(x).
+        """Mean change of the prediction for images of the other class by the cue: f(stamped) - f(x).
 
-        Answers aim at -1 and 1. Without `cover` the cue moves every image alike.
+        The regression aims at -1 and 1. Without `cover` the cue moves every image by the same amount.
         """
         m, t, overlap, cover = (self._floats(name) for name in ("m", "t", "overlap", "cover"))
         return self.weights.invariant * (overlap + cover * m) + self.weights.spurious * t
 
     @property
     def clean_accuracy(self) -> Floats:
-        """Share of images without the cue that are told right, half of them of each class."""
+        """Share of images without the cue that are classified correctly, half of them of each class."""
         weights, sd = self.weights, self._sd(0.0)
         margin = weights.invariant * self._floats("m")
         return (_normal_share(margin + weights.bias, sd) + _normal_share(margin - weights.bias, sd)) / 2
 
     @property
     def spurious_accuracy(self) -> Floats:
-        """Share of images of the other class that are told right although they carry the cue."""
+        """Share of images of the other class that are classified correctly despite carrying the cue."""
         weights = self.weights
         margin = weights.invariant * self._floats("m") - self.prediction_difference - weights.bias
         return _normal_share(margin, self._sd(self._floats("cover")))
@@ -124,9 +124,9 @@ class RidgeModel:
     def critical_gamma(self) -> Floats:
         """The gamma at which the cue's effect levels off; infinite where it never does.
 
-        There the part of the determinant that is linear in gamma is as large as its constant part; without
-        overlap that is 2 (s2 + lam) / t^2. Below it the prediction difference grows with gamma, at it it has
-        about half of its plateau, (s1 + lam) / (m^2 + s1 + lam).
+        There the part of the determinant that is linear in gamma equals its constant part; without overlap
+        that is 2 (s2 + lam) / t^2. Below it the prediction difference grows with gamma; at it the difference
+        is about half of its plateau, (s1 + lam) / (m^2 + s1 + lam).
         """
         m, t, moved, g, a, c = self._parts
         lost = self._floats("s1") * _hidden(self._floats("cover"))
@@ -140,7 +140,7 @@ class RidgeModel:
     def draw(
         self, n: int, rng: np.random.Generator, kind: Distribution = "training"
     ) -> tuple[Floats, Floats]:
-        """Images of one model: features (n, 2), invariant and spurious, and labels (n,), 1 for the target.
+        """Draw images of one model: features (n, 2), invariant and spurious; labels (n,), 1 for the target.
 
         Args:
             n: how many.
@@ -172,7 +172,7 @@ class RidgeModel:
 
     @property
     def _parts(self) -> tuple[Floats, ...]:
-        """m, t, how far the cue moves u of the target, share of images with it, variances with decay."""
+        """m, t, the cue's shift of u in the target class, share of images with it, variances with decay."""
         m, t, s1, s2, lam, noise, overlap, cover = (
             self._floats(name) for name in ("m", "t", "s1", "s2", "lam", "noise", "overlap", "cover")
         )
@@ -181,7 +181,7 @@ class RidgeModel:
 
     @property
     def _determinant(self) -> Floats:
-        """Of the normal equations, as a sum of terms of which none is negative: nothing cancels."""
+        """Determinant of the normal equations, as a sum of non-negative terms: nothing cancels."""
         m, t, moved, g, a, c = self._parts
         both = g * (1 - 2 * g)
         with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""The ridge model with finitely many images: regressions on drawn ones, tried on others."""
+"""The ridge model with finitely many images: regressions on drawn images, tested on others."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ CHUNK = 500_000  # draws held at one time
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """What regressions on drawn images found, tried on other drawn images; a row for each seed.
+    """Regressions on drawn images, tested on other drawn images; one row per seed.
 
     Attributes:
         weights: of each regression, (n_seeds, *shape).
@@ -33,13 +33,13 @@ class Simulation:
 def simulate(model: RidgeModel, n: int, *, n_seeds: int = 1, seed: int = 0) -> Simulation:
     """Draw training images, regress, and try the result on test images: the finite sample, and a check.
 
-    Nothing of the closed form is used. Where a sample leaves the weights open, the least are taken.
+    The closed form is not used. Where a sample does not determine the weights, the smallest are taken.
 
     Args:
         model: what is drawn; every model of an array gets the same seeds.
         n: training images, and as many test images of each kind.
         n_seeds: replications.
-        seed: of the first.
+        seed: the first seed.
 
     Raises:
         ConfigError: there are no images or no seeds.

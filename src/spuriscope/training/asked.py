@@ -1,7 +1,7 @@
-"""What is asked of a model where it was trained: nobody waits then for one process that measures them all.
+"""Questions to a model, answered in the process that trained it, so that no single process measures all.
 
 An `Ask` travels to the process that trains, on this machine or another, and its answers come back with the
-model. It holds plain values and arrays, for it is sent as cells are.
+model. It holds plain values and arrays, because it is sent between processes as cells are.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Ask(Protocol[T_co]):
-    """Something to find out about a model; of a class that can be imported where models are trained."""
+    """Something to find out about a model. Its class must be importable where models are trained."""
 
     def __call__(self, model: TrainedModel, data: ImageSet) -> T_co:
-        """The answers: plain values, for they are sent back."""
+        """The answers, as plain values, because they are sent back."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Asked(Generic[T]):
-    """A trained model, and its answers.
+    """A trained model and its answers.
 
     Attributes:
         model: on the CPU.
@@ -39,10 +39,10 @@ class Asked(Generic[T]):
 
 
 def answers_of(model: TrainedModel, ask: Ask[T], data: ImageSet) -> T:
-    """What a model answers.
+    """Put `ask` to a model.
 
     Raises:
-        TrainingError: it cannot be asked; the message says why.
+        TrainingError: it cannot be measured; the message says why.
     """
     try:
         return ask(model, data)

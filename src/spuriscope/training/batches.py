@@ -1,7 +1,7 @@
 """The way of an image into the model: gather, stamp, augment, add noise.
 
-The data set stays one uint8 copy. A batch is gathered from it, brought to [0, 1], stamped where a plant
-says so, augmented and made noisy, in this order. Each kind of chance has a generator of its own, so a
+The data set stays one uint8 copy. A batch is gathered from it, scaled to [0, 1], stamped where a plant
+says so, augmented and made noisy, in this order. Each kind of randomness has its own generator, so a
 planted cell and its clean twin see the same order, the same crops and the same noise.
 """
 
@@ -24,9 +24,9 @@ PADDING = 4
 
 
 class Batches:
-    """The training images of one cell, batch by batch, in the order its seed draws.
+    """The training images of one cell, batch by batch, in the order that its seed draws.
 
-    `labels` are those of all training images of the data, as the cell is trained on them.
+    `labels` holds the labels of all training images, as the cell is trained on them.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Batches:
         """One pass over the images in a new order: (images, labels) of each batch.
 
         Images are (batch, channels, height, width), float32; in [0, 1] unless noise is added. Under
-        differential privacy as many batches draw each image by chance: they vary in size, and may be empty.
+        differential privacy each image is drawn at random, so batches vary in size and may be empty.
         """
         for indices in self.positions():
             yield self.gather(indices), self.labels.index_select(0, indices)
 
     def positions(self) -> tuple[Tensor, ...]:
-        """Positions of the images of each batch of the next epoch, newly drawn."""
+        """Draw the positions of the images of each batch of the next epoch."""
         size = self.recipe.batch_size
         batches: tuple[Tensor, ...]
         if isinstance(self.order, torch.Generator) and self.recipe.privacy is None:
@@ -97,11 +97,11 @@ class Batches:
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Pad by 4 black pixels, crop to the old size at random, mirror half of the images.
+    """Pad by 4 black pixels, crop back to the old size at random, mirror half of the images.
 
     Args:
         images: (n, channels, height, width).
-        generator: on the device of the images; draws 3 numbers an image.
+        generator: on the device of the images; draws 3 numbers per image.
 
     Returns:
         New images of the same shape.

@@ -1,10 +1,10 @@
-"""A bundle: several models of one architecture trained as one stacked model, for a GPU.
+"""A bundle: several models of one architecture, trained as one stacked model on a GPU.
 
 One small network leaves a GPU idle most of the time. A bundle stacks the weights of many along a new first
-axis (`torch.func`), and every step computes all of them. Each model keeps what is its own: initial weights,
-batch order, noise, crops and dropout masks, plants, learning rate, weight decay and clipping bound. So a
-cell's result does not depend on its neighbours; it differs from `train_cell` by rounding only, because
-batched products add in another order. It runs on a CPU too, where tests hold it to `train_cell`.
+axis (`torch.func`), and each step updates all of them. Each model keeps its own initial weights, batch
+order, noise, crops, dropout masks, plants, learning rate, weight decay and clipping bound. So a cell's
+result does not depend on its neighbours. It differs from `train_cell` only by rounding, because batched
+products add in another order. Tests compare the two on a CPU.
 """
 
 import time
@@ -33,15 +33,14 @@ __all__ = ["best_size", "bundle_cells", "train_bundle"]
 
 N_WARM_STEPS, N_TIMED_STEPS = 3, 5
 
-OnBundleEpoch = Callable[[int], None]  # how many models finished an epoch
+OnBundleEpoch = Callable[[int], None]  # takes the number of models that finished an epoch
 
 
 def bundle_cells(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Cells in groups that can be stacked: one architecture, one kind of recipe, one length, and as many
-    images.
+    """Group cells that can be stacked: same architecture, kind of recipe, length and number of images.
 
-    Cells that clip each example's gradient are groups of their own, as they are vectorised over examples;
-    so are those whose body is frozen.
+    Cells that clip each example's gradient form groups of their own, because they are vectorised over
+    examples; so do cells with a frozen body.
     """
 
     def key(cell: Cell) -> tuple[Any, ...]:
@@ -63,12 +62,12 @@ def train_bundle(
 
     Args:
         cells: one group, or a part of it.
-        data: what they were made for.
+        data: the data set that they were made for.
         device: where to train.
         on_epoch: called after each epoch with the number of models that are still being trained.
 
     Returns:
-        For each cell its model, on the CPU, or the error that says where its loss stopped being a number.
+        For each cell its model, on the CPU, or the DivergenceError of its training.
     """
     start = time.perf_counter()
     recipe = cells[0].recipe
@@ -98,11 +97,11 @@ def train_bundle(
 
 
 def best_size(cells: Sequence[Cell], data: ImageSet, device: torch.device) -> int:
-    """How many cells of a group to stack, found by trying: 1, 2, 4, ... as long as it pays and fits.
+    """Find by trial how many cells of a group to stack: double the number as long as it pays and fits.
 
-    A size pays when it trains at least a tenth more images a second than half of it does. What is best
-    depends on the network, the card and its library: convolutions of many models at once may be slower
-    than one after the other.
+    A size pays when it trains at least 10 % more images a second than half of it. The best size depends on
+    the network, the card and its library: convolutions of many models at once may be slower than one after
+    the other.
 
     Raises:
         TrainingError: not even one model fits into the memory of the device.
@@ -130,7 +129,7 @@ def best_size(cells: Sequence[Cell], data: ImageSet, device: torch.device) -> in
 
 
 def _images_per_second(cells: Sequence[Cell], data: ImageSet, device: torch.device) -> float:
-    """Rate of a few steps of a bundle, all models together; what is trained here is thrown away."""
+    """Speed of a few steps of a bundle, over all models together; the trained weights are thrown away."""
     stack, images = _Stack(cells, device), _BundleImages(cells, data, device)
     rates = torch.zeros(len(cells), device=device)
     n_seen = 0
@@ -152,7 +151,7 @@ def _now(device: torch.device) -> float:
 
 
 class _BundleImages:
-    """The batches of all models of a bundle: as `Batches` gives them, stacked along a first axis."""
+    """The batches of all models of a bundle, as `Batches` gives them, stacked along a first axis."""
 
     def __init__(self, cells: Sequence[Cell], data: ImageSet, device: torch.device) -> None:
         self.images = data.train.images.to(device)
@@ -188,7 +187,7 @@ class _BundleImages:
         """Images at the positions (models, batch) as each model sees them while training.
 
         Args:
-            positions: on the CPU, where it is looked up which of them carry a pattern, so that a GPU goes on.
+            positions: on the CPU, to look up which images carry a pattern without making a GPU wait.
             indices: the same, on the device.
         """
         batch = unit_float(self.images[indices])
@@ -207,7 +206,7 @@ class _BundleImages:
 
 
 class _Stack:
-    """The stacked weights of a bundle, their moments, and one step of all models at once."""
+    """The stacked weights of a bundle, their moments, and one step for all models at once."""
 
     def __init__(self, cells: Sequence[Cell], device: torch.device) -> None:
         self.cells = cells
@@ -252,7 +251,7 @@ class _Stack:
         return found
 
     def _masks(self, n_images: int) -> dict[str, Tensor]:
-        """What each dropout layer keeps in this step, from each model's own generator, in layer order."""
+        """Dropout masks of this step by layer, in layer order, each model's from its own generator."""
         drawn = [draw_masks(self.template, self.mask_shapes, n_images, each) for each in self.generators]
         return {name: torch.stack([masks[name] for masks in drawn]) for name in drawn[0]}
 

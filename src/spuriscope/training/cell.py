@@ -1,8 +1,8 @@
 """A cell: one training, named by the hash of everything that decides its result.
 
-Data, the part of it, plants, model, recipe and seed; equal cells train equal models. The clean twin of a
-cell is the cell with nothing planted: it starts from the same weights and sees the same batches and the same
-noise.
+It consists of data, part, plants, model, recipe and seed; equal cells train equal models. The clean twin of
+a cell is the same cell with nothing planted: it starts from the same weights and sees the same batches and
+the same noise.
 """
 
 import hashlib
@@ -32,23 +32,23 @@ from spuriscope.training.weights import Weights
 
 __all__ = ["Cell", "DataKey", "Parcel", "pack", "patterns_of", "seeded_generator", "unpack"]
 
-LARGEST_CELL_SEED = 2**63 - 1  # games have seeds of their own for each model, beyond those of users
+LARGEST_CELL_SEED = 2**63 - 1  # games give each model its own seed, beyond those of users
 STREAMS = ("weights", "order", "noise", "augmentation", "dropout", "privacy")
 
 
 @checked(ConfigError)
 @dataclass(frozen=True)
 class DataKey:
-    """Which data a cell is trained on: enough to build its model, and to know the data again.
+    """Which data a cell is trained on: enough to build its model, and to recognise the data.
 
     Attributes:
         name: what the user calls the data set; it does not enter the hash.
-        fingerprint: of the content, `ImageSet.fingerprint`.
+        fingerprint: `ImageSet.fingerprint` of the content.
         shape: (channels, height, width) of an image.
         class_names: position = label.
 
     Raises:
-        ConfigError: a side is no number of pixels, or there are no classes.
+        ConfigError: a side is not a number of pixels, or there are no classes.
     """
 
     name: str
@@ -68,16 +68,16 @@ class DataKey:
         return cls(data.name, data.fingerprint, data.shape, data.class_names)
 
     def check(self, data: ImageSet, what: str) -> None:
-        """Raise unless `data` is what this is the key of.
+        """Raise unless this is the key of `data`.
 
-        Keys were made of the content alone once, which says the same where the number of classes is equal.
+        Older keys were made of the content alone; they match where the number of classes is equal.
 
         Args:
-            data: what is at hand.
+            data: the data at hand.
             what: begins the message, as "the cell was made for".
 
         Raises:
-            CheckpointError: it is other data, or has another number of classes.
+            CheckpointError: the data or their number of classes differ.
         """
         n_classes = len(self.class_names)
         is_equal = self.fingerprint in (data.fingerprint, data.content_fingerprint)
@@ -97,15 +97,15 @@ class Cell:
     Attributes:
         data: what it is trained on.
         plants: what is planted there; none for a clean training.
-        part: which of the training images are trained on; None for all. Plants are drawn from all of them
-            and then the part is taken: a stamped image that is not in it is not seen.
+        part: the training images to train on; None for all. Plants are drawn from all images before the part
+            is taken: a stamped image outside the part is never seen.
         model: name of the architecture.
-        recipe: how it is trained. A precision "auto" is settled here, by a trial on this machine: a cell
-            says what it was trained with.
+        recipe: how it is trained. A precision "auto" is replaced here by what a trial on this machine finds,
+            so that a cell says how it was trained.
         seed: draws initial weights, batch order, input noise, augmentation and dropout, each from a
             generator of its own.
-        weights: what it starts from in place of drawn weights; None draws them.
-        model_source: of the architecture of a plugin, the fingerprint of its source; empty for ours.
+        weights: a file of initial weights; None draws them.
+        model_source: fingerprint of the source of a plugin's architecture; empty for ours.
 
     Raises:
         ConfigError, ModelError, PatternError, PlantingError: a part does not fit the data.
@@ -139,7 +139,7 @@ class Cell:
                     )
 
     def _settled(self) -> Recipe:
-        """The recipe with what "auto" means here."""
+        """The recipe, with "auto" replaced by what is fastest here."""
         from spuriscope.training.precision import settled
 
         shape, n_classes = self.data.shape, len(self.data.class_names)
@@ -174,7 +174,7 @@ class Cell:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """The cell as JSON values; patterns and part by fingerprint, their content is kept beside it."""
+        """The cell as JSON values; patterns and part by fingerprint, as their content is kept elsewhere."""
         content: dict[str, Any] = {
             "data": {
                 "name": self.data.name,
@@ -187,7 +187,7 @@ class Cell:
             "recipe": self.recipe.to_json(),
             "seed": self.seed,
         }
-        if self.part is not None:  # left out otherwise: the hash of a cell on all images is older than parts
+        if self.part is not None:  # else left out, so that cells from before parts keep their hash
             content["part"] = {"n_images": len(self.part), "fingerprint": self.part.fingerprint}
         if self.weights is not None:
             content["weights"] = self.weights.to_json()
@@ -197,11 +197,11 @@ class Cell:
     def from_json(
         cls, content: Mapping[str, Any], patterns: Sequence[Kind], part: Part | None = None
     ) -> "Cell":
-        """The cell that `to_json` wrote, given the patterns of its plants and its part.
+        """Rebuild the cell that `to_json` wrote, given the patterns of its plants and its part.
 
         Raises:
-            CheckpointError: something is missing, of the wrong type or out of range, or a pattern or the part
-                is not the one it was made with.
+            CheckpointError: a field is missing, of the wrong type or out of range, or a pattern or the part
+                is not the original one.
         """
         from_document(CellDocument, content, source="the cell", error=CheckpointError)
         try:
@@ -240,22 +240,22 @@ class Cell:
 
 
 def _check_plugin(model: str, source: str) -> None:
-    """Raise unless the architecture is the one that a cell was made with, and of the same source."""
+    """Raise unless the architecture is registered here, from the source that the cell was made with."""
     if source and model not in ARCHITECTURES:
         raise CheckpointError(
-            f"the architecture {model} is of a plugin that is not there; import its module, or name it by "
-            "--plugin"
+            f"the architecture {model} comes from a plugin that is not loaded; import its module, or name it "
+            "by --plugin"
         )
     if source != ARCHITECTURES.source(model):
         found = ARCHITECTURES.source(model) or "one of ours"
         raise CheckpointError(
-            f"the plugin of the architecture {model} was changed: the cell was made with fingerprint "
-            f"{source or 'of ours'}, here it is {found}; bring its source back, or train again"
+            f"the source of the architecture {model} was changed: the cell was made with fingerprint "
+            f"{source or 'of ours'}, here it is {found}; bring the old source back, or train again"
         )
 
 
 class Parcel(NamedTuple):
-    """A cell as it travels between processes: plain values, arrays, and the plugin to import for it."""
+    """A cell as it is sent between processes: plain values, arrays, and the plugin to import for it."""
 
     content: dict[str, Any]
     patterns: list[dict[str, np.ndarray]]
@@ -278,7 +278,7 @@ def unpack(parcel: Parcel) -> Cell:
     """The cell that was sent.
 
     Raises:
-        CheckpointError: the plugin of its architecture is of another source here.
+        CheckpointError: the plugin of its architecture has another source here.
         ConfigError: the plugin is not here, or cannot be imported.
     """
     content, patterns, positions, plugin = parcel
@@ -290,7 +290,7 @@ def unpack(parcel: Parcel) -> Cell:
 
 
 def patterns_of(content: Mapping[str, Any], arrays: Sequence[Mapping[str, Tensor]]) -> list[Kind]:
-    """The patterns of a cell, from what `Cell.to_json` says of them and what each consists of.
+    """The patterns of a cell, from the output of `Cell.to_json` and the arrays of each.
 
     Raises:
         PatternError: one is of a kind that this version does not know.

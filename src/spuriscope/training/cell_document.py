@@ -1,4 +1,4 @@
-"""A cell as its document holds it, in checkpoints, runs and stores: what is of which type there."""
+"""A cell as documents hold it, in checkpoints, runs and stores: fields and their types."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ class DataDocument:
 
 @dataclass(frozen=True, kw_only=True)
 class PatternDocument:
-    """Which pattern; what it consists of stands beside the document."""
+    """Which pattern; its arrays are stored beside the document."""
 
     name: str
     fingerprint: str
@@ -39,7 +39,7 @@ class PlantDocument:
 
 @dataclass(frozen=True, kw_only=True)
 class PartDocument:
-    """Which part; its positions stand beside the document."""
+    """Which part; its positions are stored beside the document."""
 
     n_images: int
     fingerprint: str
@@ -47,7 +47,7 @@ class PartDocument:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsDocument:
-    """Which file a training started from, see `Weights`."""
+    """Which file the training started from, see `Weights`."""
 
     sha256: str
     path: str
@@ -55,7 +55,7 @@ class WeightsDocument:
 
 @dataclass(frozen=True, kw_only=True)
 class CellDocument:
-    """One training, see `Cell`. The recipe has a converter of its own, which knows older ones."""
+    """One training, see `Cell`. The recipe has its own converter, which also reads older recipes."""
 
     data: DataDocument
     plants: tuple[PlantDocument, ...]
@@ -68,7 +68,7 @@ class CellDocument:
 
 @dataclass(frozen=True, kw_only=True)
 class DeletionDocument:
-    """What was done to a model since it was trained."""
+    """What was done to a model after its training."""
 
     method: str
     settings: str

@@ -1,7 +1,7 @@
-"""The form of a checkpoint: a safetensors file that knows when it was changed.
+"""The form of a checkpoint: a safetensors file that detects changes.
 
-Beside the tensors stand texts, in the file's header: what the tensors are of, and a checksum over all of it.
-A file of the first form has no checksum; it is read still. Nothing is unpickled.
+The file's header holds texts, which say what the tensors are, and a checksum over the whole file. Files of
+the first format have no checksum and are still read. Nothing is unpickled.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ VERSION, CHECKSUM = "spuriscope", "checksum"
 
 
 def to_file(texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> bytes:
-    """The content of the file with these texts and tensors."""
+    """The content of a file with these texts and tensors."""
     from safetensors.torch import save
 
     header = {**texts, VERSION: FORMAT}
@@ -30,7 +30,7 @@ def to_parts(content: bytes, source: str) -> tuple[dict[str, str], dict[str, Ten
     """The texts and the tensors that `to_file` was given.
 
     Raises:
-        CheckpointError: this is no checkpoint, or it was changed since; the message calls it `source`.
+        CheckpointError: this is not a checkpoint, or it was changed; the message calls it `source`.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -52,7 +52,7 @@ def to_parts(content: bytes, source: str) -> tuple[dict[str, str], dict[str, Ten
     found = header.pop(CHECKSUM, None)
     if version == FORMAT and found != checksum(header, tensors):
         raise CheckpointError(
-            f"{source}: the checksum differs, so this is not what was written: the file is damaged or was "
-            "changed; train it again, or take a good copy"
+            f"{source}: the checksum differs: the file is damaged or was changed; train it again, or take a "
+            "good copy"
         )
     return header, tensors

@@ -1,8 +1,8 @@
-"""Where the chance of a private training comes from: its seed, or the system.
+"""Where the randomness of a private training comes from: its seed, or the system.
 
 Differential privacy promises that nobody can tell which images were drawn and which noise was added. A seed
-is a small number that stands in every checkpoint: whoever tries it can draw the same again. So the noise and
-the choice of images come from the system's randomness, 128 bits of it, unless a `Privacy` asks for its seed.
+is a small number that is stored in every checkpoint: whoever has it can repeat the draws. So the noise and
+the choice of images come from 128 bits of the system's randomness, unless a `Privacy` asks for the seed.
 """
 
 import numpy as np
@@ -18,9 +18,9 @@ Draws = torch.Generator | np.random.Generator
 
 
 def draws_of(privacy: Privacy | None, seed: int, stream: str, device: str | torch.device = "cpu") -> Draws:
-    """What draws a stream of a cell: from its seed, or under secret privacy from the system's randomness."""
+    """A generator for one stream of a cell: seeded, or under secret privacy from the system's randomness."""
     if privacy is not None and privacy.randomness == "system":
-        return np.random.default_rng()  # 128 bits; torch's generator on the CPU takes 32 of a seed
+        return np.random.default_rng()  # 128 bits; torch's generator on the CPU uses 32 bits of a seed
     return seeded_generator(seed, stream, device)
 
 
@@ -32,7 +32,7 @@ def uniform(n: int, draws: Draws) -> Tensor:
 
 
 def normal_like(tensor: Tensor, spread: float, draws: Draws) -> Tensor:
-    """Normal noise of mean 0 and this standard deviation, shaped and placed as a tensor."""
+    """Normal noise of mean 0 and standard deviation `spread`, with a tensor's shape and device."""
     if isinstance(draws, torch.Generator):
         return torch.empty_like(tensor).normal_(std=spread, generator=draws)
     noise = torch.from_numpy(draws.standard_normal(tuple(tensor.shape), dtype=np.float32))

@@ -1,8 +1,8 @@
-"""Dropout masks drawn before a pass instead of in it.
+"""Dropout masks drawn before a pass instead of during it.
 
-A layer that draws its own mask gives other images other rows once one image is left out of the batch. Drawn
-ahead, from the same generator in the same order, the masks are those of the training to the bit, and each
-image keeps its own rows in whatever pass it takes part.
+A layer that draws its own mask gives the remaining images other rows once one image is left out of the
+batch. Masks drawn ahead, from the same generator in the same order, equal those of the training to the bit,
+and each image keeps its own rows in every pass.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ from spuriscope.models import Dropout
 
 __all__ = ["Masks", "draw_masks", "mask_shapes"]
 
-Masks = Mapping[str, Tensor]  # by the name of the buffer: (n, ...), 1 where a value is kept and 0 elsewhere
+Masks = Mapping[str, Tensor]  # by the name of the buffer: (n, ...), 1 where a value is kept, else 0
 
 
 def mask_shapes(module: nn.Module, shape: Sequence[int], device: torch.device) -> dict[str, tuple[int, ...]]:
-    """Shape of what goes through each dropout layer for one image (channels, height, width), in layer order.
+    """Shape of the input of each dropout layer for one image (channels, height, width), in layer order.
 
-    Leaves the network in the mode it was in.
+    The network stays in the mode it was in.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     hooks = [
@@ -43,13 +43,13 @@ def mask_shapes(module: nn.Module, shape: Sequence[int], device: torch.device) -
 def draw_masks(
     module: nn.Module, shapes: Mapping[str, tuple[int, ...]], n_images: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """What the dropout layers would draw in one pass over so many images.
+    """Draw the masks that the dropout layers would draw in one pass over `n_images` images.
 
     Args:
         module: has the layers.
-        shapes: of `mask_shapes`.
+        shapes: from `mask_shapes`.
         n_images: rows of each mask.
-        generator: that of the layers.
+        generator: the layers' own.
     """
     layers = dict(module.named_modules())
     masks = {}

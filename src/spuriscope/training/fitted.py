@@ -1,7 +1,7 @@
 """A user's own training in place of ours: a function `fit(images, labels, seed) -> predict`.
 
-The function is handed what a cell says: the images of its part, stamped, and their labels. Model and recipe
-are its own affair.
+The function gets what a cell describes: the images of its part, stamped, and their labels. Model and recipe
+are up to the function.
 """
 
 import time
@@ -22,7 +22,7 @@ from spuriscope.training.many import FailedCell, OnProgress, Progress
 
 __all__ = ["FitTrainer", "FittedModel"]
 
-N_REMEMBERED = 8  # test images that tell whether a model changes when another is fitted
+N_REMEMBERED = 8  # test images that show whether a model changes when another is fitted
 LEAST_PROBABILITY = 1e-12  # so that its logarithm is finite
 
 
@@ -31,9 +31,9 @@ class FittedModel:
     """What a user's function made of a cell.
 
     Attributes:
-        cell: what was trained on; its model and recipe say nothing.
+        cell: what was trained on; its model and recipe are not used.
         answer: maps images to class probabilities.
-        n_seconds: how long it took.
+        n_seconds: duration of the training.
     """
 
     cell: Cell
@@ -44,19 +44,19 @@ class FittedModel:
         """Probabilities (n, n_classes) of the classes.
 
         Raises:
-            MeasureError: the function does not answer with probabilities.
+            MeasureError: the function does not return probabilities.
         """
         asked = as_asked(images, shape=self.cell.data.shape, error=ModelError)
         return probabilities(self.answer, asked)
 
     def logits(self, images: Images) -> Tensor:
-        """Logarithms of the probabilities: a softmax gives these back."""
+        """Logarithms of the probabilities: softmax turns them back."""
         return self.predict(images).double().clamp(min=LEAST_PROBABILITY).log()
 
 
 @dataclass(frozen=True, eq=False)
 class FitTrainer:
-    """Trains by a user's function, one cell after the other in this process.
+    """Trains with a user's function, one cell after the other in this process.
 
     Attributes:
         fit: the function.
@@ -72,20 +72,20 @@ class FitTrainer:
         """See `Trains.run`.
 
         Raises:
-            ConfigError: the function did not return a function, or its models change when it is called again.
-            MeasureError: what it returned does not answer with probabilities.
-            TrainingError: it failed.
+            ConfigError: the function did not return a function, or calling it again changes earlier models.
+            MeasureError: the returned function does not return probabilities.
+            TrainingError: the function failed.
         """
         told, start, n_images = on_progress or self.on_progress, time.perf_counter(), 0
-        asked = data.test.images[:N_REMEMBERED]
+        remembered = data.test.images[:N_REMEMBERED]
         before: tuple[FittedModel, Tensor] | None = None
         for number, cell in enumerate(cells, start=1):
             model = self._fitted(cell, data, number, len(cells))
-            said = model.predict(asked)
-            if before is not None and not torch.allclose(before[0].predict(asked), before[1], atol=1e-5):
+            said = model.predict(remembered)
+            if before is not None and not torch.allclose(before[0].predict(remembered), before[1], atol=1e-5):
                 raise ConfigError(
-                    "a model of fit answers otherwise once fit is called again: it is changed by the next "
-                    "call; make a new model in each call of fit"
+                    "a model of fit gives other answers once fit is called again: the next call changes it; "
+                    "make a new model in each call of fit"
                 )
             before = (model, said)
             n_images += cell.n_images(data)

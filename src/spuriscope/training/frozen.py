@@ -1,8 +1,8 @@
-"""A frozen body is asked about each image once: its head then learns from what the body saw.
+"""Run a frozen body on each image only once; its head then learns from the body's features.
 
-With `freeze="body"` only the last fully connected layer is trained, and what lies before it gives the same
-answer in every epoch. So it is asked in one pass, and all epochs run on its answers. Where images change from
-epoch to epoch, by crops or noise, nothing is kept.
+With `freeze="body"` only the last fully connected layer is trained, and everything before it gives the same
+output in every epoch. So it is run in one pass, and all epochs use its output. Where images change from epoch
+to epoch, by crops or noise, nothing is kept.
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from spuriscope.training.recipe import Recipe
 
 __all__ = ["Features", "features_of"]
 
-MOST_BYTES = 2**30  # of features; where there are more the body is asked each time
+MOST_BYTES = 2**30  # of features; if there are more, the body is run in every epoch
 AT_ONCE = 128  # images
 
 
 class Features:
-    """What a frozen body sees in the images of `Batches`, batch by batch, in their order.
+    """Features of a frozen body for the images of `Batches`, batch by batch, in their order.
 
-    `labels` are those of all training images of the data, as the cell is trained on them.
+    `labels` holds the labels of all training images, as the cell is trained on them.
     """
 
     def __init__(self, batches: Batches, seen: Tensor, rank: Tensor) -> None:
@@ -38,7 +38,7 @@ class Features:
 
 
 def features_of(module: nn.Module, batches: Batches, recipe: Recipe) -> Features | None:
-    """What the body of a network sees in the images that its head is trained on, from one pass over them.
+    """Features of a network's body for the images that its head is trained on, from one pass over them.
 
     Args:
         module: with its body in evaluation mode; its head is its last fully connected layer.

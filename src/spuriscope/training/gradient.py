@@ -1,7 +1,7 @@
-"""The gradient of one step: in which precision, and how it is clipped.
+"""The gradient of one step: its precision, and how it is clipped.
 
-The paper's text clips the norm of the gradient, the authors' code clips each of its elements; under
-differential privacy the gradient of every image is clipped before the mean is taken. All three, by name.
+The paper's text clips the norm of the gradient, the authors' code clips each element; differential privacy
+clips the gradient of every image before the mean is taken. A recipe names one of the three.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from spuriscope.training.recipe import Recipe
 
 __all__ = ["per_pass", "precision_of", "refuse_batch_norm", "set_gradient"]
 
-CHUNK = 32  # images whose gradients are held at one time
+CHUNK = 32  # images whose gradients are held at once
 
 
 def set_gradient(
@@ -31,13 +31,13 @@ def set_gradient(
         images: (n, channels, height, width).
         labels: (n,).
         recipe: says how to clip.
-        masks: what dropout keeps of these images; by default its layers draw it.
+        masks: dropout masks of these images; by default the layers draw them.
 
     Returns:
         The mean cross-entropy of the batch, detached.
 
     Raises:
-        ConfigError: images are to be clipped one by one, but batch normalisation mixes them.
+        ConfigError: per-example clipping was asked for, but batch normalisation mixes the images.
     """
     if recipe.clipping == "per-example":
         with precision_of(recipe, images.device):
@@ -56,7 +56,7 @@ def set_gradient(
 
 @contextmanager
 def precision_of(recipe: Recipe, device: torch.device) -> Iterator[None]:
-    """Reckon in the precision of a recipe; torch's own setting comes back afterwards."""
+    """Compute in the precision of a recipe; restore torch's own setting afterwards."""
     if recipe.precision == "bfloat16":
         with torch.autocast(device.type, torch.bfloat16):
             yield
@@ -82,7 +82,7 @@ def refuse_batch_norm(module: nn.Module, method: str, instead: str) -> None:
 
 
 def per_pass(recipe: Recipe, n_images: int) -> tuple[int, ...]:
-    """How many images each pass over a batch of so many takes, in order: dropout draws pass by pass."""
+    """Sizes of the passes over a batch of `n_images`, in order: dropout draws once per pass."""
     size = CHUNK if recipe.clipping == "per-example" else n_images
     return tuple(min(size, n_images - start) for start in range(0, n_images, size))
 

@@ -1,7 +1,7 @@
-"""Memory that a process keeps: what one step gives back, the next one takes again.
+"""Keep freed memory in the process: what one step frees, the next one uses again.
 
-Unless told otherwise, the C library of Linux gives large blocks back to the system at once, and the system
-clears every page of them before it hands them out again: a sixth of the time of a convolution net's step.
+By default the C library of Linux returns large blocks to the system at once, and the system clears every
+page before it hands them out again: a sixth of the time of a convolutional net's step.
 """
 
 import ctypes
@@ -9,17 +9,17 @@ import sys
 
 __all__ = ["keep_memory"]
 
-TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # of mallopt, as in glibc's malloc.h
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # options of mallopt, as in glibc's malloc.h
 MOST_KEPT, AT_ONCE = 2**31 - 1, 2**26  # bytes
 
 
 def keep_memory() -> bool:
-    """Keep freed memory in this process until it ends; for processes of our own, which train and do no more.
+    """Keep freed memory in this process until it ends; only for our own processes, which only train.
 
     Results are the same to the bit.
 
     Returns:
-        Whether the C library can: that of Linux, if it is glibc.
+        Whether the C library supports it: on Linux, glibc does.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,7 +1,7 @@
 """One training, from the drawn weights to the trained model.
 
-`train` is what a user calls and the slow twin of `train_many`: whatever trains faster is tested against
-it. `fit` is the loop alone, for a model that goes on learning.
+`train` is what a user calls, and the slow reference for `train_many`: tests compare whatever trains faster
+with it. `fit` is the loop alone, for a model that is trained further.
 """
 
 import time
@@ -33,11 +33,11 @@ from spuriscope.training.weights import Weights
 
 __all__ = ["Epochs", "check_data", "fit", "initial_model", "resolve_device", "train", "train_cell"]
 
-OnEpoch = Callable[[int, float], None]  # epochs done, mean loss of the last one
+OnEpoch = Callable[[int, float], None]  # takes the epochs done and the mean loss of the last one
 
 
 class Epochs(Protocol):
-    """Images to learn from, epoch by epoch: `Batches`, or what puts something on them."""
+    """Images to learn from, epoch by epoch: `Batches`, or a source that stamps something on them."""
 
     labels: Tensor
     n_images: int
@@ -60,19 +60,19 @@ def train(
     device: str = "auto",
     on_epoch: OnEpoch | None = None,
 ) -> TrainedModel:
-    """Train one model on a data set, with patterns planted in it or without.
+    """Train one model on a data set, with or without planted patterns.
 
     The same arguments give the same weights to the bit on the same machine: a CPU training runs on one
-    thread, and all chance comes from generators that `seed` fills. A private training does so only where its
-    `Privacy` asks for that.
+    thread, and all randomness comes from generators seeded by `seed`. A private training repeats only where
+    its `Privacy` asks for the seed.
 
     Args:
-        data: trained on its training part.
+        data: its training part is trained on.
         plants: one plant, several, or none.
         part: train on these of the training images only; the plants are drawn from all of them.
-        model: name of an architecture, see `spuriscope.models.ARCHITECTURES`; by default one that suits the
-            images, see `spuriscope.models.default_model`.
-        recipe: how to train; by default the paper's for these data, for resnet10 one of ours, see
+        model: name of an architecture, see `spuriscope.models.ARCHITECTURES`; by default the one that
+            `spuriscope.models.default_model` chooses for the images.
+        recipe: how to train; by default the paper's for these data, or ours for resnet10, see
             `spuriscope.training.usual_recipe`.
         seed: draws initial weights, batch order, noise, augmentation and dropout.
         weights: a file to start from, for fine-tuning, or "imagenet"; see `spuriscope.training.weights`.
@@ -102,7 +102,7 @@ def train(
 def train_cell(
     cell: Cell, data: ImageSet, *, device: str = "auto", on_epoch: OnEpoch | None = None
 ) -> TrainedModel:
-    """Train the model of a cell. See `train`; `data` must be what the cell was made for."""
+    """Train the model of a cell, see `train`; `data` must be what the cell was made for."""
     check_data(cell, data)
     place = resolve_device(device)
     start = time.perf_counter()
@@ -110,14 +110,14 @@ def train_cell(
     batches = Batches(data.train, cell.plants, cell.recipe, cell.seed, place, part=cell.part)
     losses = fit(module, batches, cell.recipe, seed=cell.seed, on_epoch=on_epoch)
     if cell.recipe.privacy is not None:
-        losses = ()  # they are of the images, without noise: the promise does not cover them
+        losses = ()  # computed on the images without noise, so the promise does not cover them
     epsilon = cell.recipe.epsilon(batches.n_images)
     seconds = time.perf_counter() - start
     return TrainedModel(cell, module.eval().cpu(), losses, seconds, epsilon=epsilon)
 
 
 def initial_model(cell: Cell) -> nn.Module:
-    """What the training of a cell starts from: drawn weights, or those of a file and a drawn head.
+    """The initial weights of a cell: all drawn, or those of a file with a drawn head.
 
     Raises:
         ModelError: the file is gone or does not fit the architecture.
@@ -136,7 +136,7 @@ def check_data(cell: Cell, data: ImageSet) -> None:
 
     Raises:
         CheckpointError: it is other data.
-        ConfigError: the cell's part reaches beyond it, or its recipe cannot keep its promise of privacy here.
+        ConfigError: the cell's part reaches beyond the data, or its recipe cannot keep its promise.
     """
     cell.data.check(data, "the cell was made for")
     if cell.part is not None:
@@ -158,7 +158,7 @@ def fit(
         The mean loss of each epoch.
 
     Raises:
-        ConfigError: the recipe leaves its precision to a trial, which belongs to a cell.
+        ConfigError: the precision is "auto", which only a cell settles.
         DivergenceError: the loss stopped being a number.
     """
     if recipe.precision == "auto":
@@ -183,7 +183,7 @@ def fit(
 
 
 def give_dropout(module: nn.Module, seed: int) -> torch.Generator:
-    """Let all dropout of a network draw from one generator, which is returned."""
+    """Let all dropout layers of a network draw from one generator, and return it."""
     generator = seeded_generator(seed, "dropout", next(module.parameters()).device)
     for layer in module.modules():
         if isinstance(layer, Dropout):
@@ -193,7 +193,7 @@ def give_dropout(module: nn.Module, seed: int) -> torch.Generator:
 
 @contextmanager
 def _trained(module: nn.Module, recipe: Recipe) -> Iterator[list[nn.Parameter]]:
-    """The parameters that a recipe trains; what is frozen has no gradient meanwhile, in evaluation mode."""
+    """Yield the parameters that a recipe trains; frozen layers get no gradient and run in evaluation mode."""
     if recipe.freeze == "none":
         module.train()
         yield list(module.parameters())
@@ -213,7 +213,7 @@ def _trained(module: nn.Module, recipe: Recipe) -> Iterator[list[nn.Parameter]]:
 
 
 def _what_learns(module: nn.Module, batches: Epochs, recipe: Recipe) -> tuple[nn.Module, Epochs]:
-    """The network and its images; of a frozen body the head alone, and what the body sees in them."""
+    """The network and its images; if the body is frozen, only the head, and the features of the images."""
     if recipe.freeze == "body" and isinstance(batches, Batches):
         features = features_of(module, batches, recipe)
         if features is not None:
@@ -223,7 +223,7 @@ def _what_learns(module: nn.Module, batches: Epochs, recipe: Recipe) -> tuple[nn
 
 @contextmanager
 def _gradient(module: nn.Module, recipe: Recipe, batches: Epochs, seed: int) -> Iterator[SetGradient]:
-    """What puts the gradient of a batch into the parameters and returns its mean loss."""
+    """Yield the function that puts a batch's gradient into the parameters and returns its mean loss."""
     if recipe.privacy is None:
         yield lambda images, labels: set_gradient(module, images, labels, recipe)
         return
@@ -233,7 +233,7 @@ def _gradient(module: nn.Module, recipe: Recipe, batches: Epochs, seed: int) -> 
 
 
 def mean_loss(total: Tensor, n: int, epoch: int, recipe: Recipe) -> float:
-    """Mean loss of an epoch, or DivergenceError with what to change."""
+    """Mean loss of an epoch; raises DivergenceError, with what to change, where it is not a number."""
     mean = float(total) / n
     if not isfinite(mean):
         raise DivergenceError(
@@ -244,7 +244,7 @@ def mean_loss(total: Tensor, n: int, epoch: int, recipe: Recipe) -> float:
 
 
 def weights_seed(seed: int) -> int:
-    """What the initial weights of a cell are drawn with."""
+    """The seed that draws the initial weights of a cell."""
     return seeded_generator(seed, "weights").initial_seed()
 
 
@@ -267,7 +267,7 @@ def resolve_device(device: str) -> torch.device:
 
 @contextmanager
 def one_thread(place: torch.device) -> Iterator[None]:
-    """Run torch on one CPU thread: the same sums in the same order, whatever else the machine does."""
+    """Run torch on one CPU thread, so that sums have the same order whatever else the machine does."""
     before = torch.get_num_threads()
     if place.type == "cpu":
         torch.set_num_threads(1)

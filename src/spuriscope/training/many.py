@@ -1,10 +1,10 @@
-"""Many trainings at once. On CPUs: one model per process, one thread each, one copy of the data between them.
+"""Many trainings at once. On CPUs: one model per process, one thread each, one shared copy of the data.
 
-`train_many` gives each cell to a worker process and yields its model as it finishes. A cell's result does
-not depend on its neighbours, on the number of workers or on their order: a worker does with it what
-`train_cell` does. A model that diverges, or a worker that is killed, costs its own cell only. On a GPU:
-bundles of stacked models (see `bundle`), as large as pays on that card. `train_and_ask` asks each model
-something where it was trained.
+`train_many` gives each cell to a worker process and yields its model as it finishes. A worker does what
+`train_cell` does, so a result does not depend on other cells, on their order or on the number of workers.
+A model that diverges, or a worker that is killed, costs only its own cell. On a GPU models are stacked into
+bundles (see `bundle`), as large as pays on that card. `train_and_ask` also asks each model something in the
+process that trained it.
 """
 
 import os
@@ -38,14 +38,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the trainings are; a failed model's epochs count as done.
+    """How far the trainings are; epochs of a failed model count as done.
 
     Attributes:
         models_done: models finished or failed.
-        n_models: models in all.
-        epochs_done: epochs trained in all models together.
-        n_epochs: epochs in all.
-        images_per_second: training images seen a second since the start, in all models together.
+        n_models: all models.
+        epochs_done: epochs trained, over all models.
+        n_epochs: all epochs.
+        images_per_second: training images per second since the start, over all models.
     """
 
     models_done: int
@@ -60,7 +60,7 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class FailedCell:
-    """A cell that has no model, or none that could be asked, and why.
+    """A cell without a model, or whose model could not be asked, and why.
 
     Attributes:
         cell: what was to be trained.
@@ -88,16 +88,16 @@ def train_many(
         cells: what to train; all made for `data`.
         data: the one data set they share.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
-        n_workers: processes; as many as cores by default. With 1, cells are trained in this process.
-        on_progress: called after each epoch of any model with a `Progress`.
+        n_workers: number of processes; one per core by default. With 1, cells are trained in this process.
+        on_progress: called with a `Progress` after each epoch of any model.
 
     Yields:
         A `TrainedModel` on the CPU for each cell, or a `FailedCell` that says why there is none.
 
     Raises:
         CheckpointError: a cell was made for other data.
-        ConfigError: the device is not there, `n_workers` is below 1, or a part is not in the data.
-        ModelError: several workers shall train an architecture that was registered in a script or a notebook.
+        ConfigError: the device is not there, `n_workers` is below 1, or a part reaches beyond the data.
+        ModelError: several workers would train an architecture registered in a script or a notebook.
     """
     nothing: dict[Cell, Ask[None]] = {}
     return models_of(
@@ -114,13 +114,13 @@ def train_and_ask(
     n_workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Iterator[Asked[T] | FailedCell]:
-    """As `train_many`; and each model is asked something in the process that trained it.
+    """As `train_many`, and ask each model something in the process that trained it.
 
     Args:
-        asks: what to ask the model of each cell; of a cell that is not in it the answers are None.
+        asks: what to ask the model of each cell; a cell that is not in it gets None for answers.
 
     Yields:
-        A model with its answers for each cell, or a `FailedCell`, also where a model could not be asked.
+        A model with its answers for each cell, or a `FailedCell`, also where the model could not be asked.
     """
     queue = deque(_Job(cell, asks.get(cell) if isinstance(cell, Cell) else None) for cell in cells)
     for cell, _ in queue:
@@ -138,19 +138,19 @@ def train_and_ask(
     if min(n_workers, len(queue)) <= 1:
         return _train_here(queue, data, count)
     for model in {cell.model for cell, _ in queue}:
-        ARCHITECTURES.plugin(model)  # refuses what workers cannot import before any starts
+        ARCHITECTURES.plugin(model)  # refuse what workers cannot import before any of them starts
     return _train_in_workers(queue, data, min(n_workers, len(queue)), count)
 
 
 class _Job(NamedTuple):
-    """A cell to train, and what to ask its model."""
+    """A cell to train, and the question to its model."""
 
     cell: Cell
     ask: Ask[Any] | None
 
 
 def models_of(results: Iterator[Asked[Any] | FailedCell]) -> Iterator[TrainedModel | FailedCell]:
-    """The models alone; who leaves early ends what makes them."""
+    """The models without their answers; closing this generator also closes `results`."""
     with closing(results):  # type: ignore[type-var]
         for result in results:
             yield result.model if isinstance(result, Asked) else result
@@ -162,7 +162,7 @@ def n_cores() -> int:
 
 
 class _Count:
-    """Counts what is done, and tells whoever wants to know."""
+    """Counts finished epochs and models, and reports them."""
 
     def __init__(self, cells: Collection[Cell], data: ImageSet, on_progress: OnProgress | None) -> None:
         self.models_done, self.n_models = 0, len(cells)
@@ -173,13 +173,13 @@ class _Count:
         self.on_progress = on_progress
 
     def epoch(self, cell: Cell, n_models: int = 1) -> None:
-        """So many models like that of this cell have been trained one epoch more."""
+        """Count one more epoch of `n_models` models that train like this cell."""
         self.epochs_done += n_models
         self.images_seen += n_models * cell.n_images(self.data)
         self.tell()
 
     def model(self, epochs_missed: int = 0) -> None:
-        """A model is finished, or has failed with epochs still to go."""
+        """Count a model that finished, or that failed with `epochs_missed` epochs still to go."""
         self.models_done += 1
         self.epochs_done += epochs_missed
         self.tell()
@@ -204,7 +204,7 @@ def _train_here(
         except Exception as error:
             if not cell.model_source:
                 raise
-            result = FailedCell(cell, told_failure(error))  # as a worker tells it
+            result = FailedCell(cell, told_failure(error))  # as a worker reports it
         count.model(epochs_missed=before + cell.recipe.epochs - count.epochs_done)
         yield result
 
@@ -229,7 +229,7 @@ def _train_in_bundles(
 ) -> Iterator[Asked[Any] | FailedCell]:
     asks = dict(jobs)
     for group in bundle_cells(job.cell for job in jobs):
-        # what a plugin's network does may not stack; alone it trains as it is
+        # a plugin's network may not be stackable, so it is trained alone
         trains_alone = group[0].recipe.trains_alone or group[0].model_source
         size = 1 if trains_alone else best_size(group, data, device)
         if size == 1:

@@ -1,7 +1,7 @@
 """The two optimisers of the paper, in torch's fused functional form.
 
-`torch.optim.Adam` and `torch.optim.SGD` do the same arithmetic; their classes import the compiler on first
-use (0.7 to 2 s in every worker process) and cost more than the arithmetic does on small networks.
+`torch.optim.Adam` and `torch.optim.SGD` do the same arithmetic, but their classes import the compiler on
+first use (0.7 to 2 s in every worker process), and on small networks their overhead exceeds the arithmetic.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch's defaults, as in the authors'
 
 
 class Optimizer:
-    """Adam or SGD with momentum, as a recipe says; L2 weight decay is part of the gradient in both.
+    """Adam or SGD with momentum, as a recipe says; both add L2 weight decay to the gradient.
 
     State for SGD: the momentum of each parameter. For Adam: both moments and the number of steps.
     """

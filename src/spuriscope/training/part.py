@@ -1,7 +1,7 @@
 """A part of the training images: what a cell is trained on where that is not all of them.
 
 Shadow models, oracles (trained without some images) and the halves of a membership game are cells with
-parts of one shared data set: images are never copied, a part is a list of positions.
+parts of one shared data set. A part is a list of positions, so images are never copied.
 """
 
 import hashlib
@@ -21,15 +21,15 @@ __all__ = ["Part"]
 @checked(ConfigError)
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Positions among the training images. Make one with `Part.of` or `Part.without`.
+    """Positions among the training images, made by `Part.of` or `Part.without`.
 
     Two parts are equal when their positions are.
 
     Attributes:
-        positions: (n,), int64, rising.
+        positions: (n,), int64, ascending.
 
     Raises:
-        ConfigError: there are no positions, or they are negative, doubled or out of order.
+        ConfigError: there are no positions, or they are negative, repeated or out of order.
     """
 
     positions: Tensor
@@ -39,28 +39,28 @@ class Part:
         if positions.dtype != torch.int64 or positions.ndim != 1:
             raise ConfigError(
                 f"a part is a list of positions, got {positions.dtype} of shape {tuple(positions.shape)}; "
-                "of a mask give mask.nonzero().flatten()"
+                "turn a mask into positions with mask.nonzero().flatten()"
             )
         if len(positions) == 0:
             raise ConfigError("a part needs at least one training image, got none")
         if int(positions.min()) < 0:
             raise ConfigError(
-                f"positions of a part count from 0, got {int(positions.min())}; of a mask give "
-                "mask.nonzero().flatten()"
+                f"positions of a part count from 0, got {int(positions.min())}; turn a mask into positions "
+                "with mask.nonzero().flatten()"
             )
         steps = positions.diff()
         if (steps == 0).any():
             twice = int(positions[1:][steps == 0][0])
             raise ConfigError(f"position {twice} is in the part twice; give each image once")
         if (steps < 0).any():
-            raise ConfigError("the positions of a part must rise; Part.of sorts them")
+            raise ConfigError("the positions of a part must ascend; Part.of sorts them")
 
     @classmethod
     def of(cls, positions: Tensor | Sequence[int]) -> "Part":
         """The images at these positions, in any order.
 
         Raises:
-            ConfigError: there are none, or one is negative or doubled.
+            ConfigError: there are none, or one is negative or repeated.
         """
         found = torch.as_tensor(positions)
         if found.numel() == 0:
@@ -69,10 +69,10 @@ class Part:
 
     @classmethod
     def without(cls, positions: Tensor | Sequence[int], n_train: int) -> "Part":
-        """All of `n_train` training images but those at these positions.
+        """All of `n_train` training images except those at these positions.
 
         Raises:
-            ConfigError: a position is not among them or doubled, or nothing is left.
+            ConfigError: a position is out of range or repeated, or nothing is left.
         """
         is_kept = torch.ones(n_train, dtype=torch.bool)
         if len(positions):
@@ -87,7 +87,7 @@ class Part:
         if last >= n_train:
             raise ConfigError(
                 f"the part has position {last}, but there are {n_train} training images; "
-                f"choose positions of 0 to {n_train - 1}"
+                f"choose positions from 0 to {n_train - 1}"
             )
 
     def __len__(self) -> int:

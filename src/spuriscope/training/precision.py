@@ -1,7 +1,7 @@
-"""Which precision trains fastest on the machine at hand: it is asked, not assumed.
+"""Find by trial which precision trains fastest on this machine.
 
-Processors differ: where there is arithmetic for bfloat16, a convolution net trains up to three times as fast
-with it; where there is none, many times slower. A trial of some steps tells, and is kept for the process.
+Processors differ: with bfloat16 arithmetic a convolutional net trains up to three times as fast in it;
+without, many times slower. A trial of a few steps decides, once per process.
 """
 
 import time
@@ -18,18 +18,18 @@ from spuriscope.training.recipe import Precision, Recipe
 
 __all__ = ["fastest_precision", "settled"]
 
-LEAST_GAIN = 1.1  # times as fast as float32, or float32 it stays
-MOST_VALUES = 2**21  # of the images of a step on trial: fewer images where they are large
+LEAST_GAIN = 1.1  # a precision must be this many times as fast as float32 to replace it
+MOST_VALUES = 2**21  # values of the images of a trial step: large images mean fewer of them
 N_ROUNDS, ENOUGH_SECONDS = 5, 1.0
-HOPELESS = 0.5  # of the speed of float32, after which no more rounds are made
+HOPELESS = 0.5  # of the speed of float32: slower precisions get no more rounds
 
 
 def settled(
     recipe: Recipe, *, model: str, shape: Sequence[int], n_classes: int, device: str = "auto"
 ) -> Recipe:
-    """A recipe whose precision is known: where it is "auto", what trains this network fastest here.
+    """The recipe with precision "auto" replaced by the one that trains this network fastest here.
 
-    What looks at the gradient of each image by itself stays at float32.
+    Recipes that clip or inspect each image's gradient stay at float32.
 
     Args:
         recipe: any.
@@ -50,16 +50,16 @@ def settled(
 def fastest_precision(
     model: str, shape: tuple[int, ...], n_classes: int, batch_size: int, device: str = "auto"
 ) -> Precision:
-    """The precision in which a network trains fastest on this machine; float32 unless another gains a tenth.
+    """The precision in which a network trains fastest on this machine; float32 unless another is 10 % faster.
 
-    On a CPU bfloat16 is tried, on a GPU tf32 as well. Steps of each take turns; the fastest counts. On a CPU
-    it is processor time of one thread that is compared, so other work on the machine weighs little.
+    On a CPU bfloat16 is tried, on a GPU tf32 as well. The precisions take turns; the fastest step of each
+    counts. A CPU is measured by processor time of one thread, so other work on the machine weighs little.
 
     Args:
         model: name of the architecture.
         shape: (channels, height, width) of the images.
         n_classes: logits.
-        batch_size: images of a step; of large images fewer are tried.
+        batch_size: images of a step; fewer are tried if they are large.
         device: "cpu", "cuda", or "auto".
 
     Raises:
@@ -86,7 +86,7 @@ def fastest_precision(
             for each, step in steps.items():
                 seconds = step.seconds()
                 spent += seconds
-                if number:  # the first round makes ready
+                if number:  # the first round warms up
                     best[each] = min(best[each], seconds)
             is_hopeless = all(best["float32"] < HOPELESS * best[each] for each in candidates[1:])
             if number and (is_hopeless or spent > ENOUGH_SECONDS):
@@ -107,7 +107,7 @@ class _Step:
         self.images, self.labels = images, labels
 
     def seconds(self) -> float:
-        """How long one takes."""
+        """Duration of one step."""
         from spuriscope.training.gradient import set_gradient
 
         start = self._now()

@@ -1,11 +1,11 @@
 """Differential privacy: what a training with noise on clipped gradients promises, and what it costs.
 
-DP-SGD (Abadi et al., 2016): every step draws each image with the same chance (Poisson sampling), holds the
-norm of each image's gradient below a bound, and adds normal noise to their sum. What the model says then
-changes by little, in the sense of (epsilon, delta), when one image is added or removed. Accountant and
+DP-SGD (Abadi et al., 2016): every step draws each image with the same probability (Poisson sampling), clips
+the norm of each image's gradient to a bound, and adds normal noise to their sum. Adding or removing one
+image then changes what the model reveals only a little, in the sense of (epsilon, delta). The accountant and
 clipping by ghost norms are Opacus's.
 
-The promise is that of the algorithm with noise that nobody can draw again, see `Privacy`.
+The promise holds only with noise that nobody can draw again, see `Privacy`.
 """
 
 import warnings
@@ -28,21 +28,22 @@ ORDERS = [1 + step / 50 for step in range(1, 500)] + [*range(11, 64), 80, 128, 2
 class Privacy:
     """How much noise, on gradients of which norm, and where it comes from.
 
-    The promise covers the trained weights. A checkpoint holds neither the losses, which are of the images and
-    without noise, nor a seed that draws the noise again. What else it holds is no part of the promise: the
-    fingerprint of the data tells, to one who has all images but one, whether that one was among them, and a
-    part says which were trained on. Give away the weights alone:
+    The promise covers the trained weights. A checkpoint therefore holds neither the losses, computed
+    without noise, nor a seed that draws the noise again. The promise does not cover the rest of a checkpoint:
+    the fingerprint of the data tells one who has all images but one whether that one was among them, and a
+    part says which images were trained on. So give away the weights alone:
     `safetensors.torch.save_file(model.module.state_dict(), "weights.safetensors")`.
 
     Attributes:
         noise_multiplier: standard deviation of the noise on the sum of gradients, as a multiple of
             `max_grad_norm`.
         max_grad_norm: bound on the norm of each image's gradient.
-        delta: chance with which the promise may fail; below 1 / (number of images), as a rule.
+        delta: probability with which the promise may fail; usually below 1 / (number of images).
         randomness: "system" draws the noise, and the images of each batch, from the system's randomness:
-            nobody can draw them again, so no training repeats, and a clean twin has draws of its own. "seed"
-            draws them from the cell's seed, which stands in its checkpoint: trainings repeat to the bit, for
-            studies and tests, but whoever has the seed can take the noise off. Do not give such a model away.
+            nobody can draw them again, so no training repeats, and a clean twin has its own draws. "seed"
+            draws them from the cell's seed, which is stored in its checkpoint: trainings repeat to the bit,
+            for studies and tests, but whoever has the seed can remove the noise. Do not give such a model
+            away.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -66,13 +67,13 @@ class Privacy:
     def epsilon(self, *, n_images: int, batch_size: int, epochs: int) -> float:
         """The epsilon of a training, an upper bound from Renyi divergences (Mironov, 2017); 0 without steps.
 
-        It holds for data sets that differ in the presence of one image, and for the sampling that is done:
-        epochs * ceil(n_images / batch_size) steps, each of which draws an image with chance
+        It holds for data sets that differ in the presence of one image, and for the sampling that is used:
+        epochs * ceil(n_images / batch_size) steps, each of which draws an image with probability
         batch_size / n_images.
 
         Args:
             n_images: training images.
-            batch_size: images in a batch, in the mean.
+            batch_size: mean number of images in a batch.
             epochs: passes over the images.
 
         Raises:
@@ -86,7 +87,7 @@ class Privacy:
             return 0.0
         accountant = RDPAccountant()
         accountant.history = [(self.noise_multiplier, min(1.0, batch_size / n_images), n_steps)]
-        with warnings.catch_warnings():  # that another order might give less: the bound holds
+        with warnings.catch_warnings():  # ignore that another order might give less: the bound still holds
             warnings.filterwarnings("ignore", message="Optimal order is the")
             return float(accountant.get_epsilon(self.delta, alphas=ORDERS))
 

@@ -1,7 +1,7 @@
-"""The gradient of one step under differential privacy: each image's clipped, the sum made noisy.
+"""The gradient of one step under differential privacy: clip each image's, sum, and add noise.
 
-Opacus finds the norm of each image's gradient without keeping the gradients themselves (ghost clipping): one
-pass back for the norms, one for the sum of what is left. A test holds it to per-example clipping.
+Opacus finds the norm of each image's gradient without keeping the gradients (ghost clipping): one backward
+pass for the norms, one for the clipped sum. A test compares it with per-example clipping.
 """
 
 import warnings
@@ -29,20 +29,20 @@ SetGradient = Callable[
 def private_gradient(
     module: nn.Module, recipe: Recipe, *, n_images: int, noise: Draws
 ) -> Iterator[SetGradient]:
-    """What puts the noisy gradient of a batch into the parameters of `module`, while the block lasts.
+    """Yield the function that puts the noisy gradient of a batch into the parameters of `module`.
 
-    The sum of clipped gradients and noise is divided by the mean size of a batch, not by that of the batch at
-    hand, which would tell how many were drawn.
+    The sum of clipped gradients and noise is divided by the mean batch size. The size of the batch at hand
+    would reveal how many images were drawn.
 
     Args:
         module: returns logits.
         recipe: has `privacy`.
-        n_images: that batches are drawn from.
-        noise: draws the noise; a generator of torch's is on the device of the module.
+        n_images: number of images that batches are drawn from.
+        noise: draws the noise; a torch generator must be on the device of the module.
 
     Raises:
         ConfigError: the module mixes the images of a batch, Opacus cannot clip one of its layers, or the
-            recipe shortens products.
+            recipe rounds products.
     """
     check_private(recipe)
     from opacus.grad_sample import GradSampleModuleFastGradientClipping
@@ -50,7 +50,7 @@ def private_gradient(
     privacy = recipe.privacy
     assert privacy is not None
     refuse_batch_norm(module, "differential privacy", "choose an MLP, the CNN or VGG16")
-    _lay_out(module, torch.contiguous_format)  # of channels last Opacus 1.6 finds norms far too small
+    _lay_out(module, torch.contiguous_format)  # with channels last Opacus 1.6 computes norms far too small
     try:
         wrapped = GradSampleModuleFastGradientClipping(
             module, max_grad_norm=privacy.max_grad_norm, loss_reduction="sum", use_ghost_clipping=True
@@ -69,7 +69,7 @@ def private_gradient(
             with precision_of(recipe, images.device), warnings.catch_warnings():
                 warnings.filterwarnings(
                     "ignore", message="Full backward hook is firing"
-                )  # images need no gradient
+                )  # the images need no gradient
                 losses = F.cross_entropy(wrapped(images), labels, reduction="none")
                 losses.sum().backward(retain_graph=True)
                 module.zero_grad(set_to_none=True)
@@ -92,13 +92,13 @@ def private_gradient(
 
 
 def check_private(recipe: Recipe) -> None:
-    """Raise unless a recipe's promise of privacy can be kept here.
+    """Raise unless a recipe can keep its promise of privacy here.
 
-    Shortened products round the norms that clipping relies on: in bfloat16 a clipped gradient had norm .1008
+    Rounded products spoil the norms that clipping relies on: in bfloat16 a clipped gradient had norm .1008
     where the bound was .1 (digits, 20 images one by one), in float32 .1000000.
 
     Raises:
-        ConfigError: it shortens products, or Opacus is not installed.
+        ConfigError: it rounds products, or Opacus is not installed.
     """
     if recipe.privacy is None:
         return

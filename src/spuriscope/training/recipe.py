@@ -1,9 +1,9 @@
 """How a model is trained: the settings of Yang et al. (2022), Section 3 and Appendix D.1.
 
-The defaults are the paper's for MNIST and Fashion: Adam, rate 0.01, batch 128, 70 epochs, rate a tenth
-after epochs 40, 50 and 60. Fewer epochs keep the shape of that schedule: the milestones move with them.
-`paper_recipe` has the settings of CIFAR-10 too. The paper has no photographs: for the network that is taken
-for them by default, `usual_recipe` has settings of ours.
+The defaults are the paper's for MNIST and Fashion: Adam, rate 0.01, batch 128, 70 epochs, rate divided by 10
+after epochs 40, 50 and 60. With fewer epochs the milestones move in proportion. `paper_recipe` has the
+settings of CIFAR-10 too. The paper has no photographs: `usual_recipe` has our settings for the network that
+is the default for them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ Augmentation = Literal["none", "crop-flip"]
 N_STEPS = 250  # a short training is at least this long, and at least 8 epochs
 Precision = Literal["float32", "tf32", "bfloat16", "auto"]
 Freeze = Literal["none", "body"]
-OF_PHOTOGRAPHS = ("resnet10",)  # architectures that are ours, so the paper has no recipe for them
+OF_PHOTOGRAPHS = ("resnet10",)  # architectures of ours, for which the paper has no recipe
 
 
 @checked(ConfigError, passing=("milestones", "privacy"))
@@ -45,22 +45,22 @@ class Recipe:
         milestones: after each of these epochs the rate is multiplied by `decay`. By default after 4, 5
             and 6 sevenths of the epochs: 40, 50 and 60 of 70, or 5, 6 and 7 of 8; () keeps the rate.
         epochs: passes over the training images; 0 leaves the model as it was drawn.
-        batch_size: images a step; the last batch of an epoch may be smaller.
+        batch_size: images per step; the last batch of an epoch may be smaller.
         weight_decay: L2 term added to the gradient, for Adam too (this is not AdamW).
         input_noise: standard deviation of the Gaussian noise on every pixel while training.
-        clipping: what is held below `clip_at`. "value": each element of the batch gradient (the authors'
-            code); "norm": the norm of the batch gradient (the paper's words); "per-example": the norm of
-            each image's gradient before the mean (as in differential privacy, without its noise).
-        clip_at: the bound; it has no effect when `clipping` is "none".
-        augmentation: "crop-flip" pads by 4, crops at random and flips every other image.
-        precision: of the matrix products. "float32"; "tf32": float32 with shortened factors, on NVIDIA
-            GPUs since Ampere (elsewhere it changes nothing); "bfloat16": mixed precision, weights and
-            moments stay float32; "auto": what a short trial of the network finds fastest on this machine,
-            which a `Cell` has in its place. Its effect on scores: docs/benchmarks.md.
-        freeze: "body" trains the head alone, the last fully connected layer; what lies before stays as it is,
-            in evaluation mode. For weights from a file.
+        clipping: what `clip_at` bounds. "value": each element of the batch gradient (the authors' code);
+            "norm": the norm of the batch gradient (the paper's text); "per-example": the norm of each image's
+            gradient before the mean (as in differential privacy, without its noise).
+        clip_at: the bound; unused when `clipping` is "none".
+        augmentation: "crop-flip" pads by 4 pixels, crops at random and mirrors half of the images.
+        precision: of the matrix products. "float32"; "tf32": float32 with rounded factors, on NVIDIA
+            GPUs since Ampere (no effect elsewhere); "bfloat16": mixed precision, weights and moments stay
+            float32; "auto": what a short trial of the network finds fastest here, by which a `Cell` replaces
+            "auto". Effect on scores: docs/benchmarks.md.
+        freeze: "body" trains only the head, the last fully connected layer; earlier layers stay as they are,
+            in evaluation mode. Meant for weights from a file.
         privacy: train with differential privacy (needs the extra `privacy`); may be given as a mapping of
-            the settings of `Privacy`. Batches are then drawn image by image and vary in size.
+            the settings of `Privacy`. Images are then drawn one by one, so batches vary in size.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -116,10 +116,10 @@ class Recipe:
         self._check_gradient()
 
     def _check_gradient(self) -> None:
-        """Raise where privacy, clipping and freezing do not fit together."""
+        """Raise unless privacy, clipping and freezing fit together."""
         if self.privacy is not None and self.clipping != "none":
             raise ConfigError(
-                f"privacy clips the gradient of each image itself; leave out clipping {self.clipping!r}, "
+                f"privacy already clips the gradient of each image; leave out clipping {self.clipping!r}, "
                 "and set max_grad_norm"
             )
         if self.clipping != "none" and self.clip_at == 0:
@@ -138,7 +138,7 @@ class Recipe:
 
     @property
     def is_per_example(self) -> bool:
-        """Whether the gradient of each image is looked at by itself."""
+        """Whether the gradient of each image is computed by itself."""
         return self.clipping == "per-example" or self.privacy is not None
 
     @property
@@ -147,7 +147,7 @@ class Recipe:
         return self.is_per_example or self.freeze != "none"
 
     def epsilon(self, n_images: int) -> float | None:
-        """What a training on so many images promises, see `Privacy.epsilon`; None without privacy.
+        """The epsilon of a training on `n_images` images, see `Privacy.epsilon`; None without privacy.
 
         Raises:
             ConfigError: Opacus is not installed.
@@ -164,15 +164,15 @@ class Recipe:
             del settings["privacy"]
         else:
             settings["privacy"] = asdict(self.privacy)
-            if self.privacy.randomness == "seed":  # all there was, once: those cells keep their hash
+            if self.privacy.randomness == "seed":  # the only kind once: those cells keep their hash
                 del settings["privacy"]["randomness"]
-        if self.freeze == "none":  # left out: the hashes of cells are older
+        if self.freeze == "none":  # left out, so that older cells keep their hash
             del settings["freeze"]
         return settings
 
     @classmethod
     def from_json(cls, settings: dict[str, Any]) -> "Recipe":
-        """The recipe that `to_json` wrote; a whole number stays one, for the hash of its cell says so.
+        """Rebuild the recipe that `to_json` wrote; a whole number stays one, to keep the hash of its cell.
 
         Raises:
             ConfigError: a setting is unknown, of the wrong type or out of range.
@@ -197,8 +197,8 @@ def _privacy(settings: Mapping[str, Any]) -> Privacy:
 def paper_recipe(data: str, model: str, *, optimizer: OptimizerName = "adam", epochs: int = 70) -> Recipe:
     """The paper's recipe for a data set and a model.
 
-    CIFAR-10: weight decay 1e-4 and augmentation; SGD at 0.1, VGG16 at 0.01. MNIST, Fashion and whatever
-    else: neither, SGD at 0.01. Adam at 0.01 everywhere.
+    CIFAR-10: weight decay 1e-4 and augmentation; SGD at rate 0.1, VGG16 at 0.01. MNIST, Fashion and all other
+    data: neither, SGD at 0.01. Adam at 0.01 everywhere.
 
     Source: Yang et al. (2022), Appendix D.1, with the numbers of the authors' public code.
     """
@@ -214,7 +214,7 @@ def paper_recipe(data: str, model: str, *, optimizer: OptimizerName = "adam", ep
 
 
 def short_epochs(n_images: int) -> int:
-    """Epochs of a short training on so many images: 8, or more on small data, for 250 steps."""
+    """Epochs of a short training on `n_images` images: 8, or on small data as many as make 250 steps."""
     return _epochs(n_images, least=8, batch_size=Recipe().batch_size)
 
 
@@ -222,17 +222,17 @@ def short_epochs(n_images: int) -> int:
 def usual_recipe(
     data: str, model: str, n_images: int, *, optimizer: OptimizerName = "adam", epochs: int | None = None
 ) -> Recipe:
-    """What is taken where none is named: the paper's recipe, or for resnet10 one measured on photographs.
+    """The default recipe: the paper's, or for resnet10 one measured on photographs.
 
-    With resnet10 and Adam: rate 0.003, batches of 32, 15 epochs, or more on small data, for 250 steps. Its
-    accuracies and times are in docs/models.md.
+    For resnet10 with Adam: rate 0.003, batches of 32, 15 epochs, or on small data as many as make 250 steps.
+    Its accuracies and times are in docs/models.md.
 
     Args:
         data: name of the data set.
         model: name of the architecture.
-        n_images: trained on.
-        optimizer: with "sgd" the recipe is the paper's.
-        epochs: in place of those.
+        n_images: number of images trained on.
+        optimizer: "sgd" takes the paper's recipe.
+        epochs: replaces the default number.
     """
     if model not in OF_PHOTOGRAPHS or optimizer != "adam":
         return paper_recipe(data, model, optimizer=optimizer, epochs=70 if epochs is None else epochs)
@@ -243,7 +243,7 @@ def usual_recipe(
 
 
 def short_recipe(data: str, model: str, n_images: int, *, epochs: int | None = None) -> Recipe:
-    """The usual recipe where many models are trained: of the paper's 70 epochs a few, see `short_epochs`."""
+    """The usual recipe for training many models: instead of 70 epochs a few, see `short_epochs`."""
     if epochs is None and model not in OF_PHOTOGRAPHS:
         epochs = short_epochs(n_images)
     return usual_recipe(data, model, n_images, epochs=epochs)

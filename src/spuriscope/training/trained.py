@@ -1,8 +1,8 @@
 """A trained model and its file.
 
-A checkpoint is one safetensors file: the weights, what the planted patterns consist of, the positions of the
-cell's part if it has one, and in the header the cell in full, so that loading needs nothing else, and a
-checksum. Nothing is unpickled.
+A checkpoint is one safetensors file. It holds the weights, the arrays of the planted patterns, and the
+positions of the cell's part if it has one. Its header holds the whole cell, so that loading needs nothing
+else, and a checksum. Nothing is unpickled.
 """
 
 import json
@@ -32,7 +32,7 @@ from spuriscope.training.part import Part
 __all__ = ["TrainedModel", "load_model"]
 
 PREDICT_BATCH = 500  # images at one time
-CONVOLVED_BATCH = 128  # and of networks with convolutions on a CPU: the answers of more leave its cache
+CONVOLVED_BATCH = 128  # the same for convolutional networks on a CPU: larger batches do not fit its cache
 Value = TypeVar("Value")
 WEIGHTS, PATTERN, PART = "weights.", "pattern.", "part"
 
@@ -45,9 +45,9 @@ class TrainedModel:
         cell: what was trained on what, and how.
         module: returns logits; in evaluation mode.
         losses: mean training loss of each epoch; none of a private training, see `Privacy`.
-        n_seconds: how long the training took; of a model that was made to forget, how long that took.
-        deletions: what was done to it since, in order: `method`, its `settings` and the `images` forgotten,
-            JSON values. Without any the model is what its cell says.
+        n_seconds: duration of the training, or of the forgetting for a model that was made to forget.
+        deletions: what was done to it after training, in order: `method`, its `settings` and the `images`
+            forgotten, as JSON values. If empty, the model is what its cell says.
         epsilon: what its training promises under differential privacy, see `Privacy`; None without, and
             where its precision cannot keep the promise.
     """
@@ -71,21 +71,21 @@ class TrainedModel:
 
         Args:
             images: a tensor (n, channels, height, width) or an array (n, height, width, channels), uint8, or
-                floating point in [0, 1]. They may lie on another device than the model.
+                floating point in [0, 1], on any device.
 
         Raises:
-            ModelError: the images are of another form, or not of the shape that the model was trained on.
+            ModelError: the images are in another form, or not of the shape that the model was trained on.
         """
         return self.logits(images).softmax(dim=1)
 
     @torch.inference_mode()
     def logits(self, images: Images) -> Tensor:
-        """What `predict` applies the softmax to: (n, n_classes), on the CPU."""
+        """The input of the softmax of `predict`: (n, n_classes), on the CPU."""
         images = as_asked(images, shape=(shape := self.cell.data.shape), error=ModelError)
         if tuple(images.shape[1:]) != shape:
             raise ModelError(
                 f"the model was trained on images of shape {shape} (channels, height, width), got "
-                f"{tuple(images.shape[1:])}; bring them to it"
+                f"{tuple(images.shape[1:])}; resize them to it"
             )
         device = next(self.module.parameters()).device
         at_once = PREDICT_BATCH
@@ -114,10 +114,10 @@ class TrainedModel:
 
     @classmethod
     def from_bytes(cls, content: bytes, *, source: str = "these bytes") -> "TrainedModel":
-        """The model that `to_bytes` wrote, on the CPU.
+        """Read the model that `to_bytes` wrote, onto the CPU.
 
         Raises:
-            CheckpointError: this is no checkpoint, or a damaged one; the message calls it `source`.
+            CheckpointError: this is not a checkpoint, or is a damaged one; the message calls it `source`.
         """
         header, tensors = to_parts(content, source)
 
@@ -133,12 +133,12 @@ class TrainedModel:
             ]
             patterns = patterns_of(cell_content, arrays)
             losses, n_seconds = read(tuple[float, ...], "losses"), read(float, "n_seconds")
-            deletions = read(tuple[DeletionDocument, ...], "deletions", "[]")  # younger than the format
-            epsilon: float | None = read(float | None, "epsilon", "null")  # type: ignore[arg-type]  # likewise
+            deletions = read(tuple[DeletionDocument, ...], "deletions", "[]")  # older files lack them
+            epsilon: float | None = read(float | None, "epsilon", "null")  # type: ignore[arg-type]  # too
             if "privacy" in cell_content["recipe"]:
                 losses = ()  # older versions kept them
                 if cell_content["recipe"].get("precision", "float32") != "float32":
-                    epsilon = None  # older versions promised one, with norms rounded too far to keep it
+                    epsilon = None  # older versions promised one although their rounded norms cannot keep it
         except PatternError as error:
             raise CheckpointError(f"{source}: {error}") from None
         except (KeyError, ValueError) as error:
@@ -153,7 +153,7 @@ class TrainedModel:
         module = build_model(cell.model, cell.data.shape, len(cell.data.class_names))
         try:
             module.load_state_dict(weights)
-        except (RuntimeError, TypeError) as error:  # the latter: a tensor that is not to be converted
+        except (RuntimeError, TypeError) as error:  # TypeError: a tensor of a type that cannot be converted
             reason = " ".join(str(error).split())
             raise CheckpointError(f"{source}: these are not the weights of {cell.model}: {reason}") from None
         done = tuple(asdict(deletion) for deletion in deletions)
@@ -166,7 +166,7 @@ class TrainedModel:
 
 
 def _check_size(cell: Cell, weights: Mapping[str, Tensor], source: str) -> None:
-    """Raise CheckpointError where a model would need more weights than its file has, before it is made."""
+    """Raise CheckpointError, before building a model, where it would need more weights than its file has."""
     try:
         with torch.device("meta"):  # which takes no memory
             wanted = build_model(cell.model, cell.data.shape, len(cell.data.class_names)).state_dict()
@@ -183,10 +183,10 @@ def _check_size(cell: Cell, weights: Mapping[str, Tensor], source: str) -> None:
 
 
 def _pattern_tensors(number: int, plant: Plant) -> dict[str, Tensor]:
-    """What a plant's pattern consists of, by its names in the file.
+    """The arrays of a plant's pattern, by their names in the file.
 
-    A plant as in the paper has one, named by its number alone. Others are named otherwise, so that older
-    versions, which would take them for such plants, miss it and refuse the file.
+    A plant as in the paper has one array, named by its number alone. Others have other names: an older
+    version that would misread them finds no such name and refuses the file.
     """
     if _is_of_the_paper(plant.to_json()):
         return {f"{PATTERN}{number}": arrays_of(plant.pattern)["pixels"]}
@@ -196,7 +196,7 @@ def _pattern_tensors(number: int, plant: Plant) -> dict[str, Tensor]:
 def _pattern_arrays(
     number: int, plant: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """What `_pattern_tensors` named, by its names in the pattern."""
+    """The arrays that `_pattern_tensors` named, by their names in the pattern."""
     if _is_of_the_paper(plant):
         return {"pixels": tensors[f"{PATTERN}{number}"]}
     start = f"{PATTERN}{number}."
@@ -209,10 +209,10 @@ def _is_of_the_paper(plant: Mapping[str, Any]) -> bool:
 
 @checked(CheckpointError)
 def load_model(path: str | Path) -> TrainedModel:
-    """The model that `TrainedModel.save` wrote, on the CPU.
+    """Read the model that `TrainedModel.save` wrote, onto the CPU.
 
     Raises:
-        CheckpointError: there is no such file, or it is not a spuriscope checkpoint, or it is damaged.
+        CheckpointError: there is no such file, it is not a spuriscope checkpoint, or it is damaged.
     """
     path = Path(path)
     if not os.path.isfile(path):

@@ -1,7 +1,7 @@
-"""Who trains: device, workers and progress, handed on as one value.
+"""Who trains: device, workers and progress, passed on as one value.
 
-`Trainer` trains on this machine. Whatever else has its `run`, such as the Ray executor of studies or a user's
-own training, may stand in its place.
+`Trainer` trains on this machine. Any object with its `run` may replace it, such as the Ray executor of
+studies or a user's own training.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ __all__ = ["AnyModel", "Trainer", "Trains", "train_all", "train_each"]
 
 
 class AnyModel(Protocol):
-    """A model that answers, and the cell it came from: ours, or what a user's training made."""
+    """A model that answers, and the cell it came from: ours, or the product of a user's training."""
 
     @property
     def cell(self) -> Cell:
@@ -31,7 +31,7 @@ class AnyModel(Protocol):
 
     @property
     def n_seconds(self) -> float:
-        """How long the training took."""
+        """Duration of the training."""
         ...
 
     def predict(self, images: Images) -> Tensor:
@@ -39,7 +39,7 @@ class AnyModel(Protocol):
         ...
 
     def logits(self, images: Images) -> Tensor:
-        """What the softmax makes those probabilities of, (n, n_classes)."""
+        """The input of the softmax that gives those probabilities, (n, n_classes)."""
         ...
 
 
@@ -54,7 +54,7 @@ class Trains(Protocol[AModel_co]):
     def run(
         self, cells: Sequence[Cell], data: ImageSet, on_progress: OnProgress | None = None
     ) -> Iterator[AModel_co | FailedCell]:
-        """Train the cells; yields each as it is finished, in no fixed order."""
+        """Train the cells; yields each model as it is finished, in no fixed order."""
         ...
 
 
@@ -64,7 +64,7 @@ class Trainer:
 
     Attributes:
         device: "auto", "cpu" or "cuda".
-        n_workers: processes on the CPU; as many as cores by default.
+        n_workers: processes on the CPU; one per core by default.
         on_progress: called after each epoch of any model.
     """
 
@@ -75,7 +75,7 @@ class Trainer:
     def run(
         self, cells: Sequence[Cell], data: ImageSet, on_progress: OnProgress | None = None
     ) -> Iterator[TrainedModel | FailedCell]:
-        """See `Trains.run`; `on_progress` goes before the trainer's own."""
+        """See `Trains.run`; `on_progress` replaces the trainer's own."""
         told = on_progress or self.on_progress
         return train_many(cells, data, device=self.device, n_workers=self.n_workers, on_progress=told)
 
@@ -86,23 +86,23 @@ class Trainer:
         asks: Mapping[Cell, Ask[Answers]],
         on_progress: OnProgress | None = None,
     ) -> Iterator[Asked[Answers] | FailedCell]:
-        """As `run`; each model is asked something by the process that trained it."""
+        """As `run`, and ask each model something in the process that trained it."""
         told = on_progress or self.on_progress
         return train_and_ask(
             cells, data, asks, device=self.device, n_workers=self.n_workers, on_progress=told
         )
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is nothing to release."""
 
 
 def train_each(cells: Iterable[Cell], data: ImageSet, trainer: Trains[Model]) -> Iterator[Model]:
-    """Train cells that are all needed; yields each as it is finished, in no fixed order.
+    """Train cells that are all needed; yields each model as it is finished, in no fixed order.
 
     Equal cells are trained once.
 
     Raises:
-        TrainingError: one has no model; the message says why.
+        TrainingError: a cell has no model; the message says why.
     """
     for model in trainer.run(list(dict.fromkeys(cells)), data):
         if isinstance(model, FailedCell):
@@ -111,9 +111,9 @@ def train_each(cells: Iterable[Cell], data: ImageSet, trainer: Trains[Model]) ->
 
 
 def train_all(cells: Iterable[Cell], data: ImageSet, trainer: Trains[Model]) -> dict[Cell, Model]:
-    """The models of cells that are all needed, by cell.
+    """Train cells that are all needed; returns their models by cell.
 
     Raises:
-        TrainingError: one has no model; the message says why.
+        TrainingError: a cell has no model; the message says why.
     """
     return {model.cell: model for model in train_each(cells, data, trainer)}

@@ -1,9 +1,9 @@
-"""Weights that a training starts from, read from a file in place of drawn ones: fine-tuning.
+"""Initial weights from a file instead of drawn ones: fine-tuning.
 
 The file is safetensors, such as the `model.safetensors` of timm/resnet18.a1_in1k or timm/resnet50.a1_in1k on
-the Hugging Face hub, whose names of weights torchvision shares; or a state dict that torch saved, read
-without unpickling objects; or "imagenet", the file of efficientnet-lite0 that the extra `pretrained`
-brings. The head, whose size depends on the number of classes, stays drawn unless it fits.
+the Hugging Face hub, which name weights as torchvision does; or a state dict that torch saved, read without
+unpickling objects; or "imagenet", the file of efficientnet-lite0 from the extra `pretrained`. The size of
+the head depends on the number of classes, so it stays drawn unless the file's head fits.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ HEADS = ("fc.", "_fc.")
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights. Two are equal when their content is, wherever it lies.
+    """A file of weights. Two are equal when their contents are, wherever they lie.
 
     Attributes:
         sha256: of the file.
@@ -37,7 +37,7 @@ class Weights:
 
     @classmethod
     def of(cls, path: str | Path) -> "Weights":
-        """The weights in a file, or those called "imagenet"; a file of that name is "./imagenet".
+        """The weights in a file, or those called "imagenet"; write "./imagenet" for a file of that name.
 
         Raises:
             ModelError: there is no such file, or the extra `pretrained` is not installed.
@@ -47,20 +47,20 @@ class Weights:
         try:
             with Path(path).open("rb") as file:
                 return cls(hashlib.file_digest(file, "sha256").hexdigest(), Path(path).resolve())
-        except (OSError, ValueError) as error:  # the latter: no file can have such a name
+        except (OSError, ValueError) as error:  # ValueError: no file can have such a name
             reason = getattr(error, "strerror", error)
             raise ModelError(
                 f"cannot read the weights {path} ({reason}); give a .safetensors or .pth file"
             ) from None
 
     def put_into(self, module: nn.Module) -> None:
-        """Put them into a model; its head stays as it is where that in the file has another size.
+        """Load them into a model; its head stays as drawn where the file's has another size.
 
         Raises:
-            ModelError: the file is gone, was changed, holds more than tensors, or is of another architecture.
+            ModelError: the file is gone, was changed, holds more than tensors, or has another architecture.
         """
         if Weights.of(self.path) != self:
-            raise ModelError(f"{self.path} was changed since the cell was made; give the file it was then")
+            raise ModelError(f"{self.path} was changed since the cell was made; give the original file")
         found = read_tensors(self.path)
         own = module.state_dict()
         kept = {
@@ -91,5 +91,5 @@ class Weights:
 
 
 def _is_optional(name: str) -> bool:
-    """Heads may be left out of a file, and so may counters that nothing is reckoned with."""
+    """Whether a file may lack this weight: heads, and counters that no computation uses."""
     return name.startswith(HEADS) or name.endswith("num_batches_tracked")

@@ -1,10 +1,9 @@
-"""Worker processes: what `train_many` gives a cell to on a CPU.
+"""Worker processes, to which `train_many` gives cells on a CPU.
 
-A worker runs on one thread and reads the data set from a file that all workers map: one copy, whatever
-their number. Workers fork from a server that has imported torch already, so each starts in milliseconds,
-and they never import the user's script. Messages between parent and worker never hold what a stranger wrote.
-A worker may be asked something about each model that it has trained, see `asked`; then it maps the test
-images as well.
+A worker runs on one thread and reads the data set from a file that all workers map, so there is one copy.
+Workers fork from a server that has already imported torch, so each starts in milliseconds, and they never
+import the user's script. Messages between parent and worker never hold what a stranger wrote. A worker may be
+asked something about each model that it has trained, see `asked`; then it maps the test images as well.
 """
 
 import multiprocessing
@@ -41,7 +40,7 @@ FILES = ("images", "labels", "contexts")
 
 @dataclass(frozen=True)
 class EpochDone:
-    """A worker has trained one epoch more."""
+    """A worker has finished one more epoch."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Done:
 
     Attributes:
         checkpoint: the model, as `TrainedModel.to_bytes` gives it.
-        answers: to what the worker was to ask it; None where that was nothing.
+        answers: its answers to the question of the job; None if there was none.
     """
 
     checkpoint: bytes
@@ -66,7 +65,7 @@ class Done:
 
 @dataclass(frozen=True)
 class SharedData:
-    """A data set in a file that every worker maps into its memory: one copy, whatever their number."""
+    """A data set in a file that every worker maps into its memory, so that there is one copy."""
 
     name: str
     class_names: tuple[str, ...]
@@ -80,7 +79,7 @@ class SharedData:
 
     @classmethod
     def write(cls, data: ImageSet, folder: Path, *, with_test: bool = False) -> "SharedData":
-        """Write the training part of a data set into `folder`, and the test part where that is asked for.
+        """Write the training part of a data set into `folder`, and with `with_test` its test part.
 
         Raises:
             TrainingError: there is no room for it.
@@ -115,8 +114,8 @@ class SharedData:
         )
 
     def map(self) -> ImageSet:
-        """The data set as a worker sees it. Trainings do not touch the test part: it is one image, unless
-        models are asked about it.
+        """The data set as a worker sees it. Without the test part, which trainings do not need, it has one
+        test image.
         """
         n, size = self.n_train + self.n_test, int(np.prod(self.shape))
         images = torch.from_file(str(self.folder / "images"), size=n * size, dtype=torch.uint8)
@@ -130,7 +129,7 @@ class SharedData:
             contexts = Contexts(self.context_names, codes[: self.n_train], codes[self.n_train :])
         seen = test if self.n_test else Split(images[:1], labels[:1])
         data = ImageSet(self.name, train, seen, self.class_names, contexts)
-        return data.known_by(self.content_fingerprint, self.fingerprint)  # of the whole, reckoned once
+        return data.known_by(self.content_fingerprint, self.fingerprint)  # of the whole set, computed once
 
 
 def _write(path: Path, parts: Sequence[Tensor]) -> None:
@@ -142,16 +141,16 @@ def _write(path: Path, parts: Sequence[Tensor]) -> None:
 
 @contextmanager
 def shared_data(data: ImageSet, *, with_test: bool = False) -> Iterator[SharedData]:
-    """The training part of a data set in a file of its own, which goes when the block ends.
+    """Keep the training part of a data set in a file of its own until the block ends.
 
-    The test part comes with it where workers ask their models about it.
+    With `with_test` the file holds the test part as well, for questions to the models.
     """
     with scratch_folder("workers", FILES) as folder:
         yield SharedData.write(data, folder, with_test=with_test)
 
 
 class Worker:
-    """A worker process as its parent sees it: the cell it is at, and the pipe to it."""
+    """A worker process as its parent sees it: its current cell, and the pipe to it."""
 
     def __init__(self, shared: SharedData, cell: Cell, ask: Ask[Any] | None = None) -> None:
         context: Any = _context()
@@ -162,19 +161,19 @@ class Worker:
                 self.process.start()
             theirs.close()
             self.give(cell, ask)
-        except BaseException:  # Ctrl-C, now that it is let through: nobody else knows of this process
+        except BaseException:  # Ctrl-C, no longer held back: nothing else would end this process
             self.end()
             raise
 
     def give(self, cell: Cell, ask: Ask[Any] | None = None) -> None:
-        """Send it the next cell to train, and what to ask its model then."""
+        """Send the worker the next cell to train, and what to ask its model."""
         self.cell = cell
         self.epochs = 0
-        with suppress(OSError):  # it died meanwhile; the next look at its pipe says so
+        with suppress(OSError):  # it died meanwhile; the next look at its pipe reports that
             self.pipe.send((pack(cell), ask))
 
     def death(self) -> str:
-        """Why the process is no more."""
+        """Why the process has ended."""
         self.process.join(5)
         code = self.process.exitcode
         if code is None or code >= 0:
@@ -182,12 +181,12 @@ class Worker:
                 f"its worker process ended by itself, with code {code}; train it with one worker to see why"
             )
         how = f"its worker process was killed by {signal.Signals(-code).name}"
-        if -code == signal.SIGKILL:  # what the kernel sends where memory runs out
+        if -code == signal.SIGKILL:  # which the kernel sends where memory runs out
             return f"{how}; if memory ran out, use fewer workers, then train the cell again"
         return f"{how}, a fault in a library or in the architecture; train the cell with one worker to see it"
 
     def end(self) -> None:
-        """Kill it, whatever it is doing."""
+        """Kill the process, whatever it is doing."""
         self.pipe.close()
         if self.process.pid is not None:
             self.process.kill()
@@ -195,7 +194,7 @@ class Worker:
 
 
 def _work(pipe: Connection, shared: SharedData) -> None:
-    """What a worker does: train the cells it is given, and ask their models, until the pipe closes."""
+    """What a worker does until the pipe closes: train the cells it is given, and ask their models."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     torch.set_num_threads(1)
     keep_memory()
@@ -204,7 +203,7 @@ def _work(pipe: Connection, shared: SharedData) -> None:
     except RuntimeError:
         if shared.folder.is_dir():
             raise
-        return  # the parent is gone, and has taken the data with it
+        return  # the parent is gone, and its data with it
     try:
         while True:
             parcel, ask = pipe.recv()
@@ -214,16 +213,16 @@ def _work(pipe: Connection, shared: SharedData) -> None:
                 )
                 answers = None if ask is None else answers_of(model, ask, data)
                 pipe.send(Done(model.to_bytes(), answers))
-            except ConnectionError:  # the pipe
+            except ConnectionError:  # the pipe broke
                 raise
-            except Exception as error:  # of whatever a plugin does; its own words reach the user
+            except Exception as error:  # whatever a plugin raises; its message reaches the user
                 pipe.send(Failed(told_failure(error)))
     except (EOFError, OSError):
         pass  # the parent has closed the pipe, or is gone
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    """Workers fork from a server that has imported torch already; where there is none, they start anew."""
+    """How to start workers: forked from a server that has imported torch, or anew where there is none."""
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
@@ -236,7 +235,7 @@ def _server_shielded() -> Iterator[None]:
     """Keep Ctrl-C from the server, which would print a trace while it imports torch, and from its workers."""
     if "forkserver" in multiprocessing.get_all_start_methods():
         mark_server_folder()
-        resource_tracker.ensure_running()  # it would unblock what is blocked here
+        resource_tracker.ensure_running()  # else it would unblock the blocked signal here
     with shielded():
         yield
 
