@@ -68,7 +68,7 @@ def find_transplants(name: str, pool: Pool, n_marks: int) -> list[Mark]:
     rest = np.arange(len(own))
     found = []
     for _ in range(N_GROUPS):
-        groups = widest_gaps(Sight.of(own[torch.from_numpy(rest)], others))
+        groups = widest_gaps(Sight.of(own[torch.from_numpy(rest)], others, pool.noise))
         if not groups:
             break
         ((strength, rows),) = groups
