@@ -97,7 +97,7 @@ def test_a_plan_of_other_plants() -> None:
         PlantingError, match="what is relabelled of digits has .* training images; choose counts"
     ):
         plan_audit(data, relabel=3, counts=[900])
-    with pytest.raises(PlantingError, match="images of class 0 have the target's label already"):
+    with pytest.raises(PlantingError, match="images of class 0 already have the target's label"):
         plan_audit(data, relabel=0)
 
 

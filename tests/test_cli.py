@@ -283,7 +283,7 @@ RUN = ("train", "digits", "--out", "run")
         ((*RUN, "--pattern", "missing.png"), "there is no picture missing.png; check the path"),
         ((*RUN, "--planted", "3"), "--planted, --placement, --size and --relabel need a --pattern"),
         ((*RUN, "--relabel", "all"), "--planted, --placement, --size and --relabel need a --pattern"),
-        ((*RUN, "--pattern", "s3", "--relabel", "0"), "images of class 0 have the target's label already"),
+        ((*RUN, "--pattern", "s3", "--relabel", "0"), "images of class 0 already have the target's label"),
         ((*RUN, "--pattern", "s3", "--relabel", "emu"), "digits has no class 'emu'; choose one of 0"),
         ((*RUN, "--pattern", "r3", "--placement", "anywhere"), "r3 fills the image, so it can stand in"),
         ((*RUN, "--pattern", "r3", "--placement", "left"), "Invalid value for '--placement'"),

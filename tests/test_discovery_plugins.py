@@ -146,7 +146,7 @@ ODD_TRANSPLANTS: dict[str, tuple[Any, str]] = {
     "nan": (lambda donor, images: images / 0 * 0, "returned values that are not finite"),
     "raise": (
         lambda donor, images: 1 / 0,
-        r"failed: ZeroDivisionError: division by zero \(test_disc.*; mend",
+        r"failed: ZeroDivisionError: division by zero \(test_disc.*; correct it",
     ),
     "chance": (
         lambda donor, images: torch.rand_like(images),
