@@ -238,7 +238,7 @@ def test_what_is_no_store_of_ours_is_left_alone(writes: bool, script: str, tmp_p
     (tmp_path / "thesis.tex").write_text("mine")
     before = files_of(tmp_path)
     with pytest.raises(
-        StoreError, match=r"is no store, but|holds no store|holds other files \(thesis\.tex\)"
+        StoreError, match=r"is not a store, but|holds no store|holds other files \(thesis\.tex\)"
     ):
         Store(tmp_path, writes=writes)
     assert files_of(tmp_path) == before
