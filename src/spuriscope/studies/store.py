@@ -8,13 +8,12 @@ updated when it is opened.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
 from filelock import FileLock, Timeout
 
 from spuriscope.checks import check_path
@@ -26,9 +25,11 @@ from spuriscope.studies.store_file import (
     FILE,
     LOCK,
     holds_store,
+    labels_of,
     open_store,
     refuse_foreign,
     told_when_full,
+    transaction,
 )
 from spuriscope.studies.study import Entry, Study
 from spuriscope.training import Cell, TrainedModel, load_model
@@ -257,7 +258,7 @@ class Store:
         return [
             {
                 "cell": row["cell"],
-                **self._labels(row["labels"]),
+                **labels_of(row["labels"], self.path),
                 "measure": row["measure"],
                 "value": row["value"],
             }
@@ -268,16 +269,6 @@ class Store:
         """The document of a cell, which names its data set; None if it is not in the store."""
         found = self.query("SELECT content FROM cells WHERE hash = ?", [hash_])
         return str(found[0]["content"]) if found else None
-
-    def _labels(self, text: str) -> dict[str, Any]:
-        """The labels of a row; they may be invalid in a store damaged before it had checksums."""
-        try:
-            labels = msgspec.json.decode(text, type=dict[str, Any])
-        except msgspec.DecodeError as error:
-            raise StoreError(f"{self.path}: a row is damaged ({error}); run the study again") from None
-        if lacking := sorted({"model", "pattern", "target", "n_planted", "seed"} - labels.keys()):
-            raise StoreError(f"{self.path}: a row lacks {', '.join(lacking)}; run the study again")
-        return labels
 
     def checkpoint_path(self, cell: Cell) -> Path:
         """Path of the checkpoint of a cell, whether or not it exists."""
@@ -370,17 +361,8 @@ class Store:
         with self._transaction() as write:
             write("DELETE FROM begun")
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Any]:
-        with told_when_full(self.folder):
-            self.connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self.connection.execute
-                self.connection.execute("COMMIT")
-            except BaseException:
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
-                raise
+    def _transaction(self) -> AbstractContextManager[Any]:
+        return transaction(self.connection, self.folder)
 
     def _write_cell(
         self,

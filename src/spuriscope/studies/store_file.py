@@ -6,6 +6,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from spuriscope.errors import StoreError
 from spuriscope.scratch import scratch_folder
@@ -17,9 +20,11 @@ __all__ = [
     "LOCK",
     "MIGRATIONS",
     "holds_store",
+    "labels_of",
     "open_store",
     "refuse_foreign",
     "told_when_full",
+    "transaction",
 ]
 
 APPLICATION = 0x53707572  # "Spur": marks the file as ours in SQLite's header
@@ -256,3 +261,32 @@ def told_when_full(folder: Path) -> Iterator[None]:
     else:
         return
     raise StoreError(f"cannot write in {folder} ({reason}); make room there and go on, nothing is lost")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, folder: Path) -> Iterator[Callable[..., Any]]:
+    """What writes to the store in `folder`: all of it, or nothing."""
+    with told_when_full(folder):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection.execute
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def labels_of(text: str, path: Path) -> dict[str, Any]:
+    """The labels of a row of the store at `path`, which may have been damaged before it had checksums.
+
+    Raises:
+        StoreError: they are no labels.
+    """
+    try:
+        labels = msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise StoreError(f"{path}: a row is damaged ({error}); run the study again") from None
+    if lacking := sorted({"model", "pattern", "target", "n_planted", "seed"} - labels.keys()):
+        raise StoreError(f"{path}: a row lacks {', '.join(lacking)}; run the study again")
+    return labels
