@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spuriscope.data import ImageSet, Split
 from spuriscope.discovery import Carriers, Finding
+from spuriscope.discovery.confirm import Intervention
 from spuriscope.discovery.exhibit import exhibit
 from spuriscope.errors import ConfigError
 from spuriscope.patterns import Anywhere, Cover, Pattern, Shade
@@ -97,6 +98,22 @@ def test_what_stands_anywhere_is_boxed_where_it_stands(tmp_path: Path) -> None:
     assert "The same thing stands somewhere in 3 of 20 training images, in none of 15 fresh ones" in page.text
     assert "The box is where the cue fits best." in page.text
     assert len(set(page.attributes("d"))) > 2
+
+
+def test_it_is_tried_on_the_fresh_images_that_it_was_searched_on() -> None:
+    """So the page gives one share: that of the search, over its first hundred images."""
+    fresh = images(400) * torch.from_numpy(RNG.random((400, 1, 1, 1), np.float32))
+    split = Split((255 * fresh).round().to(torch.uint8), torch.arange(400) % 2)
+
+    def brightest(batch: Tensor) -> Tensor:
+        share = batch.mean(dim=(1, 2, 3)).sub(0.5).mul(20).sigmoid()
+        return torch.stack([1 - share, share], dim=1)
+
+    asked = Intervention.on(brightest, split, 1, n_fresh=100, threshold=0.1, seed=1)
+    seen = exhibit(finding(), brightest, Split(split.images[:20], split.labels[:20]), split)
+    assert seen.n_tried == 100
+    assert 0 < seen.n_moved < 100
+    assert seen.n_moved / 100 == pytest.approx(float(asked.scores_of([SQUARE])[0]))
 
 
 def test_fresh_images_are_shown_before_and_after(data: ImageSet) -> None:

@@ -78,7 +78,7 @@ def exhibit(
         train: the training images, as the model saw them.
         holdout: fresh images.
         threshold: least rise of a probability that counts.
-        seed: draws the fresh images that the cue is tried on.
+        seed: of the search: the cue is tried on the fresh images that it was tried on there, the first 100.
     """
     draws = torch.Generator().manual_seed(seed)
     usual = unit_float(holdout.images[torch.randperm(len(holdout), generator=draws)[:MOST_USUAL]]).float()
@@ -87,7 +87,8 @@ def exhibit(
     carried, boxes = _seen(pattern, own, usual)
     order = np.argsort(-carried, kind="stable")
     others = (holdout.labels != finding.target).nonzero().flatten()
-    drawn = others[torch.randperm(len(others), generator=draws)[:N_TRIED]]
+    as_searched = torch.Generator().manual_seed(seed + finding.target)
+    drawn = others[torch.randperm(len(others), generator=as_searched)[:N_TRIED]]
     before = unit_float(holdout.images[drawn]).float()
     after = pattern.apply(before)
     said = probabilities(predict, torch.cat([before, after]))[:, finding.target].reshape(2, -1)
