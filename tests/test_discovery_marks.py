@@ -12,7 +12,7 @@ from scipy import ndimage, stats
 from spuriscope.data.duplicates import without_copies
 from spuriscope.data.image_set import Split
 from spuriscope.discovery.confirm import Intervention
-from spuriscope.discovery.controls import ClassControls, of_one_carrier
+from spuriscope.discovery.controls import ClassControls, compared_effect
 from spuriscope.discovery.covers import find_covers
 from spuriscope.discovery.details import find_details, less_surroundings
 from spuriscope.discovery.group import Group
@@ -26,7 +26,7 @@ from spuriscope.discovery.marks import (
     take_apart,
     widest_gaps,
 )
-from spuriscope.discovery.suspects import suspected_marks
+from spuriscope.discovery.suspects import Place, suspected_marks
 from spuriscope.discovery.tones import find_tones, quantiles, tone_of
 from spuriscope.patterns import Cover, Pattern, Shade
 
@@ -269,16 +269,23 @@ def test_what_one_natural_carrier_does_is_compared_with_what_one_image_does() ->
         share = (away < 0.1**2).float()
         return torch.stack([share, 1 - share], dim=1)
 
-    def moved(images: torch.Tensor) -> tuple[float, float]:
+    def moved(images: torch.Tensor, n_fresh: int = 0) -> tuple[float, float]:
         def pattern(rows: np.ndarray) -> Cover:
             return Cover("found", images[torch.from_numpy(rows)].mean(dim=0), alpha)
 
-        mark = Mark(np.arange(len(images)), 1.0, "cover", pattern)
-        fresh = Intervention(asking, torch.zeros(20, 1, 6, 6), torch.zeros(20), 0, 0.1)
-        return float(fresh.scores_of([pattern(mark.rows)])[0]), of_one_carrier(fresh, mark)
+        mark = Mark(np.arange(40), 1.0, "cover", pattern)
+        is_fresh = np.zeros(100, dtype=bool)  # 40 carriers, and 60 others, of which 20 are fresh
+        is_fresh[:n_fresh] = is_fresh[-20:] = True
+        pool = Pool(0, torch.zeros(100, 1, 6, 6), torch.zeros(0, 1, 6, 6), is_fresh, np.arange(100))
+        tries = Intervention(asking, torch.zeros(20, 1, 6, 6), torch.zeros(20), 0, 0.1)
+        score = float(tries.scores_of([pattern(mark.rows)])[0])
+        return score, compared_effect(tries, Place(mark, pool), score)
 
+    made = torch.from_numpy(mean)[None].repeat(40, 1, 1, 1)
     assert moved(natural) == (1, 0)
-    assert moved(torch.from_numpy(mean)[None].repeat(40, 1, 1, 1)) == (1, 1)
+    assert moved(made) == (1, 1)
+    assert moved(made, n_fresh=1) == (1, 1)  # 1 of 21 fresh, 39 of 79 training images
+    assert moved(made, n_fresh=10)[1] == pytest.approx(1 / 1.4)  # 10 of 30, 30 of 70
 
 
 def test_half_transparent_letters_are_found_by_their_strokes() -> None:

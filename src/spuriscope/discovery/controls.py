@@ -21,18 +21,18 @@ from torch import Tensor
 from spuriscope.discovery.confirm import ClassPatterns, Intervention
 from spuriscope.discovery.deviation import Deviation
 from spuriscope.discovery.group import Group
-from spuriscope.discovery.marks import Mark
 from spuriscope.discovery.suspects import Place
 from spuriscope.discovery.trace import ClassTrace, Side
 from spuriscope.statistics import ENOUGH_ABOVE, Tail, sequential_p_value
 
-__all__ = ["ClassControls", "ask_controls", "natural_in_place", "of_one_carrier", "p_of_effect"]
+__all__ = ["ClassControls", "ask_controls", "compared_effect", "natural_in_place", "p_of_effect"]
 
 STEP = 10  # controls tried at once
 BEYOND = 2.0  # times the strongest control, from where the tail counts
 LEAST_SCORE = 0.02  # controls with a lower score count as having this one
 N_SPACINGS, SPACING = 8, 0.25  # number and mean of assumed spacings, counted with those of the controls
 ENOUGH = 19  # controls: fewer have no tail
+MARGIN = 1.4  # of 343 natural marks of eleven clean models none moved so many times the strongest control
 N_CARRIERS = 9  # carriers whose single effects are measured
 BELIEVED = 0.05  # the tail lowers a p-value at most to this share of the counted one
 
@@ -75,14 +75,23 @@ def natural_in_place(
         yield asking.scores_of([place.mark.pattern(rows[None]) for rows in natural[first : first + STEP]])
 
 
-def of_one_carrier(asking: Intervention, mark: Mark) -> float:
-    """Effect of what a single image of a group has in the place of its mark: the median over nine images.
+def compared_effect(asking: Intervention, place: Place, score: float) -> float:
+    """The part of a mark's score that is compared with controls: that of one carrier, where it is less.
 
     Controls are single images. The mean of many natural look-alikes is more typical of the class than each of
-    them, and so moves more; what a machine put there is complete on each carrier.
+    them and moves more for that, whereas each carrier of a machine's mark has all of it: so the median of
+    nine single carriers is taken. What fresh images carry about as often may be nature's most typical images:
+    it has to move 1.4 times as many as controls do.
+
+    Args:
+        asking: tries patterns on the model.
+        place: the mark, and the crowd it was found in.
+        score: of the mark's pattern.
     """
+    mark = place.mark
     rows = mark.rows[np.linspace(0, len(mark.rows) - 1, min(N_CARRIERS, len(mark.rows))).round().astype(int)]
-    return float(np.median(asking.scores_of([mark.pattern(row[None]) for row in rows])))
+    alone = float(np.median(asking.scores_of([mark.pattern(row[None]) for row in rows])))
+    return min(score, alone) / (MARGIN if place.carriers.are_fresh_too else 1.0)
 
 
 class ClassControls:

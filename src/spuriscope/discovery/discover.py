@@ -27,8 +27,8 @@ from spuriscope.discovery.confirm import Intervention
 from spuriscope.discovery.controls import (
     ClassControls,
     ask_controls,
+    compared_effect,
     natural_in_place,
-    of_one_carrier,
     p_of_effect,
 )
 from spuriscope.discovery.deviation import Deviation
@@ -356,7 +356,7 @@ class _Search:
         natural = natural_in_place(
             asking, place, self.settings.n_controls, self.settings.seed + suspect.group.target
         )
-        compared = min(score, of_one_carrier(asking, mark)) if score >= self.settings.least_score else score
+        compared = compared_effect(asking, place, score) if score >= self.settings.least_score else score
         null = ask_controls(natural, [compared] if compared >= self.settings.least_score else [])
         return self._tried(suspect, pattern, score, null, compared)
 

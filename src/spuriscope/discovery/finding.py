@@ -53,6 +53,11 @@ class Carriers:
     n_fresh: int
     of_fresh: int
 
+    @property
+    def are_fresh_too(self) -> bool:
+        """Whether the share of fresh images that carry it is at least half that of training images."""
+        return self.n_fresh > 0 and 2 * self.n_fresh * self.of_train >= self.n_train * self.of_fresh
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Finding:
