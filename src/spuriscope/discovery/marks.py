@@ -24,7 +24,7 @@ intrinsic dimension"; Lomax (1954), "Business failures"; Fisher's exact test.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -46,6 +46,7 @@ __all__ = [
     "Sight",
     "berth_of",
     "gap_strength",
+    "groups_in_turn",
     "noise_of",
     "take_apart",
     "widest_gaps",
@@ -264,6 +265,27 @@ def widest_gaps(sight: Sight, n_groups: int = 1) -> list[tuple[float, Rows]]:
         groups.append((float(strengths[best]), rows.numpy()))
         strengths[torch.isin(sight.seeds[around], rows)] = 0
     return groups
+
+
+def groups_in_turn(
+    own: Tensor, others: Tensor, *, n_groups: int, noise: float
+) -> Iterator[tuple[float, Rows]]:
+    """Groups of rows of `own` (n, d) that agree, strongest first, each image in only one, with strengths.
+
+    Args:
+        own: images of the class.
+        others: (m, d) of other classes.
+        n_groups: at most so many.
+        noise: root mean square of what rounding does.
+    """
+    rest = np.arange(len(own))
+    for _ in range(n_groups):
+        found = widest_gaps(Sight.of(own[torch.from_numpy(rest)], others, noise))
+        if not found:
+            return
+        ((strength, rows),) = found
+        yield strength, rest[rows]
+        rest = np.delete(rest, rows)
 
 
 def gap_strength(nearest: Tensor, berth: Tensor, noise: float = NOISE) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,6 @@ it was applied: halved contrast leaves nothing below a quarter or above three qu
 at the ends of their range, in each channel, and the mapping is estimated from quantiles.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spuriscope.data.image_set import unit_float
-from spuriscope.discovery.marks import Mark, Pool, Rows, Sight, take_apart, widest_gaps
+from spuriscope.discovery.marks import Mark, Pool, Rows, groups_in_turn, take_apart
 from spuriscope.patterns import Shade
 
 __all__ = ["find_tones", "tone_of"]
@@ -29,11 +28,11 @@ def find_tones(pool: Pool, n_marks: int) -> list[Mark]:
     """Marks in the tones, strongest first, at most `n_marks`."""
     own, others = (quantiles(images) for images in (pool.images, pool.others))
     maker = _Maker(pool, own)
-    found = [
-        Mark(rows, strength, "tone", maker)
-        for end in ENDS
-        for strength, rows in _groups(own[:, :, end], others[:, :, end], pool.noise)
-    ]
+    found = []
+    for end in ENDS:
+        ends = (torch.from_numpy(np.ascontiguousarray(each[:, :, end])).flatten(1) for each in (own, others))
+        groups = groups_in_turn(*ends, n_groups=GROUPS_OF_END, noise=pool.noise)
+        found += [Mark(rows, strength, "tone", maker) for strength, rows in groups]
     return take_apart(found, n_marks)
 
 
@@ -63,21 +62,6 @@ def quantiles(images: Tensor) -> NDArray[np.float32]:
         low, high = (unit_float(torch.from_numpy(rising[:, :, at])).float().numpy() for at in (below, above))
         parts.append(low + share * (high - low))
     return np.concatenate(parts)
-
-
-def _groups(
-    own: NDArray[np.float32], others: NDArray[np.float32], noise: float
-) -> Iterator[tuple[float, Rows]]:
-    """Groups of rows (n, channels, ends) that agree, strongest first, each image in only one."""
-    rest = np.arange(len(own))
-    flat, beside = (torch.from_numpy(np.ascontiguousarray(each)).flatten(1) for each in (own, others))
-    for _ in range(GROUPS_OF_END):
-        found = widest_gaps(Sight.of(flat[torch.from_numpy(rest)], beside, noise))
-        if not found:
-            return
-        ((strength, rows),) = found
-        yield strength, rest[rows]
-        rest = np.delete(rest, rows)
 
 
 def tone_of(

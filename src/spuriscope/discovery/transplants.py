@@ -18,7 +18,7 @@ from torch import Tensor
 
 from spuriscope.argument_types import checked
 from spuriscope.data.image_set import unit_float
-from spuriscope.discovery.marks import Mark, Pool, Rows, Sight, take_apart, widest_gaps
+from spuriscope.discovery.marks import Mark, Pool, Rows, groups_in_turn, take_apart
 from spuriscope.errors import DiscoveryError
 from spuriscope.patterns.transplanted import Transplant, Transplanted
 from spuriscope.registry import Registry
@@ -65,15 +65,8 @@ def find_transplants(name: str, pool: Pool, n_marks: int) -> list[Mark]:
     maker = _Maker(pool, name)
     ground = unit_float(pool.others[_spread(len(pool.others), N_GROUND)]).float()
     own, others = (_compared(name, images, ground) for images in (pool.images, pool.others))
-    rest = np.arange(len(own))
-    found = []
-    for _ in range(N_GROUPS):
-        groups = widest_gaps(Sight.of(own[torch.from_numpy(rest)], others, pool.noise))
-        if not groups:
-            break
-        ((strength, rows),) = groups
-        found.append(Mark(rest[rows], strength, "transplant", maker))
-        rest = np.delete(rest, rows)
+    groups = groups_in_turn(own, others, n_groups=N_GROUPS, noise=pool.noise)
+    found = [Mark(rows, strength, "transplant", maker) for strength, rows in groups]
     return take_apart(found, n_marks)
 
 

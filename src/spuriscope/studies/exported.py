@@ -20,7 +20,7 @@ from spuriscope.errors import ConfigError
 from spuriscope.limits import LARGEST_DOCUMENT
 from spuriscope.studies.export import is_export
 from spuriscope.studies.paper import STUDIES, paper_grid
-from spuriscope.studies.source import StudyRows
+from spuriscope.studies.source import StudyRow, StudyRows
 from spuriscope.studies.study import Grid, read_grid
 from spuriscope.training import TrainedModel
 
@@ -87,7 +87,7 @@ def read_exported(path: Path) -> Exported:
     return Exported(path, hashlib.sha256(content).hexdigest(), rows)
 
 
-def _rows(path: Path, header: Sequence[str], lines: Iterator[list[str]]) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, header: Sequence[str], lines: Iterator[list[str]]) -> Iterator[StudyRow]:
     """The rows with their original values, each once."""
     known: dict[tuple[str, ...], tuple[int, float]] = {}
     for number, fields in enumerate(lines, start=2):
@@ -184,7 +184,7 @@ class ExportedFolder:
         """None: rows hold no weights."""
         return None
 
-    def _about(self, name: str) -> dict[str, Any]:
+    def _about(self, name: str) -> StudyRow:
         grid = self._grid(name)
         return {"name": name, "title": grid.title or name, "figure": grid.figure}
 

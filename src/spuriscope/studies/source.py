@@ -5,9 +5,10 @@ from typing import Any, Protocol, TypeAlias
 
 from spuriscope.training import TrainedModel
 
-__all__ = ["Source", "StudyRows"]
+__all__ = ["Source", "StudyRow", "StudyRows"]
 
-StudyRows: TypeAlias = list[dict[str, Any]]
+StudyRow: TypeAlias = dict[str, Any]  # labels and values by name
+StudyRows: TypeAlias = list[StudyRow]
 
 
 class Source(Protocol):

@@ -13,6 +13,7 @@ import msgspec
 from spuriscope.errors import StoreError
 from spuriscope.scratch import scratch_folder
 from spuriscope.studies.checksums import seal_all
+from spuriscope.studies.source import StudyRow
 
 __all__ = [
     "CHECKPOINTS",
@@ -277,14 +278,14 @@ def transaction(connection: sqlite3.Connection, folder: Path) -> Iterator[Callab
             raise
 
 
-def labels_of(text: str, path: Path) -> dict[str, Any]:
+def labels_of(text: str, path: Path) -> StudyRow:
     """The labels of a row of the store at `path`, which may have been damaged before it had checksums.
 
     Raises:
         StoreError: they are no labels.
     """
     try:
-        labels = msgspec.json.decode(text, type=dict[str, Any])
+        labels = msgspec.json.decode(text, type=StudyRow)
     except msgspec.DecodeError as error:
         raise StoreError(f"{path}: a row is damaged ({error}); run the study again") from None
     if lacking := sorted({"model", "pattern", "target", "n_planted", "seed"} - labels.keys()):
